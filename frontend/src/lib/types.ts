@@ -1,0 +1,234 @@
+// What the host sends and takes, as JSON. Each interface mirrors the Go struct of the same name in app/;
+// a test there compares the field names, so the two cannot drift apart. Times are ISO 8601 in UTC.
+
+export type Effect = 'unknown' | 'read' | 'costly' | 'disclose' | 'write' | 'high' | 'irreversible'
+export type Origin = 'you' | 'model' | 'outside' | 'default' | 'secret'
+export type ServerState = 'stopped' | 'starting' | 'running' | 'degraded' | 'quarantined' | 'refused' | 'crashed'
+export type Tier = 'strong' | 'medium' | 'weakened' | 'refused' | ''
+export type PinState = 'new' | 'pinned' | 'changed'
+export type CheckState = 'ok' | 'degraded' | 'missing'
+export type KeyringState = 'ok' | 'locked' | 'absent' | 'session'
+
+/** What bound methods reject with. `code` is stable (CRD-…), `what` happened, what it `means`, what to do (`fix`). */
+export interface Failure { code: string; what: string; means: string; fix: string }
+
+/** Everything any screen can be rebuilt from. Pushed whole as event "snapshot", at most 20 times a second. */
+export interface Snapshot {
+  version: string
+  started: string
+  firstRun: boolean
+  log: LogView
+  keyring: KeyringView
+  checks: Check[]
+  servers: ServerView[]
+  secrets: SecretView[]
+  rules: RuleView[]
+  prompt: PromptView | null
+  waiting: number
+  problems: Failure[]
+  stopping: boolean
+}
+
+export interface LogView { events: number; intact: boolean; checkedAt: string; head: string; problem: string }
+export interface KeyringView { state: KeyringState; provider: string; detail: string; fix: string }
+export interface Check { name: string; state: CheckState; detail: string; fix: string }
+
+export interface ServerView {
+  name: string
+  version: string
+  title: string
+  source: string
+  command: string[]
+  state: ServerState
+  since: string
+  detail: string
+  failure: Failure | null
+  pid: number
+  tier: Tier
+  enforced: number
+  demanded: number
+  guarantees: GuaranteeView[]
+  triedAt: string
+  profile: ProfileView
+  usage: UsageView
+  pin: PinState
+  pinnedAt: string
+  pinDetail: string
+  tools: ToolView[]
+  env: EnvView[]
+  stderrLines: number
+  removable: boolean
+}
+
+/** One protection: `state` says whether it holds; `detail` is what was tried and how it ended. */
+export interface GuaranteeView { name: string; state: 'enforced' | 'missing' | 'not demanded'; detail: string }
+export interface ProfileView { read: string[]; write: string[]; net: string; memoryBytes: number; pids: number }
+export interface UsageView { memoryBytes: number; memoryMax: number; tasks: number; tasksMax: number; cpuMillis: number; source: string }
+export interface ToolView {
+  name: string
+  title: string
+  description: string
+  effect: Effect
+  effectBy: string
+  schema: string
+  pin: PinState
+  findings: FindingView[]
+  callsToday: number
+}
+export interface EnvView { name: string; value: string; secret: string }
+export interface FindingView { engine: string; rule: string; severity: 'info' | 'warn' | 'block'; where: string; text: string }
+export interface LogLine { time: string; text: string }
+
+/** What a person sees before approving a server: all tools, or what changed since the pin. */
+export interface ReviewView {
+  server: string
+  digest: string
+  first: boolean
+  command: string[]
+  binary: string
+  files: number
+  tools: ToolView[]
+  changes: ChangeView[]
+}
+/** One changed part: the command, the binary, a tool's definition. */
+export interface ChangeView { what: string; kind: 'added' | 'removed' | 'changed'; lines: DiffLine[] }
+export interface DiffLine { sign: ' ' | '+' | '-'; old: number; new: number; text: string }
+
+/** One consent request. The answer must carry `id` and `digest` back. */
+export interface PromptView {
+  id: string
+  digest: string
+  practice: boolean
+  question: string
+  consequence: string
+  level: number
+  target: string
+  effect: Effect
+  server: string
+  serverVersion: string
+  tool: string
+  tier: Tier
+  enforced: number
+  demanded: number
+  pin: string
+  askedBy: string
+  askedDetail: string
+  args: ArgView[]
+  exact: string
+  findings: FindingView[]
+  leaves: string
+  leavesDetail: string
+  undo: string
+  undoDetail: string
+  rule: string
+  reason: string
+  also: RuleView[]
+  preview: PreviewView | null
+  allowLabel: string
+  opened: string
+  deadline: string
+  armMillis: number
+}
+/** One argument value, leaf by leaf. `spans` mark quoted parts, in UTF-16 units of `value`. */
+export interface ArgView { pointer: string; kind: 'string' | 'number' | 'boolean' | 'null' | 'empty'; value: string; origin: Origin; detail: string; spans: SpanView[]; note: string }
+export interface SpanView { start: number; end: number; origin: Origin; detail: string }
+export interface PreviewView { path: string; exists: boolean; added: number; removed: number; lines: DiffLine[] }
+export interface RuleView { id: string; reason: string; then: string }
+
+/** The answer to a prompt. */
+export interface Answer { id: string; digest: string; allow: boolean; typed: string }
+
+export interface CallRequest { ticket: string; server: string; tool: string; args: string }
+export interface CallView {
+  ticket: string
+  callId: string
+  event: number
+  outcome: 'ok' | 'tool-error' | 'denied' | 'failed' | 'cancelled'
+  stage: string
+  rule: string
+  reason: string
+  failure: Failure | null
+  content: ContentView[]
+  structured: string
+  findings: FindingView[]
+  number: number
+  tookMillis: number
+  at: string
+  changes: ChangeView[]
+}
+export interface ContentView { type: string; text: string; mime: string; dataUrl: string; uri: string; bytes: number }
+
+/** Servers: what the add form sends. `command` is argv, not a shell line. */
+export interface NewServer { name: string; command: string[]; read: string[]; write: string[]; net: 'none' | 'loopback'; memoryBytes: number; pids: number }
+export interface NewSecret { name: string; server: string; env: string; value: string }
+export interface SecretView { name: string; server: string; env: string; added: string; lastUsed: string; held: string }
+
+export interface EventQuery { text: string; server: string; decision: string; before: number; limit: number }
+export interface EventPage { events: EventView[]; total: number; matched: number; asked: number; denied: number }
+export interface EventView {
+  seq: number
+  time: string
+  kind: 'call' | 'result' | 'consent' | 'server' | 'pin' | 'secret' | 'log' | 'sandbox'
+  title: string
+  server: string
+  tool: string
+  effect: Effect | ''
+  decision: 'allowed' | 'you allowed' | 'you denied' | 'denied' | 'timed out' | 'failed' | 'marked' | 'intent' | ''
+  rule: string
+  tookMillis: number
+  callId: string
+}
+/** One event's whole story: its call's ten stages and its place in the chain. */
+export interface StoryView {
+  event: EventView
+  summary: string
+  stages: StageView[]
+  facts: FactView[]
+  hash: string
+  previous: string
+  matches: boolean
+  trace: string
+  related: EventView[]
+  record: string
+}
+export interface StageView { name: string; state: 'passed' | 'stopped' | 'asked' | 'marked' | 'not reached'; detail: string; micros: number }
+export interface FactView { name: string; value: string }
+
+/** Result of "watch a sandbox hold": the same forbidden acts, bare and confined. */
+export interface AttemptView { act: string; detail: string; bare: string; confined: string; held: boolean }
+export interface TrySandboxView { attempts: AttemptView[]; tier: Tier; enforced: number; demanded: number; tookMillis: number }
+/** Long work. `done` closes it; `failure` says why it stopped. Pushed as event "progress". */
+export interface Progress { id: string; text: string; step: number; steps: number; done: boolean; failure: Failure | null }
+
+/** The methods the window may call; nothing else is bound. All reject with Failure. */
+export interface Bound {
+  Snapshot(): Promise<Snapshot>
+  Answer(a: Answer): Promise<void>
+  Call(c: CallRequest): Promise<CallView>
+  CancelCall(ticket: string): Promise<void>
+  AddServer(s: NewServer): Promise<void>
+  RemoveServer(name: string): Promise<void>
+  StartServer(name: string): Promise<void>
+  StopServer(name: string): Promise<void>
+  StopEverything(): Promise<void>
+  ServerLog(name: string): Promise<LogLine[]>
+  Review(name: string): Promise<ReviewView>
+  Approve(name: string, digest: string): Promise<void>
+  SetSecret(s: NewSecret): Promise<void>
+  RemoveSecret(name: string): Promise<void>
+  UseSessionSecrets(): Promise<void>
+  Recheck(): Promise<void>
+  Events(q: EventQuery): Promise<EventPage>
+  Story(seq: number): Promise<StoryView>
+  VerifyLog(): Promise<LogView>
+  TryFilesystem(): Promise<string>
+  TrySandbox(): Promise<TrySandboxView>
+  TryConsent(): Promise<CallView>
+  CancelProgress(id: string): Promise<void>
+  FinishFirstRun(): Promise<void>
+  ChooseFolder(title: string): Promise<string>
+  OpenLink(url: string): Promise<void>
+}
+
+/** Events pushed by the host; a closed list. "activity" carries newly written events, oldest first. */
+export interface Pushed { snapshot: Snapshot; progress: Progress; activity: EventView[] }
