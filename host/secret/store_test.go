@@ -240,7 +240,7 @@ func TestNoProvider(t *testing.T) {
 		// A bus without service directories has nothing to start.
 		conf := filepath.Join(t.TempDir(), "bus.conf")
 		const empty = `<busconfig><type>session</type><listen>unix:tmpdir=/tmp</listen>` +
-			`<policy context="default"><allow send_destination="*"/><allow own="*"/></policy></busconfig>`
+			`<policy context="default"><allow send_destination="*" eavesdrop="true"/><allow eavesdrop="true"/><allow own="*"/></policy></busconfig>`
 		if err := os.WriteFile(conf, []byte(empty), 0o600); err != nil {
 			t.Fatal(err)
 		}
