@@ -23,10 +23,12 @@ import (
 type Groups struct {
 	Version int    // 0, 1 or 2
 	Mount   string // v2: the mount point; v1: ""
-	Path    string // our own place in the hierarchy, under which children are made
+	Path    string // v2: our own place, under which children are made
 	Memory  bool   // the controllers that can be used
 	Pids    bool
 	CPU     bool
+
+	paths map[string]string // v1: our own place by controller
 }
 
 func (g Groups) usable() bool { return g.Version > 0 && (g.Memory || g.Pids || g.CPU) }
@@ -52,11 +54,10 @@ func probeGroups() Groups {
 			return g
 		}
 	}
-	g := Groups{Version: 1, Path: own["memory"]}
-	// The v1 library wants one path for all controllers; use the controllers that share the memory controller's.
+	g := Groups{Version: 1, paths: own}
 	for name, ok := range map[string]*bool{"memory": &g.Memory, "pids": &g.Pids, "cpu": &g.CPU} {
 		path, mounted := own[name]
-		*ok = mounted && path == g.Path && unix.Access(filepath.Join(groupRoot, name, path), unix.W_OK) == nil
+		*ok = mounted && unix.Access(filepath.Join(groupRoot, name, path), unix.W_OK) == nil
 	}
 	if !g.usable() {
 		return Groups{}
@@ -175,7 +176,7 @@ func newV1(g Groups, name string, p Profile) (group, error) {
 		}
 		return slices.DeleteFunc(all, func(s cgroup1.Subsystem) bool { return !slices.Contains(names, s.Name()) }), nil
 	}
-	path := cgroup1.StaticPath(filepath.Join(g.Path, name))
+	path := func(c cgroup1.Name) (string, error) { return filepath.Join(g.paths[string(c)], name), nil }
 	c, err := cgroup1.New(path, res, cgroup1.WithHierarchy(hierarchy))
 	if err != nil && res.Memory != nil { // kernels without swap accounting
 		res.Memory.Swap = nil
@@ -298,7 +299,7 @@ func (g Groups) Sweep() {
 		roots = []string{filepath.Join(g.Mount, g.Path)}
 	case g.Version == 1:
 		for _, c := range []string{"memory", "pids", "cpu"} {
-			roots = append(roots, filepath.Join(groupRoot, c, g.Path))
+			roots = append(roots, filepath.Join(groupRoot, c, g.paths[c]))
 		}
 	}
 	for _, root := range roots {

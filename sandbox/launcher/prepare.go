@@ -122,6 +122,10 @@ func prepareRoot(s *spec.Spec) error {
 			add('d', dir, "", 0)
 		}
 	}
+	for _, d := range s.Dirs {
+		parents(d)
+		add('t', d, "", s.Landlock.Private)
+	}
 	type link struct{ path, to string }
 	var links []link
 	for _, l := range s.Links {
@@ -180,10 +184,6 @@ func prepareRoot(s *spec.Spec) error {
 			attr.Attr_set |= unix.MOUNT_ATTR_RDONLY
 		}
 		plan.mounts = append(plan.mounts, mount{source: cstr(m.Source), target: cstr(m.Target), attr: attr, access: access, index: int32(i)})
-	}
-	for _, d := range s.Dirs {
-		parents(d)
-		add('t', d, "", s.Landlock.Private)
 	}
 	for _, f := range s.Files {
 		if !made[f.Path] {
