@@ -1,0 +1,319 @@
+package config
+
+import (
+	"fmt"
+	"maps"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Server is how one local server is to be run. It grants nothing that it does not name.
+type Server struct {
+	Name    string            `json:"name"`    // key, [a-z0-9][a-z0-9_-]{0,63}
+	Title   string            `json:"title"`   // for people
+	Source  string            `json:"source"`  // where it came from: "npm", "folder", "bundled", or words
+	Version string            `json:"version"` // exact
+	Command []string          `json:"command"` // argv; the first is an absolute path or a bare program name
+	Dir     string            `json:"dir"`     // absolute prefix that it was installed to, or ""
+	Read    []string          `json:"read"`    // absolute paths that it may read
+	Write   []string          `json:"write"`   // absolute paths that it may read and change
+	Net     string            `json:"net"`     // NetNone or NetLoopback
+	Memory  int64             `json:"memory"`  // bytes
+	Pids    int               `json:"pids"`    // processes and threads
+	Env     map[string]string `json:"env"`     // plain settings; never secrets
+	Secrets map[string]string `json:"secrets"` // environment variable → name of a secret
+}
+
+// What a server may reach.
+const (
+	NetNone     = "none"
+	NetLoopback = "loopback"
+)
+
+// Limits of a definition, and what new servers get.
+const (
+	MinMemory     = 16 << 20
+	MaxMemory     = 1 << 40
+	DefaultMemory = 512 << 20
+	MinPids       = 4
+	MaxPids       = 32768
+	DefaultPids   = 128
+
+	maxArgs     = 256
+	maxArgBytes = 128 << 10
+	maxGrants   = 64
+	maxEnv      = 128
+	maxEnvBytes = 32 << 10
+	maxText     = 256
+)
+
+const nameRule = "lower-case letters, digits, _ and -, at most 64, beginning with a letter or digit"
+
+var (
+	nameRE = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,63}$`)
+	envRE  = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,127}$`)
+)
+
+// ValidName reports whether s can be a server's or a secret's name.
+func ValidName(s string) bool { return nameRE.MatchString(s) }
+
+// Validate reports the first thing that is wrong as an *Error without a file; its Field is relative to the server.
+// It looks at the file system only to see through symbolic links.
+func (s Server) Validate(p Paths) error {
+	bad := func(field, format string, args ...any) error {
+		return &Error{Server: s.Name, Field: field, Problem: fmt.Sprintf(format, args...)}
+	}
+	if !nameRE.MatchString(s.Name) {
+		return bad("name", "%q is not a name: %s", s.Name, nameRule)
+	}
+	for _, f := range []struct{ field, text string }{{"title", s.Title}, {"source", s.Source}, {"version", s.Version}} {
+		if len(f.text) > maxText || !plain(f.text) {
+			return bad(f.field, "must be plain text of at most %d bytes", maxText)
+		}
+	}
+	if field, why := badCommand(s.Command); why != "" {
+		return bad(field, "%s", why)
+	}
+	if s.Dir != "" {
+		if why := badPath(s.Dir); why != "" {
+			return bad("dir", "%s", why)
+		}
+		if why := p.badGrant(s.Dir); why != "" {
+			return bad("dir", "%s", why)
+		}
+	}
+	for _, g := range []struct {
+		field string
+		paths []string
+	}{{"read", s.Read}, {"write", s.Write}} {
+		if len(g.paths) > maxGrants {
+			return bad(g.field, "has %d paths, more than %d", len(g.paths), maxGrants)
+		}
+		for i, path := range g.paths {
+			field := fmt.Sprintf("%s[%d]", g.field, i)
+			if why := badPath(path); why != "" {
+				return bad(field, "%s", why)
+			}
+			if why := p.badGrant(path); why != "" {
+				return bad(field, "%s", why)
+			}
+			if slices.Contains(g.paths[:i], path) {
+				return bad(field, "%s stands here twice", path)
+			}
+		}
+	}
+	switch {
+	case s.Net != NetNone && s.Net != NetLoopback:
+		return bad("net", "%q is neither %q nor %q", s.Net, NetNone, NetLoopback)
+	case s.Memory < MinMemory || s.Memory > MaxMemory:
+		return bad("memory", "%d bytes is not between %d and %d", s.Memory, MinMemory, int64(MaxMemory))
+	case s.Pids < MinPids || s.Pids > MaxPids:
+		return bad("pids", "%d is not between %d and %d", s.Pids, MinPids, MaxPids)
+	case len(s.Env)+len(s.Secrets) > maxEnv:
+		return bad("env", "has %d variables with secrets, more than %d", len(s.Env)+len(s.Secrets), maxEnv)
+	}
+	for _, env := range sortedKeys(s.Env) {
+		if why := badEnv(env); why != "" {
+			return bad("env."+env, "%s", why)
+		}
+		if v := s.Env[env]; len(v) > maxEnvBytes || strings.ContainsRune(v, 0) || !utf8.ValidString(v) {
+			return bad("env."+env, "must be text without zero bytes, at most %d bytes", maxEnvBytes)
+		}
+	}
+	for _, env := range sortedKeys(s.Secrets) {
+		if why := badEnv(env); why != "" {
+			return bad("secrets."+env, "%s", why)
+		}
+		if _, twice := s.Env[env]; twice {
+			return bad("secrets."+env, "is also set in env")
+		}
+		if !nameRE.MatchString(s.Secrets[env]) {
+			return bad("secrets."+env, "%q is not a name: %s", s.Secrets[env], nameRule)
+		}
+	}
+	return nil
+}
+
+func badCommand(argv []string) (field, why string) {
+	if len(argv) == 0 || argv[0] == "" {
+		return "command", "is empty"
+	}
+	if len(argv) > maxArgs {
+		return "command", fmt.Sprintf("has %d parts, more than %d", len(argv), maxArgs)
+	}
+	total := 0
+	for i, a := range argv {
+		total += len(a) + 1
+		if strings.ContainsRune(a, 0) || !utf8.ValidString(a) || total > maxArgBytes {
+			return fmt.Sprintf("command[%d]", i), fmt.Sprintf("must be text without zero bytes, at most %d bytes in all", maxArgBytes)
+		}
+	}
+	if strings.Contains(argv[0], "/") {
+		if why := badPath(argv[0]); why != "" {
+			return "command[0]", why
+		}
+	} else if !plain(argv[0]) || argv[0] == "." || argv[0] == ".." {
+		return "command[0]", fmt.Sprintf("%q is not a program name", argv[0])
+	}
+	return "", ""
+}
+
+func badPath(path string) string {
+	switch {
+	case !filepath.IsAbs(path):
+		return fmt.Sprintf("%q is not an absolute path", path)
+	case filepath.Clean(path) != path:
+		return fmt.Sprintf("%q is not in its shortest form, %q", path, filepath.Clean(path))
+	case len(path) > 4095 || !plain(path):
+		return fmt.Sprintf("%q is not a path of at most 4095 bytes without control characters", path)
+	}
+	return ""
+}
+
+// plain reports whether s is UTF-8 text that shows itself whole: no control, format or line-breaking characters.
+func plain(s string) bool {
+	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool {
+		return unicode.Is(unicode.C, r) || unicode.Is(unicode.Zl, r) || unicode.Is(unicode.Zp, r)
+	})
+}
+
+// Variables that make a loader, interpreter or library run or load something else than the definition says.
+var (
+	refusedEnv = []string{
+		"BASH_ENV", "BASHOPTS", "CDPATH", "CLASSPATH", "DOTNET_STARTUP_HOOKS", "ENV", "GCONV_PATH", "GETCONF_DIR",
+		"GLIBC_TUNABLES", "HOSTALIASES", "IFS", "JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "LOCPATH", "MALLOC_TRACE", "NLSPATH", "NODE_EXTRA_CA_CERTS",
+		"NODE_OPTIONS", "NODE_PATH", "NODE_REPL_EXTERNAL_MODULE", "OPENSSL_CONF", "OPENSSL_ENGINES", "OPENSSL_MODULES", "PATH",
+		"PERLLIB", "PHPRC", "PHP_INI_SCAN_DIR", "PROMPT_COMMAND", "PS4", "RESOLV_HOST_CONF", "RES_OPTIONS", "R_PROFILE", "R_PROFILE_USER",
+		"SHELLOPTS", "_JAVA_OPTIONS",
+	}
+	refusedEnvPrefix = []string{"BASH_FUNC_", "BUN_", "COR_", "CORECLR_", "DYLD_", "GIT_", "LD_", "LUA_", "NPM_CONFIG_", "PERL5", "PYTHON", "RUBY"}
+)
+
+func badEnv(name string) string {
+	if !envRE.MatchString(name) {
+		return fmt.Sprintf("%q is not the name of an environment variable", name)
+	}
+	up := strings.ToUpper(name)
+	if slices.Contains(refusedEnv, up) || slices.ContainsFunc(refusedEnvPrefix, func(p string) bool { return strings.HasPrefix(up, p) }) {
+		return fmt.Sprintf("%s can make a program load or run something else than its command says; it is never passed on", name)
+	}
+	return ""
+}
+
+// guarded are places no server is ever given, with the reason. Those without a leading slash lie in the home directory.
+var guarded = []struct{ path, why string }{
+	{".ssh", "SSH keys"},
+	{".gnupg", "GnuPG keys"},
+	{".local/share/keyrings", "keyrings"},
+	{".local/share/kwalletd", "keyrings"},
+	{".password-store", "passwords"},
+	{".config/keepassxc", "passwords"},
+	{".pki", "private keys"},
+	{".aws", "cloud credentials"},
+	{".azure", "cloud credentials"},
+	{".config/gcloud", "cloud credentials"},
+	{".kube", "cluster credentials"},
+	{".docker", "registry credentials"},
+	{".config/gh", "forge credentials"},
+	{".config/git/credentials", "forge credentials"},
+	{".git-credentials", "forge credentials"},
+	{".netrc", "passwords"},
+	{".npmrc", "registry credentials"},
+	{".pypirc", "registry credentials"},
+	{".mozilla", "a browser profile"},
+	{".thunderbird", "mail"},
+	{".config/google-chrome", "a browser profile"},
+	{".config/google-chrome-beta", "a browser profile"},
+	{".config/chromium", "a browser profile"},
+	{".config/BraveSoftware", "a browser profile"},
+	{".config/microsoft-edge", "a browser profile"},
+	{".config/opera", "a browser profile"},
+	{".config/vivaldi", "a browser profile"},
+	{".librewolf", "a browser profile"},
+	{"snap/firefox", "a browser profile"},
+	{"snap/chromium", "a browser profile"},
+	{".var/app", "browser profiles and other programs' data"},
+	{"/proc", "other programs' memory and settings"},
+	{"/sys", "the kernel's controls"},
+	{"/dev", "devices"},
+	{"/run", "sockets of the session"},
+	{"/root", "the administrator's files"},
+	{"/etc/shadow", "password hashes"},
+	{"/etc/ssl/private", "private keys"},
+}
+
+// badGrant says why a server cannot have path, a clean absolute one, or "" if it can. Symbolic links are followed
+// as far as they exist, so that another name for a guarded place is refused too.
+func (p Paths) badGrant(path string) string {
+	candidates := []string{path}
+	if real := resolve(path); real != path {
+		candidates = append(candidates, real)
+	}
+	for _, c := range candidates {
+		if why := p.guards(c); why != "" {
+			if c != path {
+				why = fmt.Sprintf("%s leads to %s: %s", path, c, why)
+			}
+			return why
+		}
+	}
+	return ""
+}
+
+func (p Paths) guards(path string) string {
+	if path == "/" {
+		return "grants the whole machine; name the folders it needs"
+	}
+	if p.Home != "" && within(p.Home, path) {
+		return fmt.Sprintf("%s grants the whole home directory; name the folders it needs", path)
+	}
+	own := []struct{ path, why string }{
+		{p.Config, "Cordon's own configuration"}, {p.State, "Cordon's log and pins"}, {p.Runtime, "Cordon's sockets"},
+	}
+	for _, g := range slices.Concat(guarded, own) {
+		place := g.path
+		if place == "" {
+			continue
+		}
+		if !filepath.IsAbs(place) {
+			place = filepath.Join(p.Home, place)
+		}
+		switch {
+		case filepath.IsAbs(g.path) && within(p.Home, place):
+			// The user's own home is /root: the other lines judge what lies inside.
+		case within(path, place):
+			return fmt.Sprintf("%s holds %s, which no server is given", place, g.why)
+		case within(place, path):
+			return fmt.Sprintf("%s contains %s (%s), which no server is given", path, place, g.why)
+		}
+	}
+	if p.Data != "" && within(p.Data, path) {
+		return fmt.Sprintf("%s contains every installed server; name the folder it needs", path)
+	}
+	return ""
+}
+
+// within reports whether path is dir or lies below it. Both are clean and absolute.
+func within(path, dir string) bool {
+	return path == dir || strings.HasPrefix(path, strings.TrimSuffix(dir, "/")+"/")
+}
+
+// resolve follows symbolic links in the part of path that exists.
+func resolve(path string) string {
+	rest := ""
+	for dir := path; ; dir = filepath.Dir(dir) {
+		if real, err := filepath.EvalSymlinks(dir); err == nil {
+			return filepath.Join(real, rest)
+		}
+		if dir == "/" {
+			return path
+		}
+		rest = filepath.Join(filepath.Base(dir), rest)
+	}
+}
+
+func sortedKeys(m map[string]string) []string { return slices.Sorted(maps.Keys(m)) }
