@@ -22,17 +22,21 @@ export function markWords(lines: readonly DiffLine[]): MarkedLine[] {
   return out
 }
 
+// Whole words, single signs: a word is never marked by halves.
+const tokens = (text: string): string[] => text.match(/[\p{L}\p{N}_]+|[^]/gu) ?? []
+
 function markPair(out: MarkedLine[], a: number, b: number): void {
   const del = out[a]
   const add = out[b]
   if (!del || !add) return
-  const [x, y] = [[...del.head], [...add.head]]
+  const [x, y] = [tokens(del.head), tokens(add.head)]
   let head = 0
   while (head < x.length && head < y.length && x[head] === y[head]) head++
   let tail = 0
   while (tail < x.length - head && tail < y.length - head && x[x.length - 1 - tail] === y[y.length - 1 - tail]) tail++
   // Lines with little in common are two lines, not one changed line.
-  if (head + tail < Math.min(x.length, y.length) / 3) return
+  const common = [...x.slice(0, head), ...x.slice(x.length - tail)].join('').trim().length
+  if (common * 4 < Math.min(del.head.length, add.head.length)) return
   for (const [line, chars] of [[del, x], [add, y]] as const) {
     line.head = chars.slice(0, head).join('')
     line.mark = chars.slice(head, chars.length - tail).join('')
