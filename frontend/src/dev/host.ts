@@ -1,0 +1,129 @@
+// A stand-in for the host, for browsers and tests. It answers like the real one, with made-up data.
+
+import type { Bound, CallView, EventView, Failure, LogLine, PromptView, Pushed, ReviewView, Snapshot } from '../lib/types'
+import { events, results, story } from './events'
+import { promptPractice } from './prompts'
+import { at, servers } from './servers'
+import { hiddenLine, tagLine } from './tools'
+
+const wait = (ms: number): Promise<void> => new Promise((done) => setTimeout(done, ms))
+
+export function snapshot(over: Partial<Snapshot> = {}): Snapshot {
+  return {
+    version: '0.1.0', started: at('08:00:12'), firstRun: false, log: { events: 12498, intact: true, checkedAt: at('09:40:00'), head: 'b71c02fe9d40117a', problem: '' },
+    keyring: { state: 'ok', provider: 'GNOME Keyring', detail: 'Unlocked.', fix: '' },
+    checks: [
+      { name: 'Landlock', state: 'ok', detail: 'Kernel 6.18, ABI 7.', fix: '' }, { name: 'Namespaces', state: 'ok', detail: 'User, network, pid and mount namespaces work.', fix: '' },
+      { name: 'System calls', state: 'ok', detail: 'seccomp filter loads; 6 of 6 forbidden calls failed in the test.', fix: '' }, { name: 'Limits', state: 'ok', detail: 'cgroup v2, delegated: memory, pids, cpu.', fix: '' },
+    ],
+    servers, secrets: [
+      { name: 'sentinel-reader', server: 'sentinel', env: 'AZURE_TOKEN', added: at('08:00:00'), lastUsed: at('09:47:06'), held: '' },
+      { name: 'vt-lookup', server: 'virustotal', env: 'VT_KEY', added: '2026-11-02T10:00:00Z', lastUsed: '', held: '' },
+      { name: 'ticketing-bot', server: 'ticketing', env: 'TOKEN', added: '2026-06-14T10:00:00Z', lastUsed: '2026-11-20T10:00:00Z', held: 'held: server quarantined' },
+    ],
+    rules: [
+      { id: 'read.local', reason: 'Reading from a reviewed server is fine.', then: 'allow' }, { id: 'consent.write', reason: 'Before anything is written, ask me.', then: 'ask: click' },
+      { id: 'consent.high', reason: 'Before a host, account or mailbox is touched, ask me to type its name.', then: 'ask: type' }, { id: 'flow.destination', reason: 'Outside text may not choose where data goes.', then: 'deny' },
+      { id: 'consent.irreversible', reason: 'What cannot be undone needs a second person.', then: 'ask: two people' },
+    ],
+    prompt: null, waiting: 0, problems: [], stopping: false, ...over,
+  }
+}
+
+const review = (name: string): ReviewView => {
+  const s = servers.find((x) => x.name === name) ?? servers[0]!
+  const first = s.pin === 'new'
+  return {
+    server: name, digest: 'sha256:7a10c4e2b86d901f', first, command: s.command, binary: '/usr/bin/node', files: 41, tools: s.tools,
+    changes: first ? [] : [
+      { what: 'create_ticket: description', kind: 'changed', lines: [{ sign: ' ', old: 1, new: 1, text: 'Create a ticket in the service desk. Returns the ticket key.' }, { sign: '+', old: 0, new: 2, text: hiddenLine }, { sign: '+', old: 0, new: 3, text: tagLine }] },
+      { what: 'create_ticket: annotations', kind: 'changed', lines: [{ sign: '-', old: 1, new: 0, text: '"readOnlyHint": false' }, { sign: '+', old: 0, new: 1, text: '"readOnlyHint": true' }] },
+      { what: 'New tool: export_tickets', kind: 'added', lines: [{ sign: '+', old: 0, new: 1, text: 'Export every ticket of a project to a link.' }] },
+    ],
+  }
+}
+const lines = (name: string): LogLine[] => (name === 'http-fetch' ? Array.from({ length: 118 }, (_, i) => ({ time: at(`09:40:${String(i % 60).padStart(2, '0')}.112`), text: i % 3 ? `info  GET hxxps://docs[.]example/sigma/${i} 200, 41 KiB` : 'warn  169[.]254[.]169[.]254:80 refused (EACCES)' })) : [{ time: at('08:02:11.300'), text: 'Secure MCP Filesystem Server running on stdio' }, { time: at('08:02:11.410'), text: 'Client supports roots\u001B[31m, red\u001B[0m' }])
+
+export interface Standin extends Bound {
+  now: Snapshot
+  /** What is called, in order: [method, ...arguments]. */
+  calls: [keyof Bound, ...unknown[]][]
+  push<K extends keyof Pushed>(name: K, data: Pushed[K]): void
+  show(over: Partial<Snapshot>): void
+  outcome: keyof typeof results
+  slow: number
+  failing: Failure | null
+}
+
+/** Puts a stand-in behind window.go and window.runtime, and returns it so that a test can steer it. */
+export function standin(start: Snapshot = snapshot()): Standin {
+  const heard = new Map<string, Set<(data: unknown) => void>>()
+  window.runtime = {
+    EventsOn(name, f) {
+      const set = heard.get(name) ?? new Set()
+      heard.set(name, set.add(f))
+      return () => { set.delete(f) }
+    },
+    EventsOff(name) { heard.delete(name) },
+  }
+  let answered: (allow: boolean) => void = () => {}
+  const log = <T>(entry: [keyof Bound, ...unknown[]], value: T | (() => T)): Promise<T> => {
+    host.calls.push(entry)
+    if (host.failing) return Promise.reject(host.failing)
+    return Promise.resolve(value instanceof Function ? value() : value)
+  }
+  const none = undefined as void
+  const host: Standin = {
+    now: start, calls: [], outcome: 'table', slow: 0, failing: null,
+    push(name, data) { for (const f of heard.get(name) ?? []) f(data) },
+    show(over) { host.now = { ...host.now, ...over }; host.push('snapshot', host.now) },
+    Snapshot: () => log(['Snapshot'], () => host.now),
+    Answer: (a) => log(['Answer', a], () => { answered(a.allow); host.show({ prompt: null, waiting: 0 }) }),
+    Call: async (c) => { await log(['Call', c], none); await wait(host.slow); return { ...(results[host.outcome] as CallView), ticket: c.ticket } },
+    CancelCall: (t) => log(['CancelCall', t], none),
+    AddServer: (s) => log(['AddServer', s], none),
+    RemoveServer: (n) => log(['RemoveServer', n], () => host.show({ servers: host.now.servers.filter((s) => s.name !== n) })),
+    StartServer: (n) => log(['StartServer', n], () => host.show({ servers: host.now.servers.map((s) => (s.name === n ? { ...s, state: 'running' } : s)) })),
+    StopServer: (n) => log(['StopServer', n], () => host.show({ servers: host.now.servers.map((s) => (s.name === n ? { ...s, state: 'stopped', pid: 0 } : s)) })),
+    StopEverything: () => log(['StopEverything'], () => host.show({ prompt: null, servers: host.now.servers.map((s) => (s.pid > 0 ? { ...s, state: 'stopped', pid: 0 } : s)) })),
+    ServerLog: (n) => log(['ServerLog', n], () => lines(n)),
+    Review: (n) => log(['Review', n], () => review(n)),
+    Approve: (n, d) => log(['Approve', n, d], () => host.show({ servers: host.now.servers.map((s) => (s.name === n ? { ...s, pin: 'pinned', state: 'running' } : s)) })),
+    SetSecret: (s) => log(['SetSecret', { ...s }], none),
+    RemoveSecret: (n) => log(['RemoveSecret', n], () => host.show({ secrets: host.now.secrets.filter((s) => s.name !== n) })),
+    UseSessionSecrets: () => log(['UseSessionSecrets'], () => host.show({ keyring: { ...host.now.keyring, state: 'session', detail: 'You chose this.' } })),
+    Recheck: () => log(['Recheck'], none),
+    Events: (q) => log(['Events', q], () => {
+      const found = (host.now.log.events === 0 ? [] : events).filter((e: EventView) => (!q.server || e.server === q.server) && (!q.decision || e.decision === q.decision) && (!q.text || `${e.title} ${e.rule}`.includes(q.text)) && (!q.before || e.seq < q.before))
+      return { events: found.slice(0, Math.min(q.limit, 100)), total: host.now.log.events, matched: found.length, asked: 7, denied: 7 }
+    }),
+    Story: (seq) => log(['Story', seq], () => story(seq)),
+    VerifyLog: () => log(['VerifyLog'], () => host.now.log),
+    TryFilesystem: async () => {
+      await log(['TryFilesystem'], none)
+      const says = ['Fetching @modelcontextprotocol/server-filesystem 2026.8.31', 'Checking 41 files', 'Writing the sample case folder', 'Starting it, confined']
+      void (async () => {
+        for (const [i, text] of says.entries()) { host.push('progress', { id: 'fs', text, step: i + 1, steps: says.length + 1, done: false, failure: null }); await wait(900) }
+        host.push('progress', { id: 'fs', text: 'Ready', step: 5, steps: 5, done: true, failure: null })
+      })()
+      return 'fs'
+    },
+    TrySandbox: () => log(['TrySandbox'], {
+      tier: 'strong', enforced: 14, demanded: 14, tookMillis: 412,
+      attempts: [['read ~/.ssh/id_ed25519', '', '1,679 bytes', 'EACCES'], ['reach 192[.]0[.]2[.]1', 'TCP port 443', 'connected', 'ENETUNREACH'], ['listen on 0.0.0.0', 'any device on the network could connect', 'listening', 'refused'], ['talk to the session bus', 'systemd-run starts programs outside', 'started', 'EPERM'], ['start 500 processes', '', '500 started', 'stopped at 32']]
+        .map(([act = '', detail = '', bare = '', confined = '']) => ({ act, detail, bare, confined, held: true })),
+    }),
+    TryConsent: async () => {
+      await log(['TryConsent'], none)
+      const prompt: PromptView = promptPractice()
+      const allow = await new Promise<boolean>((done) => { answered = done; host.show({ prompt }) })
+      return { ...(results['text'] as CallView), outcome: allow ? 'ok' : 'denied', event: 12498 }
+    },
+    CancelProgress: (id) => log(['CancelProgress', id], none),
+    FinishFirstRun: () => log(['FinishFirstRun'], () => host.show({ firstRun: false })),
+    ChooseFolder: (t) => log(['ChooseFolder', t], '/home/analyst/cases/INC-2041'),
+    OpenLink: (u) => log(['OpenLink', u], none),
+  }
+  window.go = { app: { App: host } }
+  return host
+}

@@ -1,0 +1,51 @@
+// Made-up servers for looking at the screens without a host: every state once.
+
+import type { GuaranteeView, ServerView, ToolView } from '../lib/types'
+import { filesystemTools, ticketTools } from './tools'
+
+const MiB = 1024 * 1024
+const today = new Date().toISOString().slice(0, 10)
+export const at = (time: string): string => `${today}T${time}Z`
+
+const tried: [string, string][] = [
+  ['fs.read', 'read /etc/shadow: EACCES'], ['net.loopback', 'bind 0.0.0.0: refused'], ['fs.write', 'write ~/x: EROFS'], ['ipc.unix', 'session bus: EPERM'],
+  ['fs.metadata', 'chmod ~/.ssh: ENOENT'], ['limits.memory', '128 MiB, swap 0'], ['priv.none', 'unshare: EPERM'], ['limits.pids', '32 tasks'],
+  ['env.clean', '5 variables, no secret'], ['limits.cpu', '1 core'], ['kill.tree', 'cgroup kill, 3 ms'], ['net.none', 'connect 192.0.2.1: ENETUNREACH'],
+  ['exec.none', 'exec /bin/sh: EACCES'], ['proc.hide', '/proc shows 1 process'],
+]
+const all: GuaranteeView[] = tried.map(([name, detail]) => ({ name, state: 'enforced', detail }))
+const weak: GuaranteeView[] = all.map((g) => (g.name === 'net.none' ? { ...g, state: 'not demanded', detail: '' } : g.name === 'exec.none' ? { ...g, state: 'missing', detail: 'starts curl' } : g.name === 'proc.hide' ? { ...g, state: 'missing', detail: 'no user namespace' } : g))
+
+function server(name: string, version: string, over: Partial<ServerView>): ServerView {
+  return {
+    name, version, title: name, source: `@example/mcp-${name}`, command: ['node', `/opt/servers/${name}/dist/index.js`], state: 'running', since: at('08:02:11'), detail: '', failure: null,
+    pid: 40182, tier: 'strong', enforced: 14, demanded: 14, guarantees: all, triedAt: at('08:02:11'), profile: { read: [`/opt/servers/${name}`], write: [], net: 'none', memoryBytes: 128 * MiB, pids: 32 },
+    usage: { memoryBytes: 61 * MiB, memoryMax: 128 * MiB, tasks: 11, tasksMax: 32, cpuMillis: 840, source: 'cgroup' }, pin: 'pinned', pinnedAt: at('08:00:00').replace(today, '2026-11-18'),
+    pinDetail: '18 files match the pin of 2026-11-18.', tools: [], env: [], stderrLines: 0, removable: true, ...over,
+  }
+}
+const idle = { pid: 0, usage: { memoryBytes: 0, memoryMax: 0, tasks: 0, tasksMax: 0, cpuMillis: 0, source: '' } }
+
+const simple = (name: string, effect: ToolView['effect'], description: string, schema: object, effectBy = 'Cordon', callsToday = 0): ToolView => ({ name, title: '', description, effect, effectBy, schema: JSON.stringify(schema), pin: 'pinned', findings: [], callsToday })
+
+export const servers: ServerView[] = [
+  server('ticketing', '2.4.0', { ...idle, source: '@helpdesk/mcp-ticketing', state: 'quarantined', since: at('09:12:40'), pin: 'changed', pinDetail: 'Version 2.4.0 announced definitions that differ from the pinned ones of 2.3.1.', tools: ticketTools, tier: 'strong', enforced: 13, demanded: 13 }),
+  server('filesystem', '2026.8.31', { title: 'filesystem', source: '@modelcontextprotocol/server-filesystem', tools: filesystemTools, profile: { read: ['/home/analyst/cases/INC-2041'], write: ['/home/analyst/cases/INC-2041/notes'], net: 'none', memoryBytes: 256 * MiB, pids: 32 }, usage: { memoryBytes: 52 * MiB, memoryMax: 256 * MiB, tasks: 11, tasksMax: 32, cpuMillis: 412, source: 'cgroup' }, stderrLines: 2, command: ['node', '/opt/servers/filesystem/dist/index.js', '/home/analyst/cases/INC-2041'] }),
+  server('sentinel', '3.2.0', { source: '@siem/mcp-sentinel', tier: 'strong', enforced: 13, demanded: 13, env: [{ name: 'AZURE_TOKEN', value: '', secret: 'sentinel-reader' }, { name: 'NODE_ENV', value: 'production', secret: '' }], usage: { memoryBytes: 84 * MiB, memoryMax: 256 * MiB, tasks: 12, tasksMax: 32, cpuMillis: 6400, source: 'cgroup' }, tools: [
+    simple('query', 'costly', 'Runs KQL on the workspace and returns rows.', { type: 'object', required: ['query', 'from', 'to'], properties: { from: { type: 'string', description: 'Start of the range, UTC' }, to: { type: 'string', description: 'End of the range, UTC' }, query: { type: 'string', description: 'KQL query', maxLength: 10000 }, rowCap: { type: 'integer', minimum: 1, maximum: 5000, default: 500, description: 'Most rows to return.' }, workspace: { enum: ['soc-prod', 'soc-test'], default: 'soc-prod' }, keep: { type: 'boolean', default: true, description: 'Keep the result in a local table' }, columns: { type: 'array', items: { type: 'string' }, description: 'Only these columns.' }, options: { type: 'object', description: 'Server options', properties: { timeout: { type: 'integer' } } } } }, 'Cordon', 12),
+    simple('list_tables', 'read', 'Lists the tables of the workspace.', { type: 'object', properties: {} }, 'Cordon', 3),
+  ] }),
+  server('http-fetch', '0.6.2', { source: '@web/mcp-http-fetch', tier: 'weakened', enforced: 11, demanded: 13, guarantees: weak, detail: 'You allowed it on 2026-11-20, until 2026-12-20, to fetch from any host.', profile: { read: [], write: [], net: 'any host', memoryBytes: 128 * MiB, pids: 32 }, stderrLines: 118, usage: { memoryBytes: 44 * MiB, memoryMax: 128 * MiB, tasks: 29, tasksMax: 32, cpuMillis: 1210, source: 'cgroup' }, tools: [
+    simple('get', 'disclose', 'Fetches one address', { type: 'object', required: ['url'], properties: { url: { type: 'string' } } }, 'Cordon', 31),
+    simple('post', 'disclose', 'Sends a body to one address', { type: 'object', required: ['url', 'body'], properties: { url: { type: 'string' }, body: { type: 'string', description: 'Body text' } } }, 'Cordon; server said read'),
+  ] }),
+  server('memory-graph', '2026.8.31', { ...idle, source: '@modelcontextprotocol/server-memory', state: 'stopped', since: '', pin: 'new', pinnedAt: '', pinDetail: 'Not approved yet.', tier: '', enforced: 0, demanded: 13, guarantees: [], triedAt: '', tools: filesystemTools.slice(0, 4).map((t) => ({ ...t, pin: 'new' })) }),
+  server('edr', '1.9.3', { ...idle, state: 'starting', since: at('09:47:58'), detail: 'waiting for its tools', stderrLines: 0, tools: [] }),
+  server('virustotal', '0.9.4', { ...idle, state: 'crashed', since: at('09:40:02'), failure: { code: 'CRD-SRV-07', what: 'virustotal did not start: it printed a line that is not JSON.', means: 'It cannot be called. Nothing was sent to it.', fix: 'Look at its log: the line is the last one there. A newer version may print to standard error instead.' }, stderrLines: 3, tools: [simple('lookup_hash', 'disclose', 'Looks up a hash', { type: 'object', required: ['hash'], properties: { hash: { type: 'string' } } })] }),
+  server('browser-tools', '5.0.1', { ...idle, state: 'refused', since: '', detail: 'needs user namespaces inside', tier: 'refused', enforced: 10, demanded: 14, guarantees: weak, triedAt: '', failure: { code: 'CRD-SBX-04', what: 'browser-tools needs user namespaces of its own.', means: 'Its profile demands priv.none, which the browser cannot start under. Cordon refused it, as intended.', fix: 'Use a browser server that runs without its own sandbox, or leave it off.' } }),
+  server('detections', '1.4.0', { state: 'degraded', detail: 'rule index is 3 days old', removable: false, source: 'bundled', tools: [simple('search_rules', 'read', 'Searches the detection rules.', { type: 'object', required: ['text'], properties: { text: { type: 'string' }, limit: { type: 'number' } } }, 'Cordon', 8)] }),
+]
+
+export function manyServers(): ServerView[] {
+  return [...servers, ...Array.from({ length: 60 }, (_, i) => server(`collector-${String(i + 1).padStart(2, '0')}`, `1.${i}.0`, i % 3 === 0 ? { ...idle, state: 'stopped', since: '' } : {}))]
+}

@@ -1,0 +1,5 @@
+// jsdom lacks what no unit test needs to measure: layout observers.
+import { afterEach } from 'vitest'
+import { cleanup } from '@testing-library/svelte'
+
+afterEach(cleanup)

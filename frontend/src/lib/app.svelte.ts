@@ -1,0 +1,121 @@
+// What the window shows: the last snapshot, where the person is, and what floats above. Screens read it; the host stays
+// the owner of everything in the snapshot.
+
+import { api, on, toFailure } from './api'
+import { rememberedTheme, type Theme, rememberedDensity, type Density, applyLook } from './look'
+import type { Answer, Failure, Progress, PromptView, ServerView, Snapshot } from './types'
+
+export const screens = ['start', 'run', 'servers', 'activity', 'settings'] as const
+export type Screen = (typeof screens)[number]
+export type SettingsPage = 'secrets' | 'policy' | 'computer' | 'appearance' | 'keyboard' | 'about'
+
+export interface Toast { id: number; kind: 'ok' | 'danger' | 'plain'; text: string; more: string; code: string }
+/** What is shown above the screens, one at a time; consent stands above all of them. */
+export type Overlay = { kind: 'none' } | { kind: 'keys' } | { kind: 'add' } | { kind: 'link'; url: string } | { kind: 'remove'; server: string }
+
+class App {
+  snapshot = $state.raw<Snapshot | null>(null)
+  failed = $state.raw<Failure | null>(null)
+  screen = $state<Screen>('start')
+  page = $state<SettingsPage>('secrets')
+  server = $state('')
+  runServer = $state('')
+  runTool = $state('')
+  event = $state(0)
+  overlay = $state.raw<Overlay>({ kind: 'none' })
+  toasts = $state.raw<Toast[]>([])
+  progress = $state.raw<Readonly<Record<string, Progress>>>({})
+  bannerHidden = $state('')
+  theme = $state<Theme>(rememberedTheme())
+  density = $state<Density>(rememberedDensity())
+  /** The prompt that was answered or ran out here; the host takes it from the next snapshot. */
+  private closedPrompt = $state('')
+  private lastToast = 0
+
+  servers = $derived<readonly ServerView[]>(this.snapshot?.servers ?? [])
+  running = $derived(this.servers.filter((s) => s.state === 'running' || s.state === 'degraded').length)
+  weakened = $derived(this.servers.filter((s) => s.tier === 'weakened'))
+  quarantined = $derived(this.servers.filter((s) => s.state === 'quarantined'))
+  reviews = $derived(this.servers.filter((s) => s.pin !== 'pinned'))
+  prompt = $derived<PromptView | null>(this.snapshot?.prompt && promptKey(this.snapshot.prompt) !== this.closedPrompt ? this.snapshot.prompt : null)
+
+  /** Hears the host and asks for the first snapshot. Returns what stops the hearing. */
+  connect(): () => void {
+    const off = [
+      on('snapshot', (s) => this.take(s)),
+      on('progress', (p) => { this.progress = { ...this.progress, [p.id]: p } }),
+    ]
+    void this.load()
+    return () => off.forEach((f) => f())
+  }
+
+  async load(): Promise<void> {
+    this.failed = null
+    try {
+      const first = this.snapshot === null
+      const s = await api.Snapshot()
+      if (first) this.screen = s.firstRun ? 'start' : 'servers'
+      this.take(s)
+    } catch (e) {
+      this.failed = toFailure(e)
+    }
+  }
+
+  private take(s: Snapshot): void {
+    this.snapshot = s
+    this.failed = null
+  }
+
+  go(screen: Screen): void { this.screen = screen }
+  openServer(name: string): void { this.server = name; this.screen = 'servers' }
+  openRun(server: string, tool = ''): void { this.runServer = server; this.runTool = tool; this.screen = 'run' }
+  openEvent(seq: number): void { this.event = seq; this.screen = 'activity' }
+  openSettings(page: SettingsPage): void { this.page = page; this.screen = 'settings' }
+
+  toast(kind: Toast['kind'], text: string, more = '', code = ''): void {
+    this.toasts = [...this.toasts.slice(-2), { id: ++this.lastToast, kind, text, more, code }]
+  }
+  dismiss(id: number): void { this.toasts = this.toasts.filter((t) => t.id !== id) }
+  fail(e: unknown): void {
+    const f = toFailure(e)
+    this.toast('danger', f.what, [f.means, f.fix].filter(Boolean).join(' '), f.code)
+  }
+  /** Does one thing and says so if it failed. */
+  async attempt(act: () => Promise<void>): Promise<boolean> {
+    try {
+      await act()
+      return true
+    } catch (e) {
+      this.fail(e)
+      return false
+    }
+  }
+
+  async stopEverything(): Promise<void> {
+    if (await this.attempt(() => api.StopEverything())) this.toast('plain', 'Everything was stopped.', 'All servers ended; calls that were pending are denied.')
+  }
+
+  /** Sends the answer; the dialog closes when the host has it. A refused answer leaves the dialog open. */
+  async answer(prompt: PromptView, answer: Answer): Promise<void> {
+    try {
+      await api.Answer(answer)
+      this.closedPrompt = promptKey(prompt)
+    } catch (e) {
+      this.fail(e)
+      throw e
+    }
+  }
+  /** The deadline has passed: the host has denied it by now. */
+  expire(prompt: PromptView): void {
+    this.closedPrompt = promptKey(prompt)
+    this.toast('plain', `No answer in time: ${prompt.server}.${prompt.tool} was denied.`, 'Nothing ran.')
+  }
+
+  setTheme(theme: Theme): void { this.theme = theme; applyLook(theme, this.density) }
+  setDensity(density: Density): void { this.density = density; applyLook(this.theme, density) }
+}
+
+/** Everything a prompt shows takes part: any change makes it another prompt, which arms anew. */
+export const promptKey = (p: PromptView): string => JSON.stringify(p)
+
+export const app = new App()

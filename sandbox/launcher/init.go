@@ -1,0 +1,522 @@
+package main
+
+import (
+	"syscall"
+	"unsafe"
+
+	"cordon/sandbox/spec"
+
+	"golang.org/x/sys/unix"
+)
+
+// This file runs after the raw clone, as PID 1 of the new namespaces, on a copy of the launcher's memory with one
+// thread and no Go runtime behind it. Rules for everything below: go:nosplit (the linker proves that no stack has
+// to grow and no preemption point exists), no allocation, no channel, map, interface or string conversion, no call
+// but to functions of this file and RawSyscall6.
+
+// record is the outcome as it goes over the wire: the memory is the message (little-endian machines only).
+var record struct {
+	_    [7]byte
+	kind byte
+	o    spec.Wire
+}
+
+// Memory for system calls; globals, so that no frame holds it.
+var mem struct {
+	ts      unix.Timespec
+	how     unix.OpenHow
+	rule    struct{ access, fd uint64 } // landlock_path_beneath_attr is packed: 12 bytes are read
+	rl      unix.Rlimit
+	capHead unix.CapUserHeader
+	capData [2]unix.CapUserData
+	ifreq   [40]byte
+	inet    unix.RawSockaddrInet4
+	stat    unix.Stat_t
+	uring   [128]byte
+	mask    uint64
+	info    [128]byte // signalfd_siginfo
+	polls   [2]unix.PollFd
+	status  int32
+	pid     uintptr
+	proc    uintptr // fsmount fd
+}
+
+// Paths and names init uses; NUL-terminated.
+var (
+	pathSetgroups = cstr("/proc/self/setgroups")
+	pathUIDMap    = cstr("/proc/self/uid_map")
+	pathGIDMap    = cstr("/proc/self/gid_map")
+	pathRoot      = cstr("/")
+	pathBase      = cstr("/tmp")
+	pathDot       = cstr(".")
+	pathEmpty     = cstr("")
+	pathProc      = cstr("/proc")
+	pathDenied    = cstr(deniedFile)
+	pathNew       = cstr("/.new")
+	pathSys       = cstr("/sys")
+	nameTmpfs     = cstr("tmpfs")
+	nameProc      = cstr("proc")
+	rulesetPtr    = &plan.ruleset
+)
+
+//go:nosplit
+//go:norace
+func call(nr, a, b, c, d, e uintptr) (uintptr, syscall.Errno) {
+	r, _, errno := syscall.RawSyscall6(nr, a, b, c, d, e, 0)
+	return r, errno
+}
+
+//go:nosplit
+//go:norace
+func stamp(s spec.Step) {
+	call(unix.SYS_CLOCK_GETTIME, unix.CLOCK_MONOTONIC, addr(&mem.ts), 0, 0, 0)
+	record.o.At[s] = mem.ts.Sec*1e9 + mem.ts.Nsec
+}
+
+// report writes the outcome in one write, so that it never mixes with the launcher's record.
+//
+//go:nosplit
+//go:norace
+func report() {
+	record.kind = spec.KindOutcome
+	call(unix.SYS_WRITE, reportFD, addr(&record.kind), 1+unsafe.Sizeof(record.o), 0, 0)
+}
+
+// refuse reports a failed step.
+//
+//go:nosplit
+//go:norace
+func refuse(s spec.Step, index int32, errno syscall.Errno) {
+	record.o.Failed, record.o.Index, record.o.Errno = int32(s), index, int32(errno)
+	report()
+}
+
+// give up: nothing has been started, so ending is enough.
+//
+//go:nosplit
+//go:norace
+func abandon(s spec.Step, index int32, errno syscall.Errno) {
+	refuse(s, index, errno)
+	call(unix.SYS_EXIT_GROUP, 125, 0, 0, 0, 0)
+}
+
+//go:nosplit
+//go:norace
+func must(s spec.Step, index int32, errno syscall.Errno) {
+	if errno != 0 {
+		abandon(s, index, errno)
+	}
+}
+
+//go:nosplit
+//go:norace
+func writeFile(path *byte, data []byte, flags uintptr, mode uintptr) syscall.Errno {
+	fd, errno := call(unix.SYS_OPENAT, atCwd, addr(path), unix.O_WRONLY|unix.O_CLOEXEC|flags, mode, 0)
+	if errno != 0 {
+		return errno
+	}
+	if len(data) > 0 {
+		_, errno = call(unix.SYS_WRITE, fd, uintptr(unsafe.Pointer(unsafe.SliceData(data))), uintptr(len(data)), 0, 0)
+	}
+	call(unix.SYS_CLOSE, fd, 0, 0, 0, 0)
+	return errno
+}
+
+// atCwd is AT_FDCWD as a register.
+const atCwd = ^uintptr(99)
+
+// initMain confines this process, tests that it holds, starts the program and stays as its init. It never returns.
+//
+//go:nosplit
+//go:norace
+func initMain() {
+	stamp(spec.StepClone)
+	record.o.Pid = 1
+	must(spec.StepUserMap, 0, writeFile(pathSetgroups, plan.setgroup, 0, 0))
+	must(spec.StepUserMap, 1, writeFile(pathUIDMap, plan.uidMap, 0, 0))
+	must(spec.StepUserMap, 2, writeFile(pathGIDMap, plan.gidMap, 0, 0))
+	stamp(spec.StepUserMap)
+	_, errno := call(unix.SYS_SETHOSTNAME, uintptr(unsafe.Pointer(unsafe.SliceData(plan.hostname))), uintptr(len(plan.hostname)), 0, 0, 0)
+	must(spec.StepHostname, 0, errno)
+	stamp(spec.StepHostname)
+	if plan.loopback {
+		raiseLoopback()
+	}
+	stamp(spec.StepLoopback)
+	openTrees()
+	openProc()
+	enterRoot()
+	makeNodes()
+	placeTrees()
+	sealRoot()
+	dropCapabilities()
+	setLimits()
+	closeDescriptors()
+	_, errno = call(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+	must(spec.StepNoNewPrivs, 0, errno)
+	stamp(spec.StepNoNewPrivs)
+	enforceLandlock()
+	_, errno = call(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, addr(&plan.prog), 0, 0)
+	must(spec.StepSeccomp, 0, errno)
+	stamp(spec.StepSeccomp)
+	testFiles()
+	testSystem()
+	testNetwork()
+	stamp(spec.StepSelfTest)
+	serve()
+}
+
+//go:nosplit
+//go:norace
+func raiseLoopback() {
+	s, errno := call(unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0, 0, 0)
+	must(spec.StepLoopback, 0, errno)
+	mem.ifreq[0], mem.ifreq[1] = 'l', 'o'
+	mem.ifreq[16] = unix.IFF_UP | unix.IFF_RUNNING
+	_, errno = call(unix.SYS_IOCTL, s, unix.SIOCSIFFLAGS, addr(&mem.ifreq), 0, 0)
+	must(spec.StepLoopback, 1, errno)
+	call(unix.SYS_CLOSE, s, 0, 0, 0, 0)
+}
+
+// openTrees takes a detached copy of every granted tree while the host's root is still in place. No symbolic link
+// is followed: the path that was granted is the path that is shown.
+//
+//go:nosplit
+//go:norace
+func openTrees() {
+	_, errno := call(unix.SYS_MOUNT, 0, addr(pathRoot), 0, unix.MS_REC|unix.MS_PRIVATE, 0)
+	must(spec.StepRoot, 0, errno)
+	mem.how.Flags = unix.O_PATH | unix.O_CLOEXEC
+	mem.how.Resolve = unix.RESOLVE_NO_SYMLINKS
+	for i := range plan.mounts {
+		m := &plan.mounts[i]
+		fd, errno := call(unix.SYS_OPENAT2, atCwd, addr(m.source), addr(&mem.how), unsafe.Sizeof(mem.how), 0)
+		must(spec.StepMount, m.index, errno)
+		m.tree, errno = call(unix.SYS_OPEN_TREE, fd, addr(pathEmpty), unix.AT_EMPTY_PATH|unix.AT_RECURSIVE|unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC, 0, 0)
+		must(spec.StepMount, m.index, errno)
+		call(unix.SYS_CLOSE, fd, 0, 0, 0, 0)
+		_, errno = call(unix.SYS_MOUNT_SETATTR, m.tree, addr(pathEmpty), unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, addr(&m.attr), unsafe.Sizeof(m.attr))
+		must(spec.StepMount, m.index, errno)
+	}
+}
+
+// enterRoot makes an empty tmpfs the root and lets go of the old one.
+//
+//go:nosplit
+//go:norace
+func enterRoot() {
+	_, errno := call(unix.SYS_MOUNT, addr(nameTmpfs), addr(pathBase), addr(nameTmpfs), unix.MS_NOSUID|unix.MS_NODEV, addr(plan.tmpfs))
+	must(spec.StepRoot, 1, errno)
+	_, errno = call(unix.SYS_CHDIR, addr(pathBase), 0, 0, 0, 0)
+	must(spec.StepRoot, 2, errno)
+	_, errno = call(unix.SYS_PIVOT_ROOT, addr(pathDot), addr(pathDot), 0, 0, 0)
+	must(spec.StepRoot, 3, errno)
+	_, errno = call(unix.SYS_UMOUNT2, addr(pathDot), unix.MNT_DETACH, 0, 0, 0)
+	must(spec.StepRoot, 4, errno)
+	_, errno = call(unix.SYS_CHDIR, addr(pathRoot), 0, 0, 0, 0)
+	must(spec.StepRoot, 5, errno)
+}
+
+//go:nosplit
+//go:norace
+func makeNodes() {
+	call(unix.SYS_UMASK, 0, 0, 0, 0, 0)
+	for i := range plan.nodes {
+		n := &plan.nodes[i]
+		var errno syscall.Errno
+		switch n.kind {
+		case 'd', 't':
+			_, errno = call(unix.SYS_MKDIRAT, atCwd, addr(n.path), 0o755, 0, 0)
+			if errno == 0 && n.kind == 't' {
+				// Bound onto itself, so that it stays writable when the mount of the root becomes read-only.
+				_, errno = call(unix.SYS_MOUNT, addr(n.path), addr(n.path), 0, unix.MS_BIND, 0)
+			}
+		case 'f':
+			errno = writeFile(n.path, unsafe.Slice(n.data, n.size), unix.O_CREAT|unix.O_EXCL, 0o444)
+		case 'l':
+			_, errno = call(unix.SYS_SYMLINKAT, addr(n.data), atCwd, addr(n.path), 0, 0)
+		}
+		must(spec.StepRoot, int32(100+i), errno)
+	}
+	call(unix.SYS_UMASK, 0o077, 0, 0, 0, 0)
+	stamp(spec.StepRoot)
+}
+
+//go:nosplit
+//go:norace
+func placeTrees() {
+	for i := range plan.mounts {
+		m := &plan.mounts[i]
+		_, errno := call(unix.SYS_MOVE_MOUNT, m.tree, addr(pathEmpty), atCwd, addr(m.target), unix.MOVE_MOUNT_F_EMPTY_PATH)
+		must(spec.StepMount, m.index, errno)
+		call(unix.SYS_CLOSE, m.tree, 0, 0, 0, 0)
+	}
+	stamp(spec.StepMount)
+}
+
+// openProc makes a /proc of the new pid namespace. The kernel allows that only while another, whole /proc can be seen
+// in this mount namespace (fs/namespace.c, mount_too_revealing), so it comes before the old root goes.
+//
+//go:nosplit
+//go:norace
+func openProc() {
+	fs, errno := call(unix.SYS_FSOPEN, addr(nameProc), unix.FSOPEN_CLOEXEC, 0, 0, 0)
+	must(spec.StepProc, 0, errno)
+	_, errno = call(unix.SYS_FSCONFIG, fs, unix.FSCONFIG_CMD_CREATE, 0, 0, 0)
+	must(spec.StepProc, 0, errno)
+	mem.proc, errno = call(unix.SYS_FSMOUNT, fs, unix.FSMOUNT_CLOEXEC, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC|unix.MOUNT_ATTR_RDONLY, 0, 0)
+	must(spec.StepProc, 0, errno)
+	call(unix.SYS_CLOSE, fs, 0, 0, 0, 0)
+}
+
+// sealRoot places /proc, makes the root read-only and enters the working directory.
+//
+//go:nosplit
+//go:norace
+func sealRoot() {
+	_, errno := call(unix.SYS_MOVE_MOUNT, mem.proc, addr(pathEmpty), atCwd, addr(pathProc), unix.MOVE_MOUNT_F_EMPTY_PATH)
+	must(spec.StepProc, 1, errno)
+	call(unix.SYS_CLOSE, mem.proc, 0, 0, 0, 0)
+	_, errno = call(unix.SYS_MOUNT_SETATTR, atCwd, addr(pathRoot), 0, addr(&rootAttr), unsafe.Sizeof(rootAttr))
+	must(spec.StepProc, 2, errno)
+	if _, errno = call(unix.SYS_CHDIR, addr(plan.dir), 0, 0, 0, 0); errno != 0 {
+		call(unix.SYS_CHDIR, addr(pathRoot), 0, 0, 0, 0)
+	}
+	stamp(spec.StepProc)
+}
+
+var rootAttr = unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV}
+
+// dropCapabilities empties every set and locks the ways back. 0xef: noroot, no setuid fix-up, no ambient raise,
+// each with its lock, and the lock of keep-caps (capabilities(7)).
+//
+//go:nosplit
+//go:norace
+func dropCapabilities() {
+	call(unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
+	for c := uintptr(0); c < 64; c++ {
+		_, errno := call(unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, c, 0, 0, 0)
+		if errno == unix.EINVAL {
+			break // past the kernel's last capability
+		}
+		must(spec.StepCapabilities, int32(c), errno)
+	}
+	_, errno := call(unix.SYS_PRCTL, unix.PR_SET_SECUREBITS, 0xef, 0, 0, 0)
+	must(spec.StepCapabilities, 100, errno)
+	mem.capHead.Version = unix.LINUX_CAPABILITY_VERSION_3
+	_, errno = call(unix.SYS_CAPSET, addr(&mem.capHead), addr(&mem.capData), 0, 0, 0)
+	must(spec.StepCapabilities, 101, errno)
+	_, errno = call(unix.SYS_CAPGET, addr(&mem.capHead), addr(&mem.capData), 0, 0, 0)
+	must(spec.StepCapabilities, 102, errno)
+	record.o.Caps = uint64(mem.capData[0].Effective|mem.capData[0].Permitted) | uint64(mem.capData[1].Effective|mem.capData[1].Permitted)<<32
+	if record.o.Caps != 0 {
+		abandon(spec.StepCapabilities, 103, unix.EPERM)
+	}
+	// /proc/1 belongs to root from here on: the program can neither trace init nor read its memory.
+	_, errno = call(unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
+	must(spec.StepCapabilities, 104, errno)
+	stamp(spec.StepCapabilities)
+}
+
+//go:nosplit
+//go:norace
+func setLimits() {
+	for i := range plan.limits {
+		l := &plan.limits[i]
+		mem.rl.Cur, mem.rl.Max = l.Max, l.Max
+		_, errno := call(unix.SYS_PRLIMIT64, 0, uintptr(l.Resource), addr(&mem.rl), 0, 0)
+		must(spec.StepLimits, int32(l.Resource), errno)
+	}
+	stamp(spec.StepLimits)
+}
+
+// closeDescriptors leaves 0, 1, 2 and our own two, which close themselves when the program starts.
+//
+//go:nosplit
+//go:norace
+func closeDescriptors() {
+	_, errno := call(unix.SYS_CLOSE_RANGE, reportFD+1, uintptr(^uint32(0)), 0, 0, 0)
+	must(spec.StepDescriptors, 0, errno)
+	_, errno = call(unix.SYS_FCNTL, hostFD, unix.F_SETFD, unix.FD_CLOEXEC, 0, 0)
+	must(spec.StepDescriptors, 1, errno)
+	_, errno = call(unix.SYS_FCNTL, reportFD, unix.F_SETFD, unix.FD_CLOEXEC, 0, 0)
+	must(spec.StepDescriptors, 2, errno)
+	stamp(spec.StepDescriptors)
+}
+
+// enforceLandlock asks for exactly the rights the host planned; a kernel that knows fewer refuses.
+//
+//go:nosplit
+//go:norace
+func enforceLandlock() {
+	rules, errno := call(unix.SYS_LANDLOCK_CREATE_RULESET, addr(rulesetPtr), plan.rulesize, 0, 0, 0)
+	must(spec.StepLandlock, -1, errno)
+	for i := range plan.mounts {
+		if m := &plan.mounts[i]; m.access != 0 {
+			grant(rules, m.target, m.access, m.index)
+		}
+	}
+	for i := range plan.nodes {
+		if n := &plan.nodes[i]; n.access != 0 {
+			grant(rules, n.path, n.access, int32(1000+i))
+		}
+	}
+	grant(rules, pathProc, plan.proc, -2)
+	_, errno = call(unix.SYS_LANDLOCK_RESTRICT_SELF, rules, 0, 0, 0, 0)
+	must(spec.StepLandlock, -3, errno)
+	call(unix.SYS_CLOSE, rules, 0, 0, 0, 0)
+	stamp(spec.StepLandlock)
+}
+
+//go:nosplit
+//go:norace
+func grant(rules uintptr, path *byte, access uint64, index int32) {
+	fd, errno := call(unix.SYS_OPENAT, atCwd, addr(path), unix.O_PATH|unix.O_CLOEXEC, 0, 0)
+	must(spec.StepLandlock, index, errno)
+	mem.rule.access, mem.rule.fd = access, uint64(fd)
+	_, errno = call(unix.SYS_LANDLOCK_ADD_RULE, rules, unix.LANDLOCK_RULE_PATH_BENEATH, addr(&mem.rule), 0, 0)
+	must(spec.StepLandlock, index, errno)
+	call(unix.SYS_CLOSE, fd, 0, 0, 0, 0)
+}
+
+// tried records how a forbidden act ended. One that worked ends the start.
+//
+//go:nosplit
+//go:norace
+func tried(t spec.Try, errno syscall.Errno) {
+	record.o.Tried[t] = int32(errno)
+	if errno == 0 {
+		record.o.Tried[t] = -1
+		abandon(spec.StepSelfTest, int32(t), 0)
+	}
+}
+
+//go:nosplit
+//go:norace
+func testFiles() {
+	_, errno := call(unix.SYS_OPENAT, atCwd, addr(pathDenied), unix.O_RDONLY|unix.O_CLOEXEC, 0, 0)
+	tried(spec.TryOpenUngranted, errno)
+	_, errno = call(unix.SYS_OPENAT, atCwd, addr(pathNew), unix.O_WRONLY|unix.O_CREAT|unix.O_CLOEXEC, 0o600, 0)
+	tried(spec.TryWriteRoot, errno)
+	_, errno = call(unix.SYS_NEWFSTATAT, atCwd, addr(pathSys), addr(&mem.stat), 0, 0)
+	tried(spec.TryStatHost, errno)
+}
+
+//go:nosplit
+//go:norace
+func testSystem() {
+	_, errno := call(unix.SYS_UNSHARE, unix.CLONE_NEWUSER, 0, 0, 0, 0)
+	tried(spec.TryUnshare, errno)
+	_, errno = call(unix.SYS_MOUNT, addr(nameTmpfs), addr(pathProc), addr(nameTmpfs), 0, 0)
+	tried(spec.TryMount, errno)
+	_, errno = call(unix.SYS_IO_URING_SETUP, 1, addr(&mem.uring), 0, 0, 0)
+	tried(spec.TryIOUring, errno)
+	_, errno = call(unix.SYS_KEYCTL, unix.KEYCTL_GET_KEYRING_ID, ^uintptr(2), 0, 0, 0)
+	tried(spec.TryKeyring, errno)
+}
+
+// testNetwork sends nothing: a UDP connect only looks for a route. 192.0.2.1 is reserved for documentation (RFC 5737).
+//
+//go:nosplit
+//go:norace
+func testNetwork() {
+	_, errno := call(unix.SYS_SOCKET, unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0, 0, 0)
+	tried(spec.TryUnixSocket, errno)
+	_, errno = call(unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 262, 0, 0)
+	tried(spec.TryMultipathSocket, errno)
+	s, errno := call(unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0, 0, 0)
+	if !plan.inet {
+		tried(spec.TryInetSocket, errno)
+		return
+	}
+	must(spec.StepSelfTest, -1, errno)
+	if plan.loopback {
+		mem.inet.Family, mem.inet.Port = unix.AF_INET, 0x0900
+		mem.inet.Addr[0], mem.inet.Addr[2], mem.inet.Addr[3] = 192, 2, 1
+		_, errno = call(unix.SYS_CONNECT, s, addr(&mem.inet), unsafe.Sizeof(mem.inet), 0, 0)
+		tried(spec.TryConnectOutside, errno)
+		_, errno = call(unix.SYS_BIND, s, addr(&mem.inet), unsafe.Sizeof(mem.inet), 0, 0)
+		tried(spec.TryBindOutside, errno)
+	}
+	call(unix.SYS_CLOSE, s, 0, 0, 0, 0)
+}
+
+// serve reports, starts the program, reaps orphans, passes signals on, and dies with the host or the program. When
+// PID 1 ends, the kernel kills everything else in its namespace.
+//
+//go:nosplit
+//go:norace
+func serve() {
+	mem.mask = ^uint64(0)
+	sig, errno := call(unix.SYS_SIGNALFD4, ^uintptr(0), addr(&mem.mask), 8, unix.SFD_CLOEXEC|unix.SFD_NONBLOCK, 0)
+	must(spec.StepExec, -1, errno)
+	report()
+	mem.pid, errno = call(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0, 0)
+	must(spec.StepExec, -2, errno)
+	if mem.pid == 0 {
+		become()
+	}
+	call(unix.SYS_CLOSE, reportFD, 0, 0, 0, 0)
+	call(unix.SYS_CLOSE, 0, 0, 0, 0, 0)
+	call(unix.SYS_CLOSE, 1, 0, 0, 0, 0)
+	call(unix.SYS_CLOSE, 2, 0, 0, 0, 0)
+	mem.polls[0] = unix.PollFd{Fd: int32(sig), Events: unix.POLLIN}
+	mem.polls[1] = unix.PollFd{Fd: hostFD, Events: unix.POLLRDHUP}
+	for {
+		call(unix.SYS_PPOLL, addr(&mem.polls), 2, 0, 0, 0)
+		if mem.polls[1].Revents != 0 {
+			call(unix.SYS_EXIT_GROUP, 137, 0, 0, 0, 0) // the host is gone
+		}
+		for {
+			n, errno := call(unix.SYS_READ, sig, addr(&mem.info), 128, 0, 0)
+			if errno != 0 || n != 128 {
+				break
+			}
+			if s := uintptr(mem.info[0]); s == uintptr(unix.SIGCHLD) {
+				reap()
+			} else {
+				call(unix.SYS_KILL, mem.pid, s, 0, 0, 0)
+			}
+		}
+	}
+}
+
+//go:nosplit
+//go:norace
+func reap() {
+	for {
+		pid, errno := call(unix.SYS_WAIT4, ^uintptr(0), addr(&mem.status), unix.WNOHANG, 0, 0)
+		if errno != 0 || pid == 0 {
+			return
+		}
+		if pid == mem.pid {
+			call(unix.SYS_WRITE, hostFD, addr(&mem.status), 4, 0, 0)
+			if mem.status&0x7f != 0 {
+				call(unix.SYS_EXIT_GROUP, 128+uintptr(mem.status&0x7f), 0, 0, 0, 0)
+			}
+			call(unix.SYS_EXIT_GROUP, uintptr(mem.status>>8&0xff), 0, 0, 0, 0)
+		}
+	}
+}
+
+// become is the program's side of the last fork.
+//
+//go:nosplit
+//go:norace
+func become() {
+	call(unix.SYS_SETSID, 0, 0, 0, 0, 0)
+	mem.mask = 0
+	call(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, addr(&mem.mask), 0, 8, 0)
+	worst := unix.ENOENT
+	for i := range plan.exec {
+		_, errno := call(unix.SYS_EXECVE, addr(plan.exec[i]), addr(&plan.argv[0]), addr(&plan.envv[0]), 0, 0)
+		if errno != unix.ENOENT && errno != unix.ENOTDIR {
+			worst = errno
+			if errno != unix.EACCES {
+				break
+			}
+		}
+	}
+	refuse(spec.StepExec, 0, worst)
+	call(unix.SYS_EXIT_GROUP, 127, 0, 0, 0, 0)
+}

@@ -1,0 +1,82 @@
+package sandbox
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"syscall"
+
+	"cordon/sandbox/spec"
+)
+
+// FailedStep says which step of the confinement failed. Nothing was started.
+type FailedStep struct{ spec.Outcome }
+
+// Error names the step and the errno.
+func (f *FailedStep) Error() string {
+	return fmt.Sprintf("could not %s: %s", f.Failed, f.Errno.Error())
+}
+
+// monitor holds the records of one start.
+type monitor struct {
+	pid     int
+	outcome *spec.Outcome
+	text    string
+}
+
+// readRecords reads fd 4 until end of file. It returns an error unless a pid and an Outcome without failure came.
+func readRecords(r io.Reader) (*monitor, error) {
+	m := new(monitor)
+	var kind [1]byte
+	for {
+		if _, err := io.ReadFull(r, kind[:]); err == io.EOF {
+			break
+		} else if err != nil {
+			return m, fmt.Errorf("read report: %w", err)
+		}
+		if err := m.record(kind[0], r); err != nil {
+			return m, fmt.Errorf("read report: %w", err)
+		}
+	}
+	switch {
+	case m.text != "":
+		return m, errors.New(m.text)
+	case m.outcome == nil || m.pid <= 0:
+		return m, errors.New("the launcher ended before it reported")
+	case m.outcome.Failed != 0:
+		return m, &FailedStep{*m.outcome}
+	}
+	return m, nil
+}
+
+func (m *monitor) record(kind byte, r io.Reader) error {
+	le := binary.LittleEndian
+	switch kind {
+	case spec.KindPid:
+		var pid int32
+		if err := binary.Read(r, le, &pid); err != nil {
+			return err
+		}
+		m.pid = int(pid)
+	case spec.KindOutcome:
+		var o spec.Wire
+		if err := binary.Read(r, le, &o); err != nil {
+			return err
+		}
+		m.outcome = &spec.Outcome{Failed: spec.Step(o.Failed), Index: o.Index, Errno: syscall.Errno(o.Errno), Tried: o.Tried, At: o.At, Pid: o.Pid, Caps: o.Caps}
+	case spec.KindText:
+		var n uint16
+		if err := binary.Read(r, le, &n); err != nil {
+			return err
+		}
+		b := make([]byte, n)
+		if _, err := io.ReadFull(r, b); err != nil {
+			return err
+		}
+		m.text = string(b)
+	default:
+		return fmt.Errorf("unknown record %q", kind)
+	}
+	return nil
+}

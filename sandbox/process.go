@@ -1,0 +1,135 @@
+package sandbox
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"cordon/sandbox/spec"
+)
+
+// Process is a confined program with everything it starts. Its methods are safe for concurrent use.
+type Process struct {
+	Report Report // what was enforced; set before Start returns
+	Pid    int    // of its init, on the host
+
+	init    *os.Process
+	host    *os.File // our end of the pair: closing it ends the sandbox
+	group   group    // nil without limits
+	outcome *spec.Outcome
+	done    chan struct{}
+	once    sync.Once
+
+	// Written before done is closed.
+	exit Exit
+}
+
+// Exit is how a program ended.
+type Exit struct {
+	Status syscall.WaitStatus // the program's own, when Known
+	Known  bool               // false when the whole sandbox was killed
+	OOM    bool               // it used more memory than its limit
+	Usage  Usage              // the last reading
+	Left   error              // what could not be cleaned up, or nil
+}
+
+// Code returns the exit status a shell would show: the program's own, or 128 and the signal.
+func (e Exit) Code() int {
+	switch {
+	case !e.Known:
+		return 128 + int(syscall.SIGKILL)
+	case e.Status.Signaled():
+		return 128 + int(e.Status.Signal())
+	}
+	return e.Status.ExitStatus()
+}
+
+// String says it in words: "ended with status 1", "killed by SIGSEGV", "used more memory than allowed".
+func (e Exit) String() string {
+	switch {
+	case e.OOM:
+		return "stopped: used more memory than allowed"
+	case !e.Known:
+		return "was killed"
+	case e.Status.Signaled():
+		return "was ended by signal: " + e.Status.Signal().String()
+	}
+	return fmt.Sprintf("ended with status %d", e.Status.ExitStatus())
+}
+
+func newProcess(m *monitor, host *os.File, g group) (*Process, error) {
+	init, err := os.FindProcess(m.pid)
+	if err != nil {
+		host.Close()
+		return nil, err
+	}
+	p := &Process{Pid: m.pid, init: init, host: host, group: g, outcome: m.outcome, done: make(chan struct{})}
+	go p.watch()
+	return p, nil
+}
+
+// watch collects the program's status and init, then cleans up. It ends when init has ended.
+func (p *Process) watch() {
+	status, known := waitStatus(p.host)
+	_, _ = p.init.Wait()
+	p.exit = Exit{Status: status, Known: known}
+	if p.group != nil {
+		p.exit.Usage = p.group.usage()
+		p.exit.OOM = p.exit.Usage.OOM
+		// The pid namespace has taken every process with it; the cgroup must be empty within moments.
+		if err := p.group.kill(); err != nil {
+			p.exit.Left = err
+		}
+		if err := p.group.remove(); err != nil {
+			p.exit.Left = err
+		}
+	}
+	p.host.Close()
+	close(p.done)
+}
+
+// Done is closed when every process of the sandbox is gone and its cgroup is removed.
+func (p *Process) Done() <-chan struct{} { return p.done }
+
+// Wait blocks until Done and returns how the program ended.
+func (p *Process) Wait() Exit {
+	<-p.done
+	return p.exit
+}
+
+// Signal passes sig to the program through its init. SIGKILL ends the whole tree.
+func (p *Process) Signal(sig os.Signal) error { return p.init.Signal(sig) }
+
+// Kill ends the whole tree at once. It does not wait; see Done.
+func (p *Process) Kill() { p.once.Do(func() { _ = p.init.Kill() }) }
+
+// Stop ends the program in order: grace for it to notice its closed standard input (which the caller has closed),
+// SIGTERM, grace, then the end of the whole tree. It returns when everything is gone. Cancelling ctx skips the graces.
+func (p *Process) Stop(ctx context.Context, grace time.Duration) Exit {
+	for _, step := range []func(){func() { _ = p.Signal(syscall.SIGTERM) }, p.Kill} {
+		select {
+		case <-p.done:
+			return p.exit
+		case <-ctx.Done():
+		case <-time.After(grace):
+		}
+		step()
+	}
+	return p.Wait()
+}
+
+// Usage reads what the tree uses now. Without a cgroup only Source "" and zeros come back.
+func (p *Process) Usage() Usage {
+	select {
+	case <-p.done:
+		return p.exit.Usage
+	default:
+	}
+	if p.group == nil {
+		return Usage{}
+	}
+	return p.group.usage()
+}

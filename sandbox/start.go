@@ -1,0 +1,220 @@
+package sandbox
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"cordon/sandbox/spec"
+
+	"golang.org/x/sys/unix"
+)
+
+// startTimeout bounds a start from the first byte to the program's exec. Measured starts take milliseconds.
+const startTimeout = 20 * time.Second
+
+// Sandbox starts programs. The zero value is not usable; see New. It is safe for concurrent use.
+type Sandbox struct {
+	Kernel   Kernel
+	Launcher string // path of cordon-launch
+}
+
+// New probes the kernel and finds the launcher beside this executable, or in ../libexec/cordon as packages install
+// it. The environment is not asked: whoever may set it must not choose what confines.
+func New() (*Sandbox, error) {
+	exe, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("find launcher: %w", err)
+	}
+	if exe, err = filepath.EvalSymlinks(exe); err != nil {
+		return nil, fmt.Errorf("find launcher: %w", err)
+	}
+	for _, dir := range []string{filepath.Dir(exe), filepath.Join(filepath.Dir(exe), "../libexec/cordon")} {
+		path := filepath.Join(dir, "cordon-launch")
+		if st, err := os.Stat(path); err == nil && st.Mode().IsRegular() && st.Mode()&0o111 != 0 {
+			return &Sandbox{Kernel: Probe(), Launcher: path}, nil
+		}
+	}
+	return nil, fmt.Errorf("find launcher: no cordon-launch beside %s", exe)
+}
+
+// Files are the program's standard streams. A nil file becomes /dev/null.
+type Files struct{ In, Out, Err *os.File }
+
+// Start confines and starts a program. The Report of the returned Process holds what was measured on it. Errors:
+// *Refusal when something demanded cannot be had, *FailedStep (wrapped) when a step of the confinement failed,
+// *NotFoundError when the program does not exist inside; in each case nothing runs. Cancelling ctx before Start
+// returns ends the start; afterwards it has no effect.
+func (s *Sandbox) Start(ctx context.Context, p Profile, c Command, f Files) (*Process, error) {
+	sp, report, err := Plan(p, c, s.Kernel, CurrentIdentity())
+	if err != nil {
+		return nil, err
+	}
+	g, err := newGroup(s.Kernel.Groups, p)
+	if err != nil {
+		return nil, fmt.Errorf("start %s: %w", c.Argv[0], err)
+	}
+	proc, err := s.launch(ctx, sp, g, f)
+	if err != nil {
+		if g != nil {
+			_ = g.kill()
+			_ = g.remove()
+		}
+		return nil, explain(err, p, c, s.Kernel)
+	}
+	report.measure(proc.outcome, p)
+	report.TriedAt = time.Now().UTC()
+	if lost := report.missing(p.Demand); len(lost) > 0 { // measured less than planned
+		proc.Kill()
+		<-proc.Done()
+		return nil, &Refusal{Missing: lost, Fix: s.Kernel.Fix}
+	}
+	proc.Report = report
+	return proc, nil
+}
+
+// NotFoundError says that the program to start does not exist inside the sandbox, or cannot be executed there.
+type NotFoundError struct {
+	Program string
+	Errno   syscall.Errno
+}
+
+// Error says which program and why.
+func (e *NotFoundError) Error() string {
+	return fmt.Sprintf("program %q cannot be started inside the sandbox: %s", e.Program, e.Errno.Error())
+}
+
+// explain turns a launcher's failure into words that name the missing thing.
+func explain(err error, p Profile, c Command, k Kernel) error {
+	var f *FailedStep
+	if !errors.As(err, &f) {
+		return fmt.Errorf("start %s: %w", c.Argv[0], err)
+	}
+	switch {
+	case f.Failed == spec.StepExec && f.Index == 0:
+		return &NotFoundError{c.Argv[0], f.Errno}
+	case f.Failed == spec.StepClone || f.Failed == spec.StepUserMap:
+		why := fmt.Sprintf("the kernel refused user namespaces: %s", f.Errno.Error())
+		fix := k.Fix
+		if fix == "" {
+			fix = "allow unprivileged user namespaces (a container runtime or security module forbids them)"
+		}
+		return &Refusal{Missing: []Held{{FSMetadata, Missing, why}, {ProcPrivate, Missing, why}, {KillTree, Missing, why}}, Fix: fix}
+	case f.Failed == spec.StepProc && f.Index == 0:
+		return &Refusal{Missing: []Held{{ProcPrivate, Missing, "the kernel refused a private /proc: " + f.Errno.Error()}},
+			Fix: "run outside the container, or let it mount /proc unmasked"}
+	case f.Failed == spec.StepMount:
+		return fmt.Errorf("start %s: a granted path cannot be shown inside (%s); was it replaced by a link?: %w", c.Argv[0], f.Errno.Error(), err)
+	}
+	return fmt.Errorf("start %s: %w", c.Argv[0], err)
+}
+
+// launch runs the launcher, sends the Spec and reads what comes back until end of file.
+func (s *Sandbox) launch(ctx context.Context, sp *spec.Spec, g group, f Files) (*Process, error) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	_ = unix.SetNonblock(pair[0], true) // so that reads of it can be interrupted by Close
+	ours, theirs := os.NewFile(uintptr(pair[0]), "sandbox"), os.NewFile(uintptr(pair[1]), "launcher")
+	defer theirs.Close()
+	reportR, reportW, err := os.Pipe()
+	if err != nil {
+		ours.Close()
+		return nil, err
+	}
+	defer reportR.Close()
+	defer reportW.Close()
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		ours.Close()
+		return nil, err
+	}
+	defer null.Close()
+	orNull := func(f *os.File) *os.File {
+		if f == nil {
+			return null
+		}
+		return f
+	}
+	launcher, err := os.StartProcess(s.Launcher, []string{"cordon-launch"}, &os.ProcAttr{
+		Dir: "/", Env: []string{"GOMAXPROCS=1"}, Files: []*os.File{orNull(f.In), orNull(f.Out), orNull(f.Err), theirs, reportW},
+	})
+	if err != nil {
+		ours.Close()
+		return nil, fmt.Errorf("start launcher: %w", err)
+	}
+	theirs.Close()
+	reportW.Close()
+	if g != nil {
+		err = g.attach(launcher.Pid)
+	}
+	if err == nil {
+		_ = ours.SetWriteDeadline(time.Now().Add(startTimeout))
+		err = sendSpec(ours, sp)
+	}
+	var m *monitor
+	if err == nil {
+		stop := context.AfterFunc(ctx, func() { _ = reportR.SetReadDeadline(time.Unix(1, 0)) })
+		_ = reportR.SetReadDeadline(time.Now().Add(startTimeout))
+		m, err = readRecords(reportR)
+		if !stop() && err == nil {
+			err = context.Cause(ctx)
+		}
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			if err = context.Cause(ctx); err == nil {
+				err = fmt.Errorf("the launcher did not answer in %s", startTimeout)
+			}
+		}
+	}
+	if err != nil {
+		// The launcher ends by itself, or because its end of the pair is gone; init likewise.
+		ours.Close()
+		_ = launcher.Kill()
+		_, _ = launcher.Wait()
+		if m != nil && m.pid > 0 {
+			reapInit(m.pid)
+		}
+		return nil, err
+	}
+	if _, err := launcher.Wait(); err != nil {
+		ours.Close()
+		return nil, err
+	}
+	return newProcess(m, ours, g)
+}
+
+// sendSpec writes sp, preceded by its length.
+func sendSpec(w io.Writer, sp *spec.Spec) error {
+	b := sp.Encode()
+	if b == nil {
+		return fmt.Errorf("the profile is too large: at most %d bytes when encoded", spec.MaxSpecBytes)
+	}
+	_, err := w.Write(append(binary.LittleEndian.AppendUint32(nil, uint32(len(b))), b...))
+	return err
+}
+
+// reapInit ends and collects an init whose program never started.
+func reapInit(pid int) {
+	p, err := os.FindProcess(pid)
+	if err != nil {
+		return
+	}
+	_ = p.Kill()
+	_, _ = p.Wait()
+}
+
+// waitStatus reads the program's own wait status, which init sends before it ends; ok is false when init was killed.
+func waitStatus(r io.Reader) (ws syscall.WaitStatus, ok bool) {
+	var b [4]byte
+	if _, err := io.ReadFull(r, b[:]); err != nil {
+		return 0, false
+	}
+	return syscall.WaitStatus(uint32(b[0]) | uint32(b[1])<<8 | uint32(b[2])<<16 | uint32(b[3])<<24), true
+}
