@@ -41,6 +41,7 @@ class App {
 
   /** Hears the host and asks for the first snapshot. Returns what stops the hearing. */
   connect(): () => void {
+    this.closedPrompt = ''
     const off = [
       on('snapshot', (s) => this.take(s)),
       on('progress', (p) => { this.progress = { ...this.progress, [p.id]: p } }),
@@ -62,6 +63,8 @@ class App {
   }
 
   private take(s: Snapshot): void {
+    // The host has taken the answered prompt away; should the same one ever come again, it is shown again.
+    if (!s.prompt || promptKey(s.prompt) !== this.closedPrompt) this.closedPrompt = ''
     this.snapshot = s
     this.failed = null
   }
