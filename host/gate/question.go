@@ -1,0 +1,107 @@
+package gate
+
+import (
+	"sync"
+
+	"cordon/host/label"
+	"cordon/host/policy"
+	"cordon/host/tool"
+
+	"github.com/go-json-experiment/json"
+)
+
+// Question is what a screen shows beside a consent prompt. Its slices must not be changed.
+type Question struct {
+	Call     tool.Call
+	Decision policy.Decision
+	Findings []tool.Finding
+	Degraded []string
+	Values   []label.Value
+	Target   string // what level 2 makes a person type
+}
+
+// Question returns what is asked under a prompt's ID, while it is open or waits.
+func (g *Gate) Question(promptID string) (Question, bool) { return g.pending.get(promptID) }
+
+// pending holds the open questions by prompt ID. Safe for concurrent use.
+type pending struct {
+	mu sync.Mutex
+	by map[string]Question // guarded by mu
+}
+
+// add remembers q until the returned function is called.
+func (p *pending) add(id string, q Question) (forget func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.by == nil {
+		p.by = map[string]Question{}
+	}
+	p.by[id] = q
+	return func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		delete(p.by, id)
+	}
+}
+
+func (p *pending) get(id string) (Question, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	q, ok := p.by[id]
+	return q, ok
+}
+
+// targetKeys are the arguments that usually name what a call acts on, the most telling first.
+var targetKeys = []string{"host", "hostname", "device", "device_id", "endpoint", "machine", "user", "username", "account", "mailbox", "email", "recipient",
+	"path", "file", "destination", "url", "domain", "ip", "address", "index", "rule", "name", "id"}
+
+// Target names what a call acts on, in words short enough to type: the first telling argument, or the tool itself.
+func Target(c tool.Call) string {
+	var args map[string]any
+	if json.Unmarshal(c.Args, &args) == nil {
+		for _, k := range targetKeys {
+			if s, ok := args[k].(string); ok && s != "" && len(s) <= 80 && printable(s) {
+				return s
+			}
+		}
+	}
+	return c.Tool.ID.Name
+}
+
+func printable(s string) bool {
+	for _, r := range s {
+		if r < 0x21 || r > 0x7e {
+			return false
+		}
+	}
+	return true
+}
+
+// schemaCache keeps compiled input schemas by definition. Safe for concurrent use.
+type schemaCache struct {
+	mu sync.Mutex
+	by map[tool.Digest]*tool.Validator // guarded by mu
+}
+
+const maxSchemas = 2000
+
+// check reports why args do not fit t's schema.
+func (s *schemaCache) check(t tool.Tool, args []byte) error {
+	key := tool.Sum(t.InputSchema)
+	s.mu.Lock()
+	v := s.by[key]
+	s.mu.Unlock()
+	if v == nil {
+		var err error
+		if v, err = tool.NewValidator(t.InputSchema); err != nil {
+			return err
+		}
+		s.mu.Lock()
+		if s.by == nil || len(s.by) >= maxSchemas {
+			s.by = map[tool.Digest]*tool.Validator{}
+		}
+		s.by[key] = v
+		s.mu.Unlock()
+	}
+	return v.Check(args)
+}

@@ -1,0 +1,108 @@
+package gate
+
+import (
+	"context"
+	"fmt"
+
+	"cordon/host/inspect"
+	"cordon/host/tool"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// maxResult bounds the text of one result, in bytes.
+const maxResult = 16 << 20
+
+// inspectResult looks at what came back: too much is withheld, own secrets are masked, hidden text is marked, and all
+// of it is remembered as outside text.
+func (g *Gate) inspectResult(ctx context.Context, c tool.Call, r tool.Result, t *trail) (tool.Result, error) {
+	size := 0
+	for _, b := range r.Content {
+		size += len(b.Text) + len(b.Data)
+	}
+	size += len(r.Structured)
+	if size > maxResult {
+		return tool.Result{}, t.deny(InspectOut, "result.size", fmt.Sprintf("the result has %d bytes, at most %d are passed on", size, maxResult))
+	}
+	masked, err := g.mask(&r)
+	if err != nil {
+		return tool.Result{}, t.deny(InspectOut, "result.inspection", "the result could not be searched for secrets, so it is withheld")
+	}
+	texts := resultTexts(r)
+	v := g.Inspect.Inspect(ctx, inspect.Subject{Kind: inspect.Outcome, Server: c.Tool.ID.Server, Texts: texts})
+	r.Findings = v.Findings
+	if masked > 0 {
+		r.Findings = append(r.Findings, tool.Finding{Engine: "secret", Rule: "secret.masked", Severity: tool.Warn, Text: fmt.Sprintf("%d occurrences of your own secrets were masked.", masked)})
+	}
+	for _, d := range v.Degraded {
+		r.Findings = append(r.Findings, tool.Finding{Engine: "pipeline", Rule: "inspect.degraded", Severity: tool.Warn, Text: d})
+	}
+	plain := make([]string, len(texts))
+	for i := range texts {
+		plain[i] = texts[i].Value
+	}
+	r.Number = g.Labels.Saw(c.By.Conversation, c.Tool.ID.Server, c.Tool.ID.Name, plain)
+	t.result(r, size)
+	if v.Blocked() {
+		return tool.Result{}, t.deny(InspectOut, "result.quarantined", r.Findings[0].Text)
+	}
+	if len(r.Findings) > 0 {
+		t.mark(InspectOut, fmt.Sprintf("%d findings, the first: %s", len(r.Findings), r.Findings[0].Text))
+	} else {
+		t.pass(InspectOut, fmt.Sprintf("%d bytes, nothing found, labelled outside", size))
+	}
+	return r, nil
+}
+
+// mask replaces own secrets in every text of r and returns how many.
+func (g *Gate) mask(r *tool.Result) (int, error) {
+	total := 0
+	replace := func(s *string) error {
+		m, n, err := g.Secrets.Mask(*s)
+		if err != nil {
+			return err
+		}
+		total += n
+		*s = m
+		return nil
+	}
+	for i := range r.Content {
+		for _, s := range []*string{&r.Content[i].Text, &r.Content[i].URI} {
+			if err := replace(s); err != nil {
+				return 0, err
+			}
+		}
+	}
+	if r.Structured != nil {
+		s := string(r.Structured)
+		if err := replace(&s); err != nil {
+			return 0, err
+		}
+		if r.Structured = []byte(s); !jsontext.Value(r.Structured).IsValid() {
+			r.Structured = nil // masking broke the syntax; the text blocks remain
+		}
+	}
+	return total, nil
+}
+
+func resultTexts(r tool.Result) []inspect.Text {
+	var texts []inspect.Text
+	for i, b := range r.Content {
+		if b.Text != "" {
+			texts = append(texts, inspect.Text{Pointer: fmt.Sprintf("/content/%d/text", i), Value: b.Text})
+		}
+		if b.URI != "" {
+			texts = append(texts, inspect.Text{Pointer: fmt.Sprintf("/content/%d/uri", i), Value: b.URI})
+		}
+	}
+	if r.Structured != nil {
+		leaves, err := inspect.Leaves(r.Structured)
+		if err != nil {
+			return append(texts, inspect.Text{Pointer: "/structuredContent", Value: string(r.Structured)})
+		}
+		for _, l := range leaves {
+			texts = append(texts, inspect.Text{Pointer: "/structuredContent" + l.Pointer, Value: l.Value})
+		}
+	}
+	return texts
+}

@@ -1,0 +1,144 @@
+package gate
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"cordon/host/audit"
+	"cordon/host/inspect"
+	"cordon/host/tool"
+)
+
+// trail notes how a proposal passes the stages; its outcome record is made from it. It belongs to one Do.
+type trail struct {
+	id, trace string
+	by        tool.Asker
+	target    tool.ID
+	effect    tool.Effect
+	call      tool.Call // zero until it is frozen
+	arguments inspect.Verdict
+	stages    []audit.Stage
+	began     time.Time
+	last      time.Time
+	rule      string
+	reason    string
+	decision  audit.Decision
+	got       tool.Result // what came back, zero until then
+	size      int
+	digest    tool.Digest
+}
+
+func begin(p tool.Proposal) *trail {
+	now := time.Now()
+	return &trail{id: newID(8), trace: newID(16), by: p.By, target: p.Target, began: now, last: now, decision: audit.Allowed}
+}
+
+func (t *trail) sinceLast() time.Duration { return time.Since(t.last) }
+
+// step notes one stage with the time since the one before.
+func (t *trail) step(s Stage, state, detail string) {
+	now := time.Now()
+	t.stages = append(t.stages, audit.Stage{Name: string(s), State: state, Detail: detail, Micros: now.Sub(t.last).Microseconds()})
+	t.last = now
+}
+
+func (t *trail) pass(s Stage, detail string) { t.step(s, "passed", detail) }
+func (t *trail) mark(s Stage, detail string) { t.step(s, "marked", detail) }
+func (t *trail) ask(s Stage, detail string)  { t.step(s, "asked", detail) }
+func (t *trail) stop(s Stage, detail string) { t.step(s, "stopped", detail) }
+
+// deny notes a refusal and returns it.
+func (t *trail) deny(s Stage, rule, reason string) *Denied {
+	t.step(s, "stopped", reason)
+	t.rule, t.reason = rule, reason
+	if t.decision == audit.Allowed || t.decision == audit.YouAllowed {
+		t.decision = audit.Denied
+	}
+	return &Denied{Stage: s, Rule: rule, Reason: reason, CallID: t.id}
+}
+
+// result remembers what came back.
+func (t *trail) result(r tool.Result, size int) {
+	t.got, t.size = r, size
+	var parts [][]byte
+	for _, b := range r.Content {
+		parts = append(parts, []byte(b.Type), []byte(b.Text), []byte(b.MIME), b.Data, []byte(b.URI))
+	}
+	t.digest = tool.Sum(append(parts, r.Structured)...)
+}
+
+// rescue turns a panic into a refusal at the stage that did not finish.
+func (t *trail) rescue(err *error) {
+	if p := recover(); p != nil {
+		stage := Outcome
+		if len(t.stages) < len(Stages) {
+			stage = Stages[len(t.stages)]
+		}
+		*err = t.deny(stage, "gate.panic", fmt.Sprintf("an internal fault at stage %s stopped the call", stage))
+	}
+}
+
+// event is what intent and outcome have in common. Arguments in which one of the user's secrets was found are
+// withheld; their digest remains.
+func (g *Gate) event(t *trail, kind audit.Kind) audit.Event {
+	e := audit.Event{Kind: kind, CallID: t.id, Trace: t.trace, Server: t.target.Server, Tool: t.target.Name, Effect: t.effect.String(),
+		Rule: t.rule, Reason: t.reason, Asker: t.by.Kind + ": " + t.by.Name, Findings: t.arguments.Findings, Stages: t.stages}
+	if t.call.Args != nil {
+		e.ArgsDigest = t.call.Digest.String()
+		masked, n, err := g.Secrets.Mask(string(t.call.Args))
+		if err == nil && n == 0 && !secretFound(t.arguments) {
+			e.Args = masked
+		}
+	}
+	return e
+}
+
+func secretFound(v inspect.Verdict) bool {
+	for _, f := range v.Findings {
+		if f.Engine == "secret" {
+			return true
+		}
+	}
+	return len(v.Degraded) > 0 // not known to be free of secrets
+}
+
+// outcome writes the one record every Do leaves behind, whatever happened.
+func (g *Gate) outcome(t *trail, r tool.Result, err error) (tool.Result, error) {
+	var denied *Denied
+	switch {
+	case errors.As(err, &denied):
+	case err != nil:
+		t.decision, t.reason = audit.Failed, err.Error()
+	}
+	if masked, _, maskErr := g.Secrets.Mask(t.reason); maskErr == nil {
+		t.reason = masked
+	} else {
+		t.reason = "withheld: it could not be searched for secrets"
+	}
+	t.pass(Outcome, "")
+	e := g.event(t, audit.CallOutcome)
+	e.Decision, e.Took = t.decision, time.Since(t.began)
+	e.Findings = append(append([]tool.Finding(nil), t.arguments.Findings...), t.got.Findings...)
+	if t.size > 0 || t.got.CallID != "" {
+		e.ResultBytes, e.ResultDigest = int64(t.size), t.digest.String()
+		e.Facts = map[string]string{"result": strconv.Itoa(t.got.Number), "tool reported": map[bool]string{true: "failure", false: "success"}[t.got.IsError]}
+	}
+	seq, logErr := g.Audit.Append(e)
+	if logErr != nil {
+		if denied != nil {
+			return tool.Result{}, denied
+		}
+		return tool.Result{}, fmt.Errorf("the outcome of %s could not be recorded, so its result is withheld: %w", t.target, logErr)
+	}
+	if denied != nil {
+		denied.Event = seq
+		return tool.Result{}, denied
+	}
+	if err != nil {
+		return tool.Result{}, err
+	}
+	r.Event = seq
+	return r, nil
+}

@@ -1,0 +1,176 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"cordon/host/tool"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+)
+
+// protocol is the version that sessions open with. Servers that speak only 2026-07-28 come with the protocol work.
+const protocol = "2025-11-25"
+
+// session is one MCP connection to one running server.
+type session struct {
+	mcp   *mcp.ClientSession
+	guard *guard
+	name  string
+}
+
+// connect does the handshake over a server's standard streams. It closes neither on failure; the caller ends the
+// process.
+func connect(ctx context.Context, name string, out io.ReadCloser, in io.WriteCloser, version string, noise func([]byte), found func(rule, text string), changed func()) (*session, error) {
+	g := newGuard(out, noise, found)
+	client := mcp.NewClient(&mcp.Implementation{Name: "cordon", Version: version}, &mcp.ClientOptions{
+		Capabilities:           &mcp.ClientCapabilities{}, // nil would offer roots
+		MultiRoundTrip:         &mcp.MultiRoundTripOptions{Disabled: true},
+		ToolListChangedHandler: func(context.Context, *mcp.ToolListChangedRequest) { changed() },
+	})
+	s, err := client.Connect(ctx, &mcp.IOTransport{Reader: g, Writer: in, MaxLineLength: maxLine + 1}, &mcp.ClientSessionOptions{ProtocolVersion: protocol})
+	if err != nil {
+		return nil, err
+	}
+	return &session{s, g, name}, nil
+}
+
+// info is what the handshake told: name, version and instructions, untrusted.
+func (s *session) info() (title, version, instructions string) {
+	r := s.mcp.InitializeResult()
+	if r == nil {
+		return "", "", ""
+	}
+	if r.ServerInfo != nil {
+		title, version = r.ServerInfo.Title, r.ServerInfo.Version
+		if title == "" {
+			title = r.ServerInfo.Name
+		}
+	}
+	return title, version, r.Instructions
+}
+
+// tools lists all tools, within bounds. source names the package the server came from, for effects known to Cordon.
+func (s *session) tools(ctx context.Context, source string) ([]tool.Tool, error) {
+	if r := s.mcp.InitializeResult(); r == nil || r.Capabilities == nil || r.Capabilities.Tools == nil {
+		return nil, nil
+	}
+	s.guard.beginListing()
+	err := s.listPages(ctx)
+	defs, order := s.guard.endListing()
+	if err != nil {
+		return nil, err
+	}
+	tools := make([]tool.Tool, 0, len(order))
+	for _, name := range order {
+		t, err := describe(tool.ID{Server: s.name, Name: name}, defs[name], source)
+		if err != nil {
+			return nil, fmt.Errorf("tool %q: %w", name, err)
+		}
+		tools = append(tools, t)
+	}
+	return tools, nil
+}
+
+func (s *session) listPages(ctx context.Context) error {
+	seen := map[string]bool{}
+	params := &mcp.ListToolsParams{}
+	for range maxPages {
+		r, err := s.mcp.ListTools(ctx, params)
+		if err != nil {
+			return err
+		}
+		if r.NextCursor == "" {
+			return nil
+		}
+		if seen[r.NextCursor] {
+			return errors.New("its tool list repeats itself")
+		}
+		seen[r.NextCursor] = true
+		params.Cursor = r.NextCursor
+	}
+	return fmt.Errorf("its tool list has more than %d pages", maxPages)
+}
+
+// describe turns a listed definition into a Tool with Cordon's own classification.
+func describe(id tool.ID, raw jsontext.Value, source string) (tool.Tool, error) {
+	canonical, err := tool.CanonicalObject(raw, tool.DefaultLimits())
+	if err != nil {
+		return tool.Tool{}, err
+	}
+	var def struct {
+		Title       string         `json:"title"`
+		Description string         `json:"description"`
+		InputSchema jsontext.Value `json:"inputSchema"`
+		Annotations struct {
+			Title       string `json:"title"`
+			ReadOnly    *bool  `json:"readOnlyHint"`
+			Destructive *bool  `json:"destructiveHint"`
+			OpenWorld   *bool  `json:"openWorldHint"`
+		} `json:"annotations"`
+	}
+	if err := json.Unmarshal(canonical, &def); err != nil {
+		return tool.Tool{}, errors.New("its definition is malformed")
+	}
+	t := tool.Tool{ID: id, Title: def.Title, Description: def.Description, InputSchema: def.InputSchema, Definition: canonical}
+	if t.Title == "" {
+		t.Title = def.Annotations.Title
+	}
+	hints := tool.Hints{ReadOnly: def.Annotations.ReadOnly, Destructive: def.Annotations.Destructive, OpenWorld: def.Annotations.OpenWorld}
+	t.Effect, t.EffectBy = tool.Classify(id.Name, def.Description, def.InputSchema, hints, tool.Known(source, id.Name))
+	return t, nil
+}
+
+// call runs a frozen call. The canonical argument bytes go out as they are. The deadline is ctx's.
+func (s *session) call(ctx context.Context, c tool.Call) (tool.Result, error) {
+	start := time.Now()
+	r, err := s.mcp.CallTool(ctx, &mcp.CallToolParams{
+		Meta:      mcp.Meta{"traceparent": "00-" + c.Trace + "-" + c.ID + "-01"},
+		Name:      c.Tool.ID.Name,
+		Arguments: rawArguments(c.Args),
+	})
+	if err != nil {
+		return tool.Result{}, err
+	}
+	out := tool.Result{CallID: c.ID, IsError: r.IsError, Took: time.Since(start)}
+	for _, block := range r.Content {
+		out.Content = append(out.Content, content(block))
+	}
+	if r.StructuredContent != nil {
+		if out.Structured, err = json.Marshal(r.StructuredContent); err != nil {
+			return tool.Result{}, errors.New("its structured result cannot be encoded")
+		}
+	}
+	return out, nil
+}
+
+// rawArguments is JSON that both encoders write through unchanged.
+type rawArguments []byte
+
+// MarshalJSON returns the bytes themselves.
+func (r rawArguments) MarshalJSON() ([]byte, error) { return r, nil }
+
+func content(block mcp.Content) tool.Content {
+	switch b := block.(type) {
+	case *mcp.TextContent:
+		return tool.Content{Type: "text", Text: b.Text}
+	case *mcp.ImageContent:
+		return tool.Content{Type: "image", MIME: b.MIMEType, Data: b.Data}
+	case *mcp.AudioContent:
+		return tool.Content{Type: "audio", MIME: b.MIMEType, Data: b.Data}
+	case *mcp.ResourceLink:
+		return tool.Content{Type: "resource_link", Text: b.Name, MIME: b.MIMEType, URI: b.URI}
+	case *mcp.EmbeddedResource:
+		if b.Resource == nil {
+			return tool.Content{Type: "resource"}
+		}
+		return tool.Content{Type: "resource", Text: b.Resource.Text, MIME: b.Resource.MIMEType, Data: b.Resource.Blob, URI: b.Resource.URI}
+	}
+	return tool.Content{Type: "text", Text: "content of a kind this version does not show: " + strings.TrimPrefix(fmt.Sprintf("%T", block), "*mcp.")}
+}

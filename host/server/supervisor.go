@@ -1,0 +1,275 @@
+// Package server runs MCP servers: it starts each in its sandbox, speaks the protocol with it over pipes that the
+// sandbox owns, keeps its standard error, restarts it when it crashes, and ends it with everything it started. It is
+// the only MCP client code; package gate is its only caller for tool calls.
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"cordon/host/audit"
+	"cordon/host/config"
+	"cordon/host/pin"
+	"cordon/host/secret"
+	"cordon/host/tool"
+	"cordon/sandbox"
+)
+
+// State of one server. The zero value is Stopped.
+type State string
+
+// The states.
+const (
+	Stopped  State = "stopped"
+	Starting State = "starting"
+	Running  State = "running"
+	Refused  State = "refused" // the sandbox cannot give what the profile demands
+	Crashed  State = "crashed" // ended by itself, or never spoke MCP
+)
+
+// Sandbox starts confined programs. *sandbox.Sandbox implements it.
+type Sandbox interface {
+	Start(ctx context.Context, p sandbox.Profile, c sandbox.Command, f sandbox.Files) (*sandbox.Process, error)
+}
+
+// Secrets gives a server its own secrets. *secret.Store implements it. Get must give a secret only for the server
+// that the Ref names.
+type Secrets interface {
+	Get(ctx context.Context, ref secret.Ref) (secret.Value, error)
+}
+
+// Recorder writes audit events. *audit.Log implements it. An error means that nothing may run.
+type Recorder interface {
+	Append(e audit.Event) (seq uint64, err error)
+}
+
+// Options are what a Supervisor needs. All fields but Changed and Mask are mandatory.
+type Options struct {
+	Sandbox Sandbox
+	Secrets Secrets
+	Audit   Recorder
+	Log     *slog.Logger
+	Version string              // of Cordon, told to servers
+	Changed func()              // called after any state changed; must not block
+	Mask    func(string) string // replaces known secrets in text that is shown
+	Grace   time.Duration       // between the steps of stopping; 0 means 2 s
+	Backoff time.Duration       // first pause before a restart, doubled each time; 0 means 1 s
+}
+
+const (
+	connectTimeout = 20 * time.Second // from the program's start to its tool list
+	maxRestarts    = 5                // in a row; one minute of running starts the count anew
+	steady         = time.Minute
+	maxFindings    = 20 // audit events a session may cause by misbehaving
+)
+
+// ErrUnknown means that no server has that name.
+var ErrUnknown = errors.New("no such server")
+
+// ErrNotRunning means that the server cannot take calls now.
+var ErrNotRunning = errors.New("the server is not running")
+
+// Supervisor owns all servers. It is safe for concurrent use. Close it.
+type Supervisor struct {
+	o  Options
+	mu sync.Mutex
+	by map[string]*unit // guarded by mu
+	wg sync.WaitGroup   // one per running unit
+}
+
+// New returns a supervisor without servers.
+func New(o Options) *Supervisor {
+	if o.Changed == nil {
+		o.Changed = func() {}
+	}
+	if o.Mask == nil {
+		o.Mask = func(s string) string { return s }
+	}
+	if o.Grace == 0 {
+		o.Grace = 2 * time.Second
+	}
+	if o.Backoff == 0 {
+		o.Backoff = time.Second
+	}
+	return &Supervisor{o: o, by: map[string]*unit{}}
+}
+
+// Set adds a server or replaces its definition; a running one keeps its old definition until it is restarted.
+func (s *Supervisor) Set(def config.Server) {
+	s.mu.Lock()
+	if u := s.by[def.Name]; u != nil {
+		u.mu.Lock()
+		u.def = def
+		u.mu.Unlock()
+	} else {
+		s.by[def.Name] = &unit{s: s, name: def.Name, def: def, view: View{Name: def.Name, State: Stopped, Since: time.Now().UTC()}}
+	}
+	s.mu.Unlock()
+	s.o.Changed()
+}
+
+// Remove stops a server and forgets it.
+func (s *Supervisor) Remove(ctx context.Context, name string) error {
+	if err := s.Stop(ctx, name); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	delete(s.by, name)
+	s.mu.Unlock()
+	s.o.Changed()
+	return nil
+}
+
+func (s *Supervisor) unit(name string) (*unit, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	u := s.by[name]
+	if u == nil {
+		return nil, fmt.Errorf("%w: %q", ErrUnknown, name)
+	}
+	return u, nil
+}
+
+// Start starts a server and returns when it lists its tools, or with the reason why it does not. Starting a running
+// server does nothing. Cancelling ctx stops the start.
+func (s *Supervisor) Start(ctx context.Context, name string) error {
+	u, err := s.unit(name)
+	if err != nil {
+		return err
+	}
+	return u.start(ctx)
+}
+
+// Stop ends a server and returns when nothing of it is left. Stopping a stopped server does nothing. Cancelling ctx
+// skips the graces, not the stop.
+func (s *Supervisor) Stop(ctx context.Context, name string) error {
+	u, err := s.unit(name)
+	if err != nil {
+		return err
+	}
+	u.stop(ctx)
+	return nil
+}
+
+// StopAll ends every server at once and returns when all are gone.
+func (s *Supervisor) StopAll(ctx context.Context) {
+	s.mu.Lock()
+	units := make([]*unit, 0, len(s.by))
+	for _, u := range s.by {
+		units = append(units, u)
+	}
+	s.mu.Unlock()
+	var wg sync.WaitGroup
+	for _, u := range units {
+		wg.Go(func() { u.stop(ctx) })
+	}
+	wg.Wait()
+}
+
+// Close ends every server and waits for everything that was started.
+func (s *Supervisor) Close(ctx context.Context) {
+	s.StopAll(ctx)
+	s.wg.Wait()
+}
+
+// View is what is known of a server now.
+type View struct {
+	Name         string
+	Def          config.Server
+	State        State
+	Since        time.Time
+	Err          error // why it is not running, or nil
+	Pid          int
+	Title        string // from the handshake, untrusted
+	Version      string // from the handshake, untrusted
+	Report       sandbox.Report
+	Usage        sandbox.Usage
+	Tools        []tool.Tool
+	Fingerprint  pin.Fingerprint // of what was started; zero before the first start
+	StderrLines  int
+	Restarts     int
+	Instructions string
+}
+
+// Views returns all servers, sorted by name. The slices are shared and must not be changed.
+func (s *Supervisor) Views() []View {
+	s.mu.Lock()
+	units := make([]*unit, 0, len(s.by))
+	for _, u := range s.by {
+		units = append(units, u)
+	}
+	s.mu.Unlock()
+	views := make([]View, 0, len(units))
+	for _, u := range units {
+		views = append(views, u.snapshot())
+	}
+	slices.SortFunc(views, func(a, b View) int { return strings.Compare(a.Name, b.Name) })
+	return views
+}
+
+// View returns one server.
+func (s *Supervisor) View(name string) (View, error) {
+	u, err := s.unit(name)
+	if err != nil {
+		return View{}, err
+	}
+	return u.snapshot(), nil
+}
+
+// Log returns the kept lines of a server's standard error, oldest first, with known secrets masked.
+func (s *Supervisor) Log(name string) ([]Line, error) {
+	u, err := s.unit(name)
+	if err != nil {
+		return nil, err
+	}
+	lines := u.lines.all()
+	for i := range lines {
+		lines[i].Text = s.o.Mask(lines[i].Text)
+	}
+	return lines, nil
+}
+
+// Tool looks a tool of a running server up. Errors wrap ErrUnknown or ErrNotRunning, or name the missing tool.
+func (s *Supervisor) Tool(id tool.ID) (tool.Tool, error) {
+	u, err := s.unit(id.Server)
+	if err != nil {
+		return tool.Tool{}, err
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.view.State != Running {
+		return tool.Tool{}, fmt.Errorf("%w: %s is %s", ErrNotRunning, id.Server, u.view.State)
+	}
+	for _, t := range u.view.Tools {
+		if t.ID == id {
+			return t, nil
+		}
+	}
+	return tool.Tool{}, fmt.Errorf("%s has no tool %q", id.Server, id.Name)
+}
+
+// Fingerprint returns what a running server is now: what was started, with its files looked at again if any of them
+// was touched since.
+func (s *Supervisor) Fingerprint(ctx context.Context, name string) (pin.Fingerprint, error) {
+	u, err := s.unit(name)
+	if err != nil {
+		return pin.Fingerprint{}, err
+	}
+	return u.fingerprint(ctx)
+}
+
+// Call runs a frozen call on its server. The gate is the only caller. Errors: ErrNotRunning (wrapped), ctx's, or what
+// broke, naming the server.
+func (s *Supervisor) Call(ctx context.Context, c tool.Call) (tool.Result, error) {
+	u, err := s.unit(c.Tool.ID.Server)
+	if err != nil {
+		return tool.Result{}, err
+	}
+	return u.call(ctx, c)
+}

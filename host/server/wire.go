@@ -1,0 +1,190 @@
+package server
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"cordon/host/tool"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+const (
+	maxLine       = 16 << 20 // bytes of one message
+	maxTools      = 1000     // tools of one server
+	maxPages      = 100      // pages of one listing
+	maxDefinition = 64 << 10 // bytes of one tool's definition
+	maxName       = 128      // bytes of a tool's name
+)
+
+// ErrLineTooLong ends a session: a line without end would fill the memory.
+var ErrLineTooLong = fmt.Errorf("it sent a line longer than %d MiB", maxLine>>20)
+
+// guard stands between a server's standard output and the MCP library. It passes whole, valid JSON objects on, skips
+// everything else, and takes bad tool definitions out of listings before the library sees them: a schema that refers
+// to itself would end the process (go-sdk v1.8.0). Read is for one reader.
+type guard struct {
+	src     io.ReadCloser
+	lines   *bufio.Reader
+	pending []byte
+	noise   func(line []byte)         // a line that is no message; at most 4 KiB of it
+	found   func(rule, text string)   // something a person should know
+	listing sync.Mutex                // guards what follows
+	defs    map[string]jsontext.Value // nil unless a listing is under way: definitions by name, as received
+	order   []string
+}
+
+func newGuard(src io.ReadCloser, noise func([]byte), found func(rule, text string)) *guard {
+	return &guard{src: src, lines: bufio.NewReaderSize(src, 64<<10), noise: noise, found: found}
+}
+
+// Close closes the server's standard output.
+func (g *guard) Close() error { return g.src.Close() }
+
+// Read implements io.Reader over the checked messages.
+func (g *guard) Read(p []byte) (int, error) {
+	for len(g.pending) == 0 {
+		line, err := g.line()
+		if err != nil {
+			return 0, err
+		}
+		g.pending = g.check(line)
+	}
+	n := copy(p, g.pending)
+	g.pending = g.pending[n:]
+	return n, nil
+}
+
+// line returns the next line with its newline. A last line without one is not a message.
+func (g *guard) line() ([]byte, error) {
+	var line []byte
+	for {
+		part, err := g.lines.ReadSlice('\n')
+		line = append(line, part...)
+		switch {
+		case len(line) > maxLine:
+			g.found("wire.line-too-long", "the server "+ErrLineTooLong.Error()+"; the session was ended")
+			return nil, ErrLineTooLong
+		case err == nil:
+			return line, nil
+		case !errors.Is(err, bufio.ErrBufferFull):
+			if len(line) > 0 {
+				g.noise(clip(line))
+			}
+			return nil, err
+		}
+	}
+}
+
+func clip(b []byte) []byte { return bytes.TrimRight(b[:min(len(b), 4096)], "\r\n") }
+
+// check returns what the library may see of a line: all, a cleaned listing, or nothing.
+func (g *guard) check(line []byte) []byte {
+	text := bytes.TrimSpace(line)
+	if len(text) == 0 {
+		return nil
+	}
+	if text[0] != '{' {
+		g.noise(clip(line))
+		return nil
+	}
+	if v := jsontext.Value(text); !v.IsValid() { // strict: UTF-8, no duplicate keys, nothing after the value
+		g.noise(clip(line))
+		if bytes.Contains(text, []byte(`"jsonrpc"`)) {
+			g.found("wire.invalid-json", "the server sent a message that is not strict JSON; it was dropped")
+		}
+		return nil
+	}
+	g.listing.Lock()
+	defer g.listing.Unlock()
+	if g.defs != nil && bytes.Contains(text, []byte(`"tools"`)) {
+		return g.cleanListing(text)
+	}
+	return line
+}
+
+// cleanListing records the definitions in a tools/list result and removes those that no tool may have.
+func (g *guard) cleanListing(text []byte) []byte {
+	var message, result map[string]jsontext.Value
+	var tools []jsontext.Value
+	whole := append(text, '\n')
+	if json.Unmarshal(text, &message) != nil || json.Unmarshal(message["result"], &result) != nil || json.Unmarshal(result["tools"], &tools) != nil {
+		return whole
+	}
+	kept := tools[:0]
+	for _, raw := range tools {
+		name, err := g.admit(raw)
+		if err != nil {
+			g.found("wire.tool-refused", fmt.Sprintf("tool %q is not offered: %v", clip([]byte(name)), err))
+			continue
+		}
+		g.defs[name] = raw.Clone()
+		g.order = append(g.order, name)
+		kept = append(kept, raw)
+	}
+	out, err := json.Marshal(kept)
+	if err != nil {
+		return whole
+	}
+	result["tools"] = out
+	if message["result"], err = json.Marshal(result); err != nil {
+		return whole
+	}
+	if out, err = json.Marshal(message); err != nil {
+		return whole
+	}
+	return append(out, '\n')
+}
+
+// admit reports why a listed tool cannot be offered. The name is untrusted and may be empty.
+func (g *guard) admit(raw jsontext.Value) (name string, err error) {
+	var def struct {
+		Name   string         `json:"name"`
+		Input  jsontext.Value `json:"inputSchema"`
+		Output jsontext.Value `json:"outputSchema"`
+	}
+	if err := json.Unmarshal(raw, &def); err != nil {
+		return "", errors.New("its definition is malformed")
+	}
+	switch {
+	case def.Name == "" || len(def.Name) > maxName:
+		return def.Name, fmt.Errorf("its name has %d bytes, 1 to %d are allowed", len(def.Name), maxName)
+	case len(raw) > maxDefinition:
+		return def.Name, fmt.Errorf("its definition has %d bytes, at most %d are allowed", len(raw), maxDefinition)
+	case g.defs[def.Name] != nil:
+		return def.Name, errors.New("the server lists two tools of that name")
+	case len(g.defs) >= maxTools:
+		return def.Name, fmt.Errorf("the server lists more than %d tools", maxTools)
+	case def.Input == nil:
+		return def.Name, errors.New("it has no input schema")
+	}
+	if err := tool.CheckSchema(def.Input); err != nil {
+		return def.Name, fmt.Errorf("its input schema is unsafe: %w", err)
+	}
+	if def.Output != nil {
+		if err := tool.CheckSchema(def.Output); err != nil {
+			return def.Name, fmt.Errorf("its output schema is unsafe: %w", err)
+		}
+	}
+	return def.Name, nil
+}
+
+// beginListing starts recording definitions; endListing stops and returns them in the order they were listed.
+func (g *guard) beginListing() {
+	g.listing.Lock()
+	defer g.listing.Unlock()
+	g.defs, g.order = map[string]jsontext.Value{}, nil
+}
+
+func (g *guard) endListing() (map[string]jsontext.Value, []string) {
+	g.listing.Lock()
+	defer g.listing.Unlock()
+	defs, order := g.defs, g.order
+	g.defs, g.order = nil, nil
+	return defs, order
+}
