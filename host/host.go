@@ -1,0 +1,501 @@
+// Package host wires Cordon together: configuration, secrets, servers, policy, consent and the audit log, owned by
+// one process at a time. The window and the command line are its two callers.
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"cordon/host/audit"
+	"cordon/host/config"
+	"cordon/host/consent"
+	"cordon/host/gate"
+	"cordon/host/inspect"
+	"cordon/host/label"
+	"cordon/host/pin"
+	"cordon/host/policy"
+	"cordon/host/secret"
+	"cordon/host/server"
+	"cordon/host/tool"
+	"cordon/sandbox"
+)
+
+// Options are what a Host needs from its caller.
+type Options struct {
+	Paths    config.Paths
+	Sandbox  *sandbox.Sandbox
+	Prompter consent.Prompter
+	Log      *slog.Logger
+	Version  string
+	Changed  func()         // called after anything that a screen shows has changed; must not block; nil is allowed
+	Secrets  secret.Options // for tests
+}
+
+// Host owns the state. Open one, Close it. It is safe for concurrent use.
+type Host struct {
+	o        Options
+	owner    *config.Owner
+	log      *audit.Log // nil when it cannot be used
+	problems []error    // found at Open; fixed afterwards
+
+	Secrets *secret.Store
+	Policy  *policy.Engine
+	Servers *server.Supervisor
+	Pins    *pin.Store
+	Gate    *gate.Gate
+
+	pipeline *inspect.Pipeline
+	own      *inspect.Secret
+
+	mu   sync.Mutex
+	conf config.Config // guarded by mu
+	ok   bool          // guarded by mu: conf was loaded, so it may be saved
+}
+
+// Open takes the state lock, verifies the log's end and loads everything. It fails when another process owns the
+// state (*config.HeldError) or the directories cannot be used. A broken configuration or log does not fail: it is a
+// problem that screens show, and nothing that depends on it happens.
+func Open(ctx context.Context, o Options) (h *Host, err error) {
+	if o.Changed == nil {
+		o.Changed = func() {}
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if err := o.Paths.Make(); err != nil {
+		return nil, err
+	}
+	h = &Host{o: o, Secrets: secret.New(o.Secrets)}
+	if h.owner, err = config.Lock(o.Paths.State); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			_ = h.owner.Close()
+		}
+	}()
+	if h.Policy, err = policy.New(policy.Default()); err != nil {
+		return nil, fmt.Errorf("load policy: %w", err)
+	}
+	if h.Pins, err = pin.Open(filepath.Join(o.Paths.State, "pins")); err != nil {
+		return nil, fmt.Errorf("open pins: %w", err)
+	}
+	if h.log, err = audit.Open(h.LogFile()); err != nil {
+		h.problem(err)
+		h.log = nil
+	}
+	if h.conf, err = config.Load(o.Paths); err != nil {
+		h.problem(err)
+	} else {
+		h.ok = true
+	}
+	err = nil
+	o.Sandbox.Kernel.Groups.Sweep()
+	h.own = inspect.NewSecret(ownSecrets{h.Secrets})
+	h.pipeline = inspect.New(inspect.Hidden{}, h.own)
+	h.Servers = server.New(server.Options{Sandbox: o.Sandbox, Secrets: h.Secrets, Audit: h, Log: o.Log, Version: o.Version, Changed: o.Changed, Mask: h.Mask})
+	h.Gate = &gate.Gate{User: userName(), Servers: h.Servers, Pins: h.Pins, Inspect: h.pipeline, Secrets: h.own, Labels: label.NewBook(),
+		Policy: h.Policy, Consent: o.Prompter, Audit: h, Tier: h.tier}
+	for _, def := range h.conf.Servers {
+		h.Servers.Set(def)
+	}
+	if _, err := h.Append(audit.Event{Kind: audit.LogOpen, Facts: map[string]string{"version": o.Version, "pid": fmt.Sprint(os.Getpid())}}); err != nil {
+		h.problem(err)
+	}
+	return h, nil
+}
+
+func (h *Host) problem(err error) {
+	if !slices.ContainsFunc(h.problems, func(e error) bool { return e.Error() == err.Error() }) {
+		h.problems = append(h.problems, err)
+	}
+}
+
+// Close stops every server, closes the log and gives up the state. It returns when nothing is left running.
+func (h *Host) Close(ctx context.Context) error {
+	h.Servers.Close(ctx)
+	h.pipeline.Wait()
+	var err error
+	if h.log != nil {
+		err = h.log.Close()
+	}
+	return errors.Join(err, h.owner.Close())
+}
+
+// Problems returns what was found broken at Open.
+func (h *Host) Problems() []error { return h.problems }
+
+// LogFile is where the audit log lies.
+func (h *Host) LogFile() string { return LogFile(h.o.Paths) }
+
+// LogFile is where the audit log of paths lies.
+func LogFile(p config.Paths) string { return filepath.Join(p.State, "audit.jsonl") }
+
+// Log returns the open audit log, or nil when it cannot be used.
+func (h *Host) Log() *audit.Log { return h.log }
+
+// errNoLog refuses everything that would need a record.
+var errNoLog = errors.New("the audit log could not be opened, so nothing may run")
+
+// Append writes to the audit log, or refuses when there is none.
+func (h *Host) Append(e audit.Event) (uint64, error) {
+	if h.log == nil {
+		return 0, errNoLog
+	}
+	return h.log.Append(e)
+}
+
+// Sync makes the audit log durable.
+func (h *Host) Sync() error {
+	if h.log == nil {
+		return errNoLog
+	}
+	return h.log.Sync()
+}
+
+// Mask replaces the user's own secrets in text that is shown. Text that cannot be searched is withheld.
+func (h *Host) Mask(text string) string {
+	masked, _, err := h.own.Mask(text)
+	if err != nil {
+		return "[withheld: it could not be searched for secrets]"
+	}
+	return masked
+}
+
+// ownSecrets lets the inspector see every secret that has been read or set.
+type ownSecrets struct{ s *secret.Store }
+
+func (o ownSecrets) Each(f func(name, server string, value []byte)) error {
+	o.s.Each(f)
+	return nil
+}
+
+func (h *Host) tier(name string) string {
+	v, err := h.Servers.View(name)
+	if err != nil {
+		return string(sandbox.TierRefused)
+	}
+	return string(v.Report.Tier)
+}
+
+func userName() string {
+	if u, err := user.Current(); err == nil {
+		return u.Username
+	}
+	return "unknown"
+}
+
+// Config returns a copy of the configuration.
+func (h *Host) Config() config.Config {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.copyConfig()
+}
+
+// copyConfig needs h.mu.
+func (h *Host) copyConfig() config.Config {
+	c := h.conf
+	c.Servers, c.Secrets = slices.Clone(c.Servers), slices.Clone(c.Secrets)
+	return c
+}
+
+// edit changes the configuration and saves it; on any error nothing has changed.
+func (h *Host) edit(f func(c *config.Config) error) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.ok {
+		return fmt.Errorf("the configuration could not be read, so it is not changed: %w", h.problems[len(h.problems)-1])
+	}
+	c := h.copyConfig()
+	if err := f(&c); err != nil {
+		return err
+	}
+	if err := config.Save(h.o.Paths, c); err != nil {
+		return err
+	}
+	h.conf = c
+	return nil
+}
+
+// AddServer validates a definition, saves it and makes it known. It does not start it.
+func (h *Host) AddServer(def config.Server) error {
+	if len(def.Command) > 0 {
+		if err := grantsCover(def); err != nil {
+			return err
+		}
+	}
+	err := h.edit(func(c *config.Config) error {
+		if _, exists := c.Server(def.Name); exists {
+			return fmt.Errorf("a server named %q exists already", def.Name)
+		}
+		c.Servers = append(c.Servers, def)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	h.Servers.Set(def)
+	_, err = h.Append(audit.Event{Kind: audit.ServerAdd, Server: def.Name, Facts: map[string]string{"command": strings.Join(def.Command, " "), "source": def.Source, "version": def.Version}})
+	h.o.Changed()
+	return err
+}
+
+// grantsCover refuses a command that names a file which its server could not read.
+func grantsCover(def config.Server) error {
+	granted := slices.Concat(def.Read, def.Write, sandbox.System)
+	if def.Dir != "" {
+		granted = append(granted, def.Dir)
+	}
+	for i, arg := range def.Command {
+		st, err := os.Stat(arg)
+		if i == 0 || !filepath.IsAbs(arg) || err != nil || !st.Mode().IsRegular() {
+			continue
+		}
+		if !slices.ContainsFunc(granted, func(g string) bool { return arg == g || strings.HasPrefix(arg, g+"/") }) {
+			return fmt.Errorf("server %q could not read %s, which its command names; grant its folder %s for reading", def.Name, arg, filepath.Dir(arg))
+		}
+	}
+	return nil
+}
+
+// RemoveServer stops a server and forgets its definition, its pin and its secrets.
+func (h *Host) RemoveServer(ctx context.Context, name string) error {
+	if err := h.Servers.Remove(ctx, name); err != nil {
+		return err
+	}
+	var gone []secret.Ref
+	err := h.edit(func(c *config.Config) error {
+		c.Servers = slices.DeleteFunc(c.Servers, func(s config.Server) bool { return s.Name == name })
+		c.Secrets = slices.DeleteFunc(c.Secrets, func(r secret.Ref) bool {
+			if r.Server == name {
+				gone = append(gone, r)
+			}
+			return r.Server == name
+		})
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	err = h.Pins.Forget(name)
+	for _, r := range gone {
+		if e := h.Secrets.Remove(ctx, r); e != nil && !errors.Is(e, secret.ErrNotFound) {
+			err = errors.Join(err, fmt.Errorf("secret %q stays in the keyring: %w", r.Name, e))
+		}
+	}
+	if _, e := h.Append(audit.Event{Kind: audit.ServerRemove, Server: name}); e != nil {
+		err = errors.Join(err, e)
+	}
+	h.o.Changed()
+	return err
+}
+
+// Call starts the target's server if it is stopped and takes the proposal through the gate.
+func (h *Host) Call(ctx context.Context, p tool.Proposal) (tool.Result, error) {
+	if v, err := h.Servers.View(p.Target.Server); err == nil && v.State == server.Stopped {
+		if err := h.Servers.Start(ctx, p.Target.Server); err != nil {
+			return tool.Result{}, err
+		}
+	}
+	return h.Gate.Do(ctx, p)
+}
+
+// Review is what a person has to look at before a server's tools may be called.
+type Review struct {
+	Server      string
+	Digest      tool.Digest // identifies exactly what is shown
+	First       bool        // nothing was approved before
+	Fingerprint pin.Fingerprint
+	Tools       []tool.Tool
+	Findings    map[string][]tool.Finding // by tool name
+	Changes     []pin.Change              // since the pin, unless First
+}
+
+// Review returns what is to be approved now. The server must be running.
+func (h *Host) Review(ctx context.Context, name string) (Review, error) {
+	fp, err := h.Servers.Fingerprint(ctx, name)
+	if err != nil {
+		return Review{}, err
+	}
+	v, err := h.Servers.View(name)
+	if err != nil {
+		return Review{}, err
+	}
+	st, err := h.Pins.Status(name, fp)
+	if err != nil {
+		return Review{}, err
+	}
+	r := Review{Server: name, Digest: fp.Digest(), First: st.State == pin.New, Fingerprint: fp, Tools: v.Tools, Changes: st.Changes, Findings: map[string][]tool.Finding{}}
+	for _, t := range v.Tools {
+		r.Findings[t.ID.Name] = h.InspectTool(ctx, t)
+	}
+	return r, nil
+}
+
+// InspectTool looks for hidden text and secrets in a tool's definition.
+func (h *Host) InspectTool(ctx context.Context, t tool.Tool) []tool.Finding {
+	texts, err := inspect.Leaves(t.Definition)
+	if err != nil {
+		return []tool.Finding{{Engine: "pipeline", Rule: "inspect.degraded", Severity: tool.Warn, Text: "The definition could not be taken apart."}}
+	}
+	texts = append(texts, inspect.Text{Pointer: "/name", Value: t.ID.Name})
+	v := h.pipeline.Inspect(ctx, inspect.Subject{Kind: inspect.Definition, Server: t.ID.Server, Texts: texts})
+	for _, d := range v.Degraded {
+		v.Findings = append(v.Findings, tool.Finding{Engine: "pipeline", Rule: "inspect.degraded", Severity: tool.Warn, Text: d})
+	}
+	return v.Findings
+}
+
+// PinStatus tells how a running server compares with its pin. A server that does not run has the zero status.
+func (h *Host) PinStatus(v server.View) pin.Status {
+	if v.State != server.Running {
+		_, at, err := h.Pins.Approved(v.Name)
+		if err != nil {
+			return pin.Status{State: pin.Changed, Changes: []pin.Change{{What: "pin", Kind: "changed", New: "it cannot be read"}}}
+		}
+		if at.IsZero() {
+			return pin.Status{}
+		}
+		return pin.Status{State: pin.Pinned, At: at}
+	}
+	st, err := h.Pins.Status(v.Name, v.Fingerprint)
+	if err != nil {
+		return pin.Status{State: pin.Changed, Changes: []pin.Change{{What: "pin", Kind: "changed", New: "it cannot be read"}}}
+	}
+	return st
+}
+
+// Approve pins what was shown under digest. It refuses if the server has changed since it was shown, or if a
+// definition holds something that blocks.
+func (h *Host) Approve(ctx context.Context, name string, digest tool.Digest) error {
+	r, err := h.Review(ctx, name)
+	if err != nil {
+		return err
+	}
+	for n, fs := range r.Findings {
+		for _, f := range fs {
+			if f.Severity == tool.Block {
+				return fmt.Errorf("tool %q of %s cannot be approved: %s", n, name, f.Text)
+			}
+		}
+	}
+	if err := h.Pins.Approve(name, r.Fingerprint, digest); err != nil {
+		return err
+	}
+	_, err = h.Append(audit.Event{Kind: audit.PinApprove, Server: name, Facts: map[string]string{
+		"digest": r.Digest.String(), "tools": fmt.Sprint(len(r.Tools)), "files": fmt.Sprint(r.Fingerprint.Files), "binary": r.Fingerprint.BinaryPath}})
+	h.o.Changed()
+	return err
+}
+
+// SetSecret stores a secret for one server's environment variable and notes its name in the configuration. A running
+// server gets it at its next start.
+func (h *Host) SetSecret(ctx context.Context, ref secret.Ref, v secret.Value) error {
+	// The definition is checked before the keyring is touched.
+	err := h.edit(func(c *config.Config) error {
+		i := slices.IndexFunc(c.Servers, func(s config.Server) bool { return s.Name == ref.Server })
+		if i < 0 {
+			return fmt.Errorf("%w: %q", server.ErrUnknown, ref.Server)
+		}
+		c.Secrets = slices.DeleteFunc(c.Secrets, func(r secret.Ref) bool { return r.Name == ref.Name && r.Server == ref.Server })
+		c.Secrets = append(c.Secrets, ref)
+		s := c.Servers[i]
+		s.Secrets = cloneMap(s.Secrets)
+		for env, name := range s.Secrets {
+			if name == ref.Name && env != ref.Env {
+				delete(s.Secrets, env)
+			}
+		}
+		s.Secrets[ref.Env] = ref.Name
+		c.Servers[i] = s
+		if err := c.Validate(h.o.Paths); err != nil {
+			return err
+		}
+		return h.Secrets.Set(ctx, ref, v)
+	})
+	if err != nil {
+		return err
+	}
+	def, _ := h.Config().Server(ref.Server)
+	h.Servers.Set(def)
+	_, err = h.Append(audit.Event{Kind: audit.SecretSet, Server: ref.Server, Facts: map[string]string{"secret": ref.Name, "env": ref.Env, "fingerprint": h.Secrets.Fingerprint(v)}})
+	h.o.Changed()
+	return err
+}
+
+// RemoveSecret deletes a secret from the keyring and from its server's definition.
+func (h *Host) RemoveSecret(ctx context.Context, name string) error {
+	var ref secret.Ref
+	err := h.edit(func(c *config.Config) error {
+		i := slices.IndexFunc(c.Secrets, func(r secret.Ref) bool { return r.Name == name })
+		if i < 0 {
+			return fmt.Errorf("%w: %q", secret.ErrNotFound, name)
+		}
+		ref = c.Secrets[i]
+		c.Secrets = slices.Delete(c.Secrets, i, i+1)
+		for i, s := range c.Servers {
+			if s.Name == ref.Server {
+				s.Secrets = cloneMap(s.Secrets)
+				delete(s.Secrets, ref.Env)
+				c.Servers[i] = s
+			}
+		}
+		if err := h.Secrets.Remove(ctx, ref); err != nil && !errors.Is(err, secret.ErrNotFound) {
+			return err
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if def, ok := h.Config().Server(ref.Server); ok {
+		h.Servers.Set(def)
+	}
+	_, err = h.Append(audit.Event{Kind: audit.SecretRemove, Server: ref.Server, Facts: map[string]string{"secret": ref.Name, "env": ref.Env}})
+	h.o.Changed()
+	return err
+}
+
+// LoadSecrets reads the known secrets once, so that inspection knows all of them before anything runs.
+func (h *Host) LoadSecrets(ctx context.Context) error {
+	refs := h.Config().Secrets
+	if len(refs) == 0 {
+		return nil
+	}
+	return h.Secrets.Load(ctx, refs)
+}
+
+// FinishFirstRun notes that the welcome was seen.
+func (h *Host) FinishFirstRun() error {
+	err := h.edit(func(c *config.Config) error { c.FirstRunDone = true; return nil })
+	h.o.Changed()
+	return err
+}
+
+func cloneMap(m map[string]string) map[string]string {
+	out := make(map[string]string, len(m)+1)
+	for k, v := range m {
+		out[k] = v
+	}
+	return out
+}
+
+// stopPatience bounds an orderly stop of everything.
+const stopPatience = 5 * time.Second
+
+// StopEverything ends every server and returns when nothing is left. Open questions are the caller's to deny first.
+func (h *Host) StopEverything(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, stopPatience)
+	defer cancel()
+	h.Servers.StopAll(ctx)
+	h.o.Changed()
+}
