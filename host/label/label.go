@@ -24,12 +24,12 @@ const (
 	maxToken = 64 // longer ones are found as copies
 )
 
-// Bounds of memory. Indexes take about four times the text.
-const (
-	maxSegment      = 4 << 20
-	maxConversation = 8 << 20  // at least this much of the last results is compared
-	maxBook         = 32 << 20 // of all conversations
-)
+// memory bounds the text that is kept, in bytes. Indexes take about four times as much.
+type memory struct {
+	segment      int // is dropped as a whole
+	conversation int // at least this much of the last results is compared
+	book         int // of all conversations
+}
 
 // Span marks a part of a value that repeats something.
 type Span struct {
@@ -59,13 +59,18 @@ type Session struct {
 
 // Book keeps the results of all conversations, in memory only. It is safe for concurrent use.
 type Book struct {
+	limit memory
+
 	mu    sync.Mutex
 	open  map[string]*conversation // guarded by mu
 	clock int                      // counts uses, guarded by mu
 }
 
-// NewBook returns an empty book.
-func NewBook() *Book { return &Book{open: map[string]*conversation{}} }
+// NewBook returns an empty book. It compares at least the last 8 MiB of results of a conversation and keeps 32 MiB of
+// text in all.
+func NewBook() *Book {
+	return &Book{limit: memory{segment: 4 << 20, conversation: 8 << 20, book: 32 << 20}, open: map[string]*conversation{}}
+}
 
 // conversation has a mutex of its own, so that a long comparison holds up no other.
 type conversation struct {
@@ -103,9 +108,9 @@ func (b *Book) Saw(conversation, server, toolName string, texts []string) int {
 	}
 	detail := fmt.Sprintf("result #%d, %s.%s", n, server, toolName)
 	for _, t := range texts {
-		c.remember(inspect.Normalize(t, inspect.Fold).Text, detail)
+		c.remember(b.limit, inspect.Normalize(t, inspect.Fold).Text, detail)
 		for _, d := range decodings(t) {
-			c.remember(inspect.Normalize(d.text, inspect.Fold).Text, detail+", decoded from "+d.how)
+			c.remember(b.limit, inspect.Normalize(d.text, inspect.Fold).Text, detail+", decoded from "+d.how)
 		}
 	}
 	held := c.held()
@@ -146,7 +151,7 @@ func (b *Book) settle(c *conversation, held int) {
 				oldest = o
 			}
 		}
-		if total <= maxBook || oldest == nil {
+		if total <= b.limit.book || oldest == nil {
 			break
 		}
 		oldest.bytes = 0
@@ -169,17 +174,17 @@ func (c *conversation) held() int {
 }
 
 // remember appends normalized text and lets go of the oldest segment when the others hold enough.
-func (c *conversation) remember(text []byte, detail string) {
-	if len(text) > maxConversation {
-		text = text[len(text)-maxConversation:]
+func (c *conversation) remember(limit memory, text []byte, detail string) {
+	if len(text) > limit.conversation {
+		text = text[len(text)-limit.conversation:]
 		c.session.Forgotten = true
 	}
 	for len(text) > 0 {
-		if len(c.segments) == 0 || len(c.segments[len(c.segments)-1].text) >= maxSegment {
+		if len(c.segments) == 0 || len(c.segments[len(c.segments)-1].text) >= limit.segment {
 			c.segments = append(c.segments, newSegment())
 		}
 		last := c.segments[len(c.segments)-1]
-		n := min(len(text), max(maxSegment-len(last.text), minCopy))
+		n := min(len(text), max(limit.segment-len(last.text), minCopy))
 		last.add(text[:n], detail)
 		if n == len(text) {
 			break
@@ -189,7 +194,7 @@ func (c *conversation) remember(text []byte, detail string) {
 			break
 		}
 	}
-	for len(c.segments) > 1 && c.held()-len(c.segments[0].text) >= maxConversation {
+	for len(c.segments) > 1 && c.held()-len(c.segments[0].text) >= limit.conversation {
 		c.segments = slices.Delete(c.segments, 0, 1)
 		c.session.Forgotten = true
 	}

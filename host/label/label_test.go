@@ -216,8 +216,9 @@ func noise(seed uint64, size int) string {
 
 func TestBeyondMemoryUnmatchedValuesAreOutside(t *testing.T) {
 	b := book(page)
+	b.limit = memory{segment: 4 << 12, conversation: 8 << 12, book: 32 << 12}
 	for i := range 8 {
-		b.Saw("c", "siem", "query", []string{noise(uint64(i), 2<<20)})
+		b.Saw("c", "siem", "query", []string{noise(uint64(i), 2<<12)})
 	}
 	if s := b.Session("c"); !s.Forgotten {
 		t.Fatalf("got %+v, want forgotten", s)
@@ -228,27 +229,28 @@ func TestBeyondMemoryUnmatchedValuesAreOutside(t *testing.T) {
 	if got := one(t, b, "my own words entirely", tool.OriginUser); got.Origin != tool.OriginUser {
 		t.Errorf("the user's: got %+v, want it the user's", got)
 	}
-	recent := strings.SplitN(noise(7, 2<<20), "\n", 2)[0]
+	recent := strings.SplitN(noise(7, 2<<12), "\n", 2)[0]
 	if got := one(t, b, recent, tool.OriginModel); !strings.HasPrefix(got.Detail, "result #10") {
 		t.Errorf("recent text: got %+v, want it from result #10", got)
 	}
 	c := b.open["c"]
-	if held := c.held(); held < maxConversation || held > maxConversation+maxSegment+1<<10 {
-		t.Errorf("got %d bytes held, want between %d and %d", held, maxConversation, maxConversation+maxSegment)
+	if held := c.held(); held < b.limit.conversation || held > b.limit.conversation+b.limit.segment+1<<10 {
+		t.Errorf("got %d bytes held, want between %d and %d", held, b.limit.conversation, b.limit.conversation+b.limit.segment)
 	}
 }
 
 func TestMemoryOfAllConversationsIsBounded(t *testing.T) {
 	b := NewBook()
+	b.limit = memory{segment: 4 << 12, conversation: 8 << 12, book: 32 << 12}
 	for i := range 6 {
-		b.Saw(fmt.Sprint(i), "siem", "query", []string{noise(uint64(i), 8<<20)})
+		b.Saw(fmt.Sprint(i), "siem", "query", []string{noise(uint64(i), 8<<12)})
 	}
 	total := 0
 	for _, c := range b.open {
 		total += c.held()
 	}
-	if total > maxBook {
-		t.Errorf("got %d bytes, want at most %d", total, maxBook)
+	if total > b.limit.book {
+		t.Errorf("got %d bytes, want at most %d", total, b.limit.book)
 	}
 	if s := b.Session("0"); !s.ReadOutside || !s.Forgotten || s.Results != 1 {
 		t.Errorf("dropped conversation: got %+v, want it to remember that it read", s)
@@ -316,9 +318,26 @@ func full() *Book {
 	return b
 }
 
-func BenchmarkLabel100KUnrelated(b *testing.B) {
+// Log lines of the same shape: every line shares phrases with thousands of others.
+func BenchmarkLabel100KAlike(b *testing.B) {
 	k := full()
 	args, _ := json.Marshal(map[string]string{"v": noise(99, 100<<10)})
+	for b.Loop() {
+		k.Label("c", args, tool.OriginModel)
+	}
+}
+
+func BenchmarkLabel100KUnrelated(b *testing.B) {
+	k := full()
+	r := rand.New(rand.NewPCG(7, 7))
+	var text strings.Builder
+	for text.Len() < 100<<10 {
+		for range 3 + r.IntN(7) {
+			text.WriteByte('a' + byte(r.IntN(26)))
+		}
+		text.WriteByte(' ')
+	}
+	args, _ := json.Marshal(map[string]string{"v": text.String()})
 	for b.Loop() {
 		k.Label("c", args, tool.OriginModel)
 	}
