@@ -94,7 +94,8 @@ func factsOf(r Request) facts {
 
 // Destination reports whether an argument says where data goes or what is acted on, judged by the names in its JSON
 // pointer: url, to, recipient, host, path, command and their like, also as part of a name such as targetUrl, at any
-// level, because {"to": {"address": …}} and {"to": ["…"]} mean the same. The whole arguments ("") are one.
+// level, because {"to": {"address": …}} and {"to": ["…"]} mean the same. The whole arguments ("") are one. Plain record numbers such as alert_id are not: they always come from
+// an earlier result, and the consent shows them.
 func Destination(pointer string) bool {
 	if pointer == "" {
 		return true
@@ -109,12 +110,11 @@ func Destination(pointer string) bool {
 
 func destinationWord(w string) bool {
 	switch strings.TrimSuffix(w, "s") {
-	case "url", "uri", "href", "link", "endpoint", "webhook", "callback", "to", "cc", "bcc", "recipient", "receiver", "email", "mail", "mailbox",
-		"addres", "address", "addresse", "host", "hostname", "domain", "fqdn", "ip", "ipv4", "ipv6", "cidr", "port", "server", "device", "machine", "agent", "target", "destination",
+	case "url", "uri", "href", "link", "endpoint", "webhook", "callback", "to", "cc", "bcc", "recipient", "receiver", "email", "mail", "mailbox", "addres", "addresse", "host", "hostname", "domain", "fqdn", "ip", "ipv4", "ipv6", "cidr", "server",
+		"device", "machine", "agent", "target", "destination",
 		"dest", "dst", "path", "file", "filename", "filepath", "dir", "directory", "folder", "source", "command", "cmd", "script", "shell", "exec",
-		"executable", "program", "argv", "code", "sql", "statement", "channel", "room", "user", "username", "account", "principal", "group", "role", "bucket",
-		"repo", "repository", "branch", "index", "table", "database", "tenant", "workspace", "project", "proxy", "id", "uuid", "guid", "proces", "process", "processe", "pid",
-		"service", "key", "registry":
+		"executable", "program", "argv", "code", "sql", "statement", "channel", "room", "user", "username", "account", "principal", "bucket",
+		"repo", "repository", "branch", "database", "tenant", "proxy", "proces", "processe", "pid", "registry":
 		return true
 	}
 	return false

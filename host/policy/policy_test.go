@@ -294,8 +294,8 @@ func TestRulesSayWhatTheyDo(t *testing.T) {
 func TestDestination(t *testing.T) {
 	for pointer, want := range map[string]bool{
 		"/url": true, "/targetUrl": true, "/to/0": true, "/to/0/address": true, "/recipients/3": true, "/webhook_url": true, "/hostname": true, "/path": true,
-		"/command": true, "/Path": true, "/host-name": true, "/paths/0": true, "/body/destination/value": true, "": true, "/device_id": true, "/addresses/1": true,
-		"/content": false, "/q": false, "/query": false, "/title": false, "/tomorrow": false, "/description": false, "/reason": false, "/pathology": false, "/limit": false,
+		"/command": true, "/Path": true, "/host-name": true, "/paths/0": true, "/body/destination/value": true, "": true, "/device_id": true, "/addresses/1": true, "/address": true, "/process": true, "/processes/0": true, "/user_id": true,
+		"/content": false, "/q": false, "/query": false, "/title": false, "/tomorrow": false, "/description": false, "/reason": false, "/pathology": false, "/limit": false, "/alert_id": false,
 	} {
 		if got := Destination(pointer); got != want {
 			t.Errorf("%q: got %v, want %v", pointer, got, want)
