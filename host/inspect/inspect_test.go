@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -111,9 +112,10 @@ func TestACancelledInspectionIsDegraded(t *testing.T) {
 
 func TestAnEngineThatHangsIsNotStartedForEver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		started, release := 0, make(chan struct{})
+		release := make(chan struct{})
+		var started atomic.Int32
 		p := New(fake{"hung", func(context.Context, Subject) ([]tool.Finding, error) {
-			started++
+			started.Add(1)
 			<-release
 			return nil, nil
 		}})
@@ -122,8 +124,8 @@ func TestAnEngineThatHangsIsNotStartedForEver(t *testing.T) {
 				t.Errorf("got %+v, want degraded", got)
 			}
 		}
-		if started != maxOverdue {
-			t.Errorf("started %d times, want %d", started, maxOverdue)
+		if got := started.Load(); got != maxOverdue {
+			t.Errorf("started %d times, want %d", got, maxOverdue)
 		}
 		close(release)
 		p.Wait()

@@ -333,7 +333,7 @@ func (s *needles) find(texts []Text) []match {
 	escapes := false
 	for i, t := range texts {
 		base[i+1] = base[i] + len(t.Value)
-		escapes = escapes || strings.ContainsAny(t.Value, "\x1b\u009b")
+		escapes = escapes || strings.IndexByte(t.Value, 0x1b) >= 0 || strings.Contains(t.Value, "\u009b")
 	}
 	note := func(n *needle, start, end int) {
 		first, _ := slices.BinarySearch(base, start+1)
