@@ -124,6 +124,15 @@ describe('the consent dialog', () => {
     expect(allow().disabled).toBe(true)
     expect(get('consent').textContent).toContain('second approver')
   })
+  test('a prompt that cannot be drawn can only be denied', async () => {
+    const prompt = { ...promptWrite(), args: null as unknown as [] }
+    const host = await open({ prompt })
+    expect(find('consent-allow')).toBeNull()
+    expect(get('consent').textContent).toContain('CRD-UI-03')
+    expect(document.activeElement).toBe(get('consent-deny'))
+    await press('Escape')
+    expect(answers(host)).toEqual([{ id: prompt.id, digest: prompt.digest, allow: false, typed: '' }])
+  })
   test('practice says so', async () => {
     await open({ prompt: promptPractice() })
     expect(get('consent').textContent).toContain('Practice')
