@@ -118,10 +118,16 @@ describe('the consent dialog', () => {
     await click('consent-deny')
     expect(answers(host)).toMatchObject([{ allow: false, typed: '' }])
   })
-  test('level 3 cannot be allowed here', async () => {
-    await open({ prompt: promptTwo() })
+  test('level 2 without a target cannot be allowed', async () => {
+    await open({ prompt: { ...promptHigh(), target: '' } })
     await pass(5000)
     expect(allow().disabled).toBe(true)
+  })
+  test.each(['WS-FIN-0142', ''])('level 3 cannot be allowed here, target %j', async (target) => {
+    await open({ prompt: { ...promptTwo(), target } })
+    await pass(5000)
+    expect(allow().disabled).toBe(true)
+    expect(find('consent-typed')).toBeNull()
     expect(get('consent').textContent).toContain('second approver')
   })
   test('a prompt that cannot be drawn can only be denied', async () => {
