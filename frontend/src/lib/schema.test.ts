@@ -12,6 +12,9 @@ describe('fields', () => {
       g: { type: 'array', items: { type: 'string' } }, h: { type: 'object' }, i: { type: 'array', items: { type: 'number' } }, j: {}, k: true, l: { type: ['string', 'null'] }, m: { anyOf: [{ type: 'integer' }, { type: 'null' }] }, n: { type: 'string', description: 'File content' },
     })).toEqual({ a: 'string', b: 'text', c: 'number', d: 'integer', e: 'boolean', f: 'choice', g: 'lines', h: 'json', i: 'json', j: 'json', k: 'json', l: 'string', m: 'integer', n: 'text' })
   })
+  test('a type beside alternatives is not the whole truth', () => {
+    expect(kinds({ a: { type: 'string', $ref: '#' }, b: { type: 'string', allOf: [{ minLength: 1 }] }, c: { type: 'integer', not: { const: 0 } }, d: { type: 'string', oneOf: [{ const: 'x' }, { const: 'y' }] } })).toEqual({ a: 'json', b: 'json', c: 'json', d: 'json' })
+  })
   test('required ones come first, with defaults and hints', () => {
     const { fields } = form({ b: { type: 'integer', default: 5, minimum: 1, maximum: 9, description: 'How many.' }, a: { type: 'string' }, c: { enum: ['x', 'y'], default: 'y' }, d: { type: 'array', items: { type: 'string' }, default: ['p', 'q'] } }, ['a'])
     expect(fields.map((f) => [f.name, f.required, f.initial])).toEqual([['a', true, ''], ['b', false, '5'], ['c', false, '"y"'], ['d', false, 'p\nq']])

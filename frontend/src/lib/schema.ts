@@ -102,11 +102,13 @@ function kindOf(s: Obj): FieldKind {
 
 function hintOf(s: Obj): string {
   const num = (k: string): string => (typeof own(s, k) === 'number' ? String(own(s, k)) : '')
-  const parts = [str(own(s, 'description'))]
+  const says = str(own(s, 'description')).trim()
+  const parts = [says]
   if (num('minimum') && num('maximum')) parts.push(`From ${num('minimum')} to ${num('maximum')}.`)
   else if (num('minimum')) parts.push(`At least ${num('minimum')}.`)
   else if (num('maximum')) parts.push(`At most ${num('maximum')}.`)
   if (num('maxLength')) parts.push(`At most ${num('maxLength')} characters.`)
+  if (says && parts.length > 1 && !/[.!?:;)]$/.test(says)) parts[0] = `${says}.`
   return parts.filter(Boolean).join(' ')
 }
 

@@ -118,11 +118,26 @@ describe('the consent dialog', () => {
     await click('consent-deny')
     expect(answers(host)).toMatchObject([{ allow: false, typed: '' }])
   })
-  test('level 3 cannot be allowed here', async () => {
-    await open({ prompt: promptTwo() })
+  test('level 2 without a target cannot be allowed', async () => {
+    await open({ prompt: { ...promptHigh(), target: '' } })
     await pass(5000)
     expect(allow().disabled).toBe(true)
+  })
+  test.each(['WS-FIN-0142', ''])('level 3 cannot be allowed here, target %j', async (target) => {
+    await open({ prompt: { ...promptTwo(), target } })
+    await pass(5000)
+    expect(allow().disabled).toBe(true)
+    expect(find('consent-typed')).toBeNull()
     expect(get('consent').textContent).toContain('second approver')
+  })
+  test('a prompt that cannot be drawn can only be denied', async () => {
+    const prompt = { ...promptWrite(), args: null as unknown as [] }
+    const host = await open({ prompt })
+    expect(find('consent-allow')).toBeNull()
+    expect(get('consent').textContent).toContain('CRD-UI-03')
+    expect(document.activeElement).toBe(get('consent-deny'))
+    await press('Escape')
+    expect(answers(host)).toEqual([{ id: prompt.id, digest: prompt.digest, allow: false, typed: '' }])
   })
   test('practice says so', async () => {
     await open({ prompt: promptPractice() })

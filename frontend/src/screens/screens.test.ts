@@ -91,6 +91,56 @@ describe('keyboard', () => {
   })
 })
 
+describe('three things to try', () => {
+  const start = async (): Promise<Awaited<ReturnType<typeof open>>> => {
+    const host = await open({ firstRun: true })
+    app.go('start')
+    await settle()
+    return host
+  }
+  const step = (over: object) => ({ id: 'fs', text: 'Fetching', step: 1, steps: 3, done: false, failure: null, ...over })
+  test('the filesystem server: progress, cancel, then Run', async () => {
+    const host = await start()
+    host.TryFilesystem = () => Promise.resolve('fs')
+    await click('try-filesystem')
+    host.push('progress', step({}))
+    await settle()
+    expect(screen.getByRole('progressbar')).toBeTruthy()
+    expect(document.body.textContent).toContain('Fetching')
+    await click('try-cancel')
+    expect(host.calls).toContainEqual(['CancelProgress', 'fs'])
+    host.push('progress', step({ done: true }))
+    await settle()
+    expect(app.screen).toBe('run')
+    expect((get('run-server') as HTMLSelectElement).value).toBe('filesystem')
+  })
+  test('its failure is shown, and it can be tried again', async () => {
+    const host = await start()
+    host.TryFilesystem = () => Promise.resolve('fs')
+    await click('try-filesystem')
+    host.push('progress', step({ done: true, failure: { code: 'CRD-INS-02', what: 'The registry did not answer.', means: 'm', fix: 'f' } }))
+    await settle()
+    expect(document.body.textContent).toContain('CRD-INS-02')
+    expect((get('try-filesystem') as HTMLButtonElement).disabled).toBe(false)
+  })
+  test('a new server is reviewed before it is run', async () => {
+    const host = await start()
+    host.TryFilesystem = () => Promise.resolve('fs')
+    host.show({ servers: host.now.servers.map((s) => (s.name === 'filesystem' ? { ...s, pin: 'new' } : s)) })
+    await click('try-filesystem')
+    host.push('progress', step({ done: true }))
+    await settle()
+    expect(get('review-approve').textContent).toBe('Approve these 8 tools')
+  })
+  test('practice: the dialog comes, and its outcome is told', async () => {
+    await start()
+    await click('try-consent')
+    expect(get('consent').textContent).toContain('Practice')
+    await click('consent-deny')
+    expect(document.body.textContent).toContain('It was denied: nothing was written.')
+  })
+})
+
 describe('servers', () => {
   test('approving sends the digest that was shown', async () => {
     const host = await open()
