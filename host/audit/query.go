@@ -334,3 +334,14 @@ func seqOf(line []byte) (uint64, bool) {
 	n, err := strconv.ParseUint(string(rest[:i]), 10, 64)
 	return n, err == nil
 }
+
+// Parse reads one line of a log, without its newline. Its own hash is checked; its place in the chain is not, so
+// Matches is false. For tools that read a log they do not own.
+func Parse(line []byte) (Stored, error) {
+	p, err := parse(line)
+	if err != nil {
+		return Stored{}, err
+	}
+	e, err := decode(p.event)
+	return Stored{Seq: p.seq, Event: e, Prev: p.prev, Hash: p.hash, Record: string(line)}, err
+}

@@ -1,0 +1,194 @@
+// Package cli is the cordon command: everything the window does, in a terminal. Main runs it in process, so that
+// tests use the real thing.
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"cordon/host"
+	"cordon/host/config"
+	"cordon/host/consent"
+	"cordon/host/gate"
+	"cordon/host/secret"
+	"cordon/sandbox"
+
+	"github.com/spf13/cobra"
+)
+
+// Version is Cordon's version; the build may override it.
+var Version = "0.1.0"
+
+// Exit codes. `cordon sandbox exec` gives the program's own code, or 125 to 127 as env(1) does.
+const (
+	exitFailed  = 1 // something broke
+	exitUsage   = 2 // the command line is wrong
+	exitDenied  = 3 // a call was denied
+	exitRefused = 4 // the sandbox cannot give what is demanded
+	exitBroken  = 5 // the audit log does not verify
+)
+
+// env is what one run of the command works with.
+type env struct {
+	in       io.Reader
+	out, err io.Writer
+	json     bool
+	prompter consent.Prompter // nil: the controlling terminal
+}
+
+// exitError ends the command with a code. A nil err prints nothing.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit %d", e.code)
+	}
+	return e.err.Error()
+}
+
+func (e *exitError) Unwrap() error { return e.err }
+
+// Main runs the command line and returns its exit code.
+func Main(args []string, in io.Reader, out, errw io.Writer) int {
+	return run(args, &env{in: in, out: out, err: errw})
+}
+
+func run(args []string, e *env) int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	if len(args) >= 2 && args[0] == "sandbox" && args[1] == "exec" {
+		stop() // signals are the program's
+	}
+	root := rootCommand(e)
+	root.SetArgs(args)
+	root.SetIn(e.in)
+	root.SetOut(e.out)
+	root.SetErr(e.err)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	code := exitFailed
+	var exit *exitError
+	var denied *gate.Denied
+	var refusal *sandbox.Refusal
+	switch {
+	case errors.As(err, &exit):
+		code = exit.code
+		if exit.err == nil {
+			return code
+		}
+	case errors.As(err, &denied):
+		code = exitDenied
+	case errors.As(err, &refusal):
+		code = exitRefused
+	}
+	e.fail(err, code)
+	return code
+}
+
+// fail prints an error for people on standard error, or as JSON for machines.
+func (e *env) fail(err error, code int) {
+	fix := ""
+	var refusal *sandbox.Refusal
+	var held *config.HeldError
+	switch {
+	case errors.As(err, &refusal):
+		fix = refusal.Fix
+	case errors.As(err, &held):
+		fix = "use the window, or quit Cordon first"
+	}
+	if e.json {
+		_ = json.NewEncoder(e.err).Encode(map[string]any{"error": err.Error(), "code": code, "fix": fix})
+		return
+	}
+	fmt.Fprintf(e.err, "cordon: %s\n", consent.Escape(err.Error()))
+	if fix != "" {
+		fmt.Fprintf(e.err, "  what to do: %s\n", fix)
+	}
+}
+
+// print writes v as JSON when that was asked for, else calls text.
+func (e *env) print(v any, text func(w io.Writer)) error {
+	if e.json {
+		enc := json.NewEncoder(e.out)
+		enc.SetIndent("", "  ")
+		return enc.Encode(v)
+	}
+	text(e.out)
+	return nil
+}
+
+func rootCommand(e *env) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "cordon",
+		Short: "Run MCP servers and other programs confined, and let nothing with consequences happen unseen",
+		Long: `Cordon runs MCP servers in sandboxes, asks before anything is changed, and keeps a log that shows
+if it was tampered with. The window is cordon-desktop; this command does the same in a terminal.`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Version:       Version,
+	}
+	root.PersistentFlags().BoolVar(&e.json, "json", false, "print JSON for machines")
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return &exitError{exitUsage, fmt.Errorf("%w; see %s --help", err, c.CommandPath())}
+	})
+	root.AddCommand(sandboxCommand(e), callCommand(e), serversCommand(e), secretsCommand(e), doctorCommand(e), auditCommand(e), tryCommand(e), attemptCommand(e), practiceCommand())
+	return root
+}
+
+// usage wraps a check of positional arguments so that its failure exits with 2.
+func usage(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if err := check(c, args); err != nil {
+			return &exitError{exitUsage, fmt.Errorf("%w; see %s --help", err, c.CommandPath())}
+		}
+		return nil
+	}
+}
+
+func paths() (config.Paths, error) { return config.FindPaths(os.Getenv) }
+
+// open takes the state for one command. The caller closes what it returns.
+func (e *env) open(ctx context.Context) (*host.Host, func(), error) {
+	p, err := paths()
+	if err != nil {
+		return nil, nil, err
+	}
+	sb, err := sandbox.New()
+	if err != nil {
+		return nil, nil, err
+	}
+	prompter := e.prompter
+	var closer io.Closer
+	if prompter == nil {
+		var t *consent.Terminal
+		t, closer = consent.OpenTerminal()
+		prompter = t
+	}
+	h, err := host.Open(ctx, host.Options{Paths: p, Sandbox: sb, Prompter: prompter, Version: Version, Log: slog.New(slog.NewTextHandler(e.err, &slog.HandlerOptions{Level: slog.LevelWarn}))})
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, problem := range h.Problems() {
+		fmt.Fprintf(e.err, "cordon: %s\n", consent.Escape(problem.Error()))
+	}
+	return h, func() {
+		_ = h.Close(context.WithoutCancel(ctx))
+		if closer != nil {
+			_ = closer.Close()
+		}
+	}, nil
+}
+
+func newSecrets() *secret.Store { return secret.New(secret.Options{}) }

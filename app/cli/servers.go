@@ -1,0 +1,403 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"text/tabwriter"
+
+	"cordon/host"
+	"cordon/host/config"
+	"cordon/host/consent"
+	"cordon/host/pin"
+	"cordon/host/secret"
+	"cordon/host/tool"
+	"cordon/sandbox"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+)
+
+func serversCommand(e *env) *cobra.Command {
+	c := &cobra.Command{Use: "servers", Short: "Define, review and remove servers"}
+	c.AddCommand(addCommand(e), listCommand(e), showCommand(e), removeCommand(e), reviewCommand(e))
+	return c
+}
+
+func addCommand(e *env) *cobra.Command {
+	def := config.Server{Memory: config.DefaultMemory, Pids: config.DefaultPids}
+	var mem string
+	var settings []string
+	c := &cobra.Command{
+		Use:   "add NAME [flags] -- PROGRAM [ARGUMENT]...",
+		Short: "Define a server by its command",
+		Example: `  cordon servers add files --read ~/case -- /opt/files-server ~/case
+  cordon servers add lookup --env REGION=eu --net loopback -- node /opt/lookup/index.js`,
+		Args: usage(cobra.MinimumNArgs(2)),
+		RunE: func(c *cobra.Command, args []string) error {
+			def.Name, def.Command, def.Source = args[0], args[1:], "command"
+			var err error
+			if def.Memory, err = parseBytes(mem); err != nil {
+				return &exitError{exitUsage, err}
+			}
+			for _, list := range []*[]string{&def.Read, &def.Write} {
+				for i, path := range *list {
+					if (*list)[i], err = sandbox.Resolve(path); err != nil {
+						return fmt.Errorf("grant %w", err)
+					}
+				}
+			}
+			def.Env = map[string]string{}
+			for _, s := range settings {
+				name, value, ok := strings.Cut(s, "=")
+				if !ok {
+					return &exitError{exitUsage, fmt.Errorf("--env %q: write NAME=VALUE; for a secret use cordon secrets set", s)}
+				}
+				def.Env[name] = value
+			}
+			h, done, err := e.open(c.Context())
+			if err != nil {
+				return err
+			}
+			defer done()
+			if err := h.AddServer(def); err != nil {
+				return err
+			}
+			return e.print(def, func(w io.Writer) {
+				fmt.Fprintf(w, "%s is defined. Review its tools with: cordon servers review %s\n", def.Name, def.Name)
+			})
+		},
+	}
+	f := c.Flags()
+	f.SetInterspersed(true)
+	f.StringArrayVar(&def.Read, "read", nil, "grant reading a file or directory")
+	f.StringArrayVar(&def.Write, "write", nil, "grant reading and writing a directory")
+	f.StringArrayVar(&settings, "env", nil, "set a variable, NAME=VALUE; not for secrets")
+	f.StringVar(&def.Net, "net", config.NetNone, "network: none, or loopback (its own)")
+	f.StringVar(&mem, "mem", "512M", "memory limit")
+	f.IntVar(&def.Pids, "pids", def.Pids, "limit of processes and threads")
+	f.StringVar(&def.Title, "title", "", "name for people")
+	return c
+}
+
+// listed is one server as `servers list` prints it.
+type listed struct {
+	config.Server
+	Pin string `json:"pin"` // new, pinned
+	At  string `json:"pinnedAt,omitempty"`
+}
+
+// definitions reads the configuration without owning it, so that it works while the window is open.
+func definitions() (config.Config, *pin.Store, error) {
+	p, err := paths()
+	if err != nil {
+		return config.Config{}, nil, err
+	}
+	conf, err := config.Load(p)
+	if err != nil {
+		return conf, nil, err
+	}
+	pins, err := pin.Open(p.State + "/pins")
+	return conf, pins, err
+}
+
+func describe(s config.Server, pins *pin.Store) listed {
+	l := listed{Server: s, Pin: "new"}
+	if _, at, err := pins.Approved(s.Name); err != nil {
+		l.Pin = "unreadable"
+	} else if !at.IsZero() {
+		l.Pin, l.At = "pinned", at.Format("2006-01-02T15:04:05Z")
+	}
+	return l
+}
+
+func listCommand(e *env) *cobra.Command {
+	return &cobra.Command{Use: "list", Short: "List the defined servers", Args: usage(cobra.NoArgs), RunE: func(*cobra.Command, []string) error {
+		conf, pins, err := definitions()
+		if err != nil {
+			return err
+		}
+		all := []listed{}
+		for _, s := range conf.Servers {
+			all = append(all, describe(s, pins))
+		}
+		return e.print(all, func(w io.Writer) {
+			if len(all) == 0 {
+				fmt.Fprintln(w, "No servers yet. Add one with: cordon servers add NAME -- PROGRAM")
+				return
+			}
+			t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+			fmt.Fprintln(t, "NAME\tVERSION\tPIN\tNETWORK\tCOMMAND")
+			for _, s := range all {
+				fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", s.Name, s.Version, s.Pin, s.Net, consent.Escape(strings.Join(s.Command, " ")))
+			}
+			t.Flush()
+		})
+	}}
+}
+
+func showCommand(e *env) *cobra.Command {
+	return &cobra.Command{Use: "show NAME", Short: "Show one server's definition", Args: usage(cobra.ExactArgs(1)), ValidArgsFunction: completeServers, RunE: func(_ *cobra.Command, args []string) error {
+		conf, pins, err := definitions()
+		if err != nil {
+			return err
+		}
+		s, ok := conf.Server(args[0])
+		if !ok {
+			return fmt.Errorf("no such server: %q", args[0])
+		}
+		l := describe(s, pins)
+		return e.print(l, func(w io.Writer) {
+			t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+			row := func(k, v string) {
+				if v != "" {
+					fmt.Fprintf(t, "%s\t%s\n", k, consent.Escape(v))
+				}
+			}
+			row("name", s.Name)
+			row("title", s.Title)
+			row("source", strings.TrimSpace(s.Source+" "+s.Version))
+			row("command", strings.Join(s.Command, " "))
+			row("installed in", s.Dir)
+			row("may read", strings.Join(s.Read, ", "))
+			row("may write", strings.Join(s.Write, ", "))
+			row("network", s.Net)
+			row("memory", sandbox.Bytes(s.Memory))
+			row("tasks", fmt.Sprint(s.Pids))
+			for k, v := range s.Env {
+				row("variable", k+"="+v)
+			}
+			for k, v := range s.Secrets {
+				row("secret", k+" from keyring entry "+v)
+			}
+			row("pin", strings.TrimSpace(l.Pin+" "+l.At))
+			t.Flush()
+		})
+	}}
+}
+
+func completeServers(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	conf, _, err := definitions()
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	var names []string
+	for _, s := range conf.Servers {
+		names = append(names, s.Name)
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
+func removeCommand(e *env) *cobra.Command {
+	return &cobra.Command{Use: "remove NAME", Short: "Forget a server, its approval and its secrets", Args: usage(cobra.ExactArgs(1)), ValidArgsFunction: completeServers, RunE: func(c *cobra.Command, args []string) error {
+		h, done, err := e.open(c.Context())
+		if err != nil {
+			return err
+		}
+		defer done()
+		if err := h.RemoveServer(c.Context(), args[0]); err != nil {
+			return err
+		}
+		return e.print(map[string]string{"removed": args[0]}, func(w io.Writer) { fmt.Fprintf(w, "%s is removed.\n", args[0]) })
+	}}
+}
+
+// reviewed is what `servers review --json` prints.
+type reviewed struct {
+	Server   string                    `json:"server"`
+	Digest   string                    `json:"digest"`
+	First    bool                      `json:"first"`
+	Command  []string                  `json:"command"`
+	Binary   string                    `json:"binary"`
+	Tools    []reviewedTool            `json:"tools"`
+	Changes  []pin.Change              `json:"changes"`
+	Findings map[string][]tool.Finding `json:"findings"`
+	Report   sandbox.Report            `json:"sandbox"`
+	Approved bool                      `json:"approved"`
+}
+
+type reviewedTool struct {
+	Name        string `json:"name"`
+	Effect      string `json:"effect"`
+	EffectBy    string `json:"effectBy"`
+	Description string `json:"description"`
+}
+
+func reviewCommand(e *env) *cobra.Command {
+	var approve string
+	c := &cobra.Command{
+		Use:   "review NAME",
+		Short: "Start a server, show its tools or what changed, and approve them",
+		Long: `Starts the server in its sandbox and shows what it offers, or what has changed since it was approved.
+Approval is asked for on the terminal. --approve DIGEST approves without a question, and only if the server is still
+exactly what was shown under that digest.`,
+		Args: usage(cobra.ExactArgs(1)), ValidArgsFunction: completeServers,
+		RunE: func(c *cobra.Command, args []string) error { return e.review(c.Context(), args[0], approve) },
+	}
+	c.Flags().StringVar(&approve, "approve", "", "approve what was shown under this digest")
+	return c
+}
+
+func (e *env) review(ctx context.Context, name, approve string) error {
+	h, done, err := e.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
+	if err := h.LoadSecrets(ctx); err != nil {
+		return err
+	}
+	if err := h.Servers.Start(ctx, name); err != nil {
+		return err
+	}
+	r, err := h.Review(ctx, name)
+	if err != nil {
+		return err
+	}
+	v, err := h.Servers.View(name)
+	if err != nil {
+		return err
+	}
+	out := reviewed{Server: name, Digest: r.Digest.String(), First: r.First, Command: r.Fingerprint.Command, Binary: r.Fingerprint.BinaryPath, Changes: r.Changes, Findings: r.Findings, Report: v.Report, Tools: []reviewedTool{}}
+	for _, t := range r.Tools {
+		out.Tools = append(out.Tools, reviewedTool{t.ID.Name, t.Effect.String(), t.EffectBy, t.Description})
+	}
+	unchanged := !r.First && len(r.Changes) == 0
+	switch {
+	case unchanged:
+		out.Approved = true
+	case approve != "":
+		if approve != r.Digest.String() {
+			return fmt.Errorf("%s is not what was shown under that digest; review it again", name)
+		}
+		if err := h.Approve(ctx, name, r.Digest); err != nil {
+			return err
+		}
+		out.Approved = true
+	}
+	if e.json {
+		return e.print(out, nil)
+	}
+	printReview(e.out, r, out)
+	switch {
+	case unchanged:
+		fmt.Fprintln(e.out, "Nothing has changed since it was approved.")
+		return nil
+	case out.Approved:
+		fmt.Fprintln(e.out, "Approved.")
+		return nil
+	}
+	if !e.confirm(fmt.Sprintf("Approve these %d tools? Type yes: ", len(r.Tools))) {
+		fmt.Fprintln(e.out, "Not approved. Its tools stay closed.")
+		return &exitError{exitDenied, nil}
+	}
+	if err := h.Approve(ctx, name, r.Digest); err != nil {
+		return err
+	}
+	fmt.Fprintln(e.out, "Approved.")
+	return nil
+}
+
+func printReview(w io.Writer, r host.Review, out reviewed) {
+	n, of := out.Report.Count()
+	fmt.Fprintf(w, "%s, confined: %s %d/%d\n", r.Server, out.Report.Tier, n, of)
+	fmt.Fprintf(w, "  command  %s\n  program  %s, %d other files\n  digest   %s\n", consent.Escape(strings.Join(out.Command, " ")), out.Binary, r.Fingerprint.Files, out.Digest)
+	for _, c := range r.Changes {
+		fmt.Fprintf(w, "  %s: %s\n", c.Kind, c.What)
+		for _, l := range pin.Diff(c.Old, c.New) {
+			if l.Sign != ' ' {
+				fmt.Fprintf(w, "    %c %s\n", l.Sign, consent.Escape(l.Text))
+			}
+		}
+	}
+	for _, t := range out.Tools {
+		fmt.Fprintf(w, "  %-13s %s\n                %s\n", t.Effect, consent.Escape(t.Name), consent.Escape(t.Description))
+		for _, f := range out.Findings[t.Name] {
+			fmt.Fprintf(w, "                %s: %s\n", f.Rule, f.Text)
+		}
+	}
+}
+
+// confirm reads one line from the terminal; only "yes" is yes. Without a terminal the answer is no.
+func (e *env) confirm(question string) bool {
+	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
+	if err != nil {
+		return false
+	}
+	defer tty.Close()
+	fmt.Fprint(tty, question)
+	var line string
+	_, err = fmt.Fscanln(tty, &line)
+	return err == nil && line == "yes"
+}
+
+func secretsCommand(e *env) *cobra.Command {
+	c := &cobra.Command{Use: "secrets", Short: "Keep tokens in the keyring, each for one server"}
+	var ref secret.Ref
+	set := &cobra.Command{Use: "set NAME", Short: "Store a secret; the value is read from the terminal or standard input", Args: usage(cobra.ExactArgs(1)), RunE: func(c *cobra.Command, args []string) error {
+		ref.Name = args[0]
+		if ref.Server == "" || ref.Env == "" {
+			return &exitError{exitUsage, errors.New("name the server with --server and its variable with --env")}
+		}
+		value, err := e.readSecret()
+		if err != nil {
+			return err
+		}
+		h, done, err := e.open(c.Context())
+		if err != nil {
+			return err
+		}
+		defer done()
+		if err := h.SetSecret(c.Context(), ref, value); err != nil {
+			return err
+		}
+		return e.print(ref, func(w io.Writer) {
+			fmt.Fprintf(w, "%s is in the keyring, for %s only, as %s.\n", ref.Name, ref.Server, ref.Env)
+		})
+	}}
+	set.Flags().StringVar(&ref.Server, "server", "", "the server that gets it")
+	set.Flags().StringVar(&ref.Env, "env", "", "environment variable it arrives in")
+	list := &cobra.Command{Use: "list", Short: "List secrets by name", Args: usage(cobra.NoArgs), RunE: func(*cobra.Command, []string) error {
+		conf, _, err := definitions()
+		if err != nil {
+			return err
+		}
+		refs := append([]secret.Ref{}, conf.Secrets...)
+		return e.print(refs, func(w io.Writer) {
+			for _, r := range refs {
+				fmt.Fprintf(w, "%s  for %s, %s\n", r.Name, r.Server, r.Env)
+			}
+			if len(refs) == 0 {
+				fmt.Fprintln(w, "No secrets yet.")
+			}
+		})
+	}}
+	remove := &cobra.Command{Use: "remove NAME", Short: "Delete a secret from the keyring", Args: usage(cobra.ExactArgs(1)), RunE: func(c *cobra.Command, args []string) error {
+		h, done, err := e.open(c.Context())
+		if err != nil {
+			return err
+		}
+		defer done()
+		if err := h.RemoveSecret(c.Context(), args[0]); err != nil {
+			return err
+		}
+		return e.print(map[string]string{"removed": args[0]}, func(w io.Writer) { fmt.Fprintf(w, "%s is deleted.\n", args[0]) })
+	}}
+	c.AddCommand(set, list, remove)
+	return c
+}
+
+// readSecret reads without echo from a terminal, or everything from a pipe, less one final newline.
+func (e *env) readSecret() (secret.Value, error) {
+	if f, ok := e.in.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		fmt.Fprint(e.err, "Value (not shown): ")
+		b, err := term.ReadPassword(int(f.Fd()))
+		fmt.Fprintln(e.err)
+		return secret.NewValue(string(b)), err
+	}
+	b, err := io.ReadAll(io.LimitReader(e.in, secret.MaxBytes+2))
+	return secret.NewValue(strings.TrimSuffix(strings.TrimSuffix(string(b), "\n"), "\r")), err
+}
