@@ -1,0 +1,65 @@
+# make run    opens Cordon            make test   runs every test, in sandboxes, keyrings and a real window
+# make check  is quick, before a push make build  builds what is shipped into bin/
+.DEFAULT_GOAL := build
+.DELETE_ON_ERROR:
+.PHONY: run test check build bench deps clean vet frontend-check \
+  bin/cordon-desktop bin/cordon-desktop-e2e bin/cordon bin/cordon-launch
+
+DESKTOP     := desktop,production,webkit2_41
+RELEASE     := -trimpath -ldflags "-s -w"
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+SOURCES     := $(shell find frontend/src frontend/public frontend/index.html frontend/*.json frontend/*.ts frontend/*.js -type f 2>/dev/null)
+MODULES     := frontend/node_modules/.installed
+PAGE        := frontend/dist/index.html
+
+# Commands that are not written yet are left out.
+BINARIES := bin/cordon-desktop \
+  $(if $(wildcard app/cli/cordon/*.go),bin/cordon) $(if $(wildcard sandbox/launcher/*.go),bin/cordon-launch)
+
+run: build
+	bin/cordon-desktop
+
+build: deps $(BINARIES)
+
+test: check bin/cordon-desktop-e2e
+	build/deps.sh test
+	go test -count=1 ./app/e2e/...
+
+check: build vet frontend-check
+	go test -race $$(go list ./... | grep -v /app/e2e)
+
+vet: $(PAGE)
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -d $$(git ls-files '*.go'); exit 1; }
+	go vet ./...
+	go vet -tags $(DESKTOP),e2e .
+	go run $(STATICCHECK) ./...
+
+frontend-check: $(MODULES)
+	cd frontend && npm run --silent check && npm test --silent
+
+bench: $(PAGE)
+	go test -run '^$$' -bench . -benchmem ./host/... ./sandbox/...
+
+deps:
+	@build/deps.sh
+
+clean:
+	rm -rf bin frontend/node_modules frontend/wailsjs
+	find frontend/dist -mindepth 1 ! -name .gitkeep -delete
+
+$(MODULES): frontend/package-lock.json
+	cd frontend && npm ci --no-audit --no-fund
+	@touch $@
+
+$(PAGE): $(MODULES) $(SOURCES)
+	cd frontend && npm run --silent build
+
+# Go itself knows what is up to date.
+bin/cordon-desktop: $(PAGE)
+	go build -tags $(DESKTOP) $(RELEASE) -o $@ .
+bin/cordon-desktop-e2e: $(PAGE)
+	go build -tags $(DESKTOP),e2e $(RELEASE) -o $@ .
+bin/cordon:
+	CGO_ENABLED=0 go build $(RELEASE) -o $@ ./app/cli/cordon
+bin/cordon-launch:
+	CGO_ENABLED=0 go build $(RELEASE) -o $@ ./sandbox/launcher
