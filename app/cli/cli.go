@@ -64,10 +64,11 @@ func Main(args []string, in io.Reader, out, errw io.Writer) int {
 }
 
 func run(args []string, e *env) int {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
-	defer stop()
-	if len(args) >= 2 && args[0] == "sandbox" && args[1] == "exec" {
-		stop() // signals are the program's
+	ctx := context.Background()
+	if len(args) < 2 || args[0] != "sandbox" || args[1] != "exec" { // there, signals are the program's
+		var stop func()
+		ctx, stop = signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+		defer stop()
 	}
 	root := rootCommand(e)
 	root.SetArgs(args)
