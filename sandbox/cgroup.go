@@ -230,8 +230,7 @@ func (g *v1Group) usage() Usage {
 func (g *v1Group) remove() error { return retry(g.c.Delete) }
 
 type v2Group struct {
-	m  *cgroup2.Manager
-	fd int
+	m *cgroup2.Manager
 }
 
 func newV2(g Groups, name string, p Profile) (group, error) {
