@@ -87,6 +87,10 @@ func open(stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
+	if os.Getenv("DISPLAY") == "" && os.Getenv("WAYLAND_DISPLAY") == "" {
+		return errors.New("there is no display (DISPLAY and WAYLAND_DISPLAY are not set); start it from a desktop session, or use: cordon --help")
+	}
+
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	defer signal.Stop(signals)
