@@ -186,7 +186,7 @@ func preview(c tool.Call, def config.Server) *PreviewView {
 		if !ok {
 			return nil
 		}
-		p := &PreviewView{Path: filepath.Clean(args.Path), Exists: exists, Lines: diffLines(pin.Diff(old, args.Content))}
+		p := &PreviewView{Path: filepath.Clean(args.Path), Exists: exists, Lines: diffLines(diffText(old, args.Content))}
 		for _, l := range p.Lines {
 			switch l.Sign {
 			case "+":
@@ -198,6 +198,16 @@ func preview(c tool.Call, def config.Server) *PreviewView {
 		return p
 	}
 	return nil
+}
+
+// diffText compares two texts line by line. The newline at the end of a file ends its last line; it does not begin
+// another one, unless it is all that changes.
+func diffText(old, new string) []pin.Line {
+	a, b := strings.TrimSuffix(old, "\n"), strings.TrimSuffix(new, "\n")
+	if a == b && old != new {
+		a, b = old, new
+	}
+	return pin.Diff(a, b)
 }
 
 // readInside reads a small text file below dir. ok is false when there is something that cannot be shown as text.

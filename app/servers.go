@@ -148,7 +148,10 @@ func (a *App) serverView(v server.View) ServerView {
 	case pin.New:
 		s.PinDetail = "nobody has reviewed it yet"
 	case pin.Pinned:
-		s.PinDetail = fmt.Sprintf("definition and %d files match the pin of %s", v.Fingerprint.Files+1, st.At.UTC().Format(time.DateOnly))
+		s.PinDetail = "definition and files match the pin of " + st.At.UTC().Format(time.DateOnly)
+		if n := v.Fingerprint.Files + 1; v.Fingerprint.BinaryPath != "" && n > 1 {
+			s.PinDetail = fmt.Sprintf("definition and %d files match the pin of %s", n, st.At.UTC().Format(time.DateOnly))
+		}
 	case pin.Changed:
 		s.PinDetail = summary(st.Changes)
 		if v.State == server.Running {
@@ -188,13 +191,8 @@ func (a *App) tierOf(v server.View, s *ServerView) {
 	s.Tier = string(v.Report.Tier)
 	for _, g := range v.Report.Guarantees {
 		s.Guarantees = append(s.Guarantees, GuaranteeView{string(g.Name), string(g.State), g.Detail})
-		if g.State != "not demanded" {
-			s.Demanded++
-		}
-		if g.State == "enforced" {
-			s.Enforced++
-		}
 	}
+	s.Enforced, s.Demanded = v.Report.Count()
 	// What is missing comes first: it is what a person has to know.
 	rank := map[string]int{"missing": 0, "enforced": 1, "not demanded": 2}
 	slices.SortStableFunc(s.Guarantees, func(x, y GuaranteeView) int { return rank[x.State] - rank[y.State] })
