@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"os/user"
@@ -58,7 +59,7 @@ type Host struct {
 
 	mu   sync.Mutex
 	conf config.Config // guarded by mu
-	ok   bool          // guarded by mu: conf was loaded, so it may be saved
+	bad  error         // why conf could not be loaded, so must not be saved; set by Open alone
 }
 
 // Open takes the state lock, verifies the log's end and loads everything. It fails when another process owns the
@@ -93,10 +94,8 @@ func Open(ctx context.Context, o Options) (h *Host, err error) {
 		h.problem(err)
 		h.log = nil
 	}
-	if h.conf, err = config.Load(o.Paths); err != nil {
-		h.problem(err)
-	} else {
-		h.ok = true
+	if h.conf, h.bad = config.Load(o.Paths); h.bad != nil {
+		h.problem(h.bad)
 	}
 	err = nil
 	o.Sandbox.Kernel.Groups.Sweep()
@@ -212,8 +211,8 @@ func (h *Host) copyConfig() config.Config {
 func (h *Host) edit(f func(c *config.Config) error) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if !h.ok {
-		return fmt.Errorf("the configuration could not be read, so it is not changed: %w", h.problems[len(h.problems)-1])
+	if h.bad != nil {
+		return fmt.Errorf("the configuration could not be read, so it is not changed: %w", h.bad)
 	}
 	c := h.copyConfig()
 	if err := f(&c); err != nil {
@@ -355,15 +354,16 @@ func (h *Host) InspectTool(ctx context.Context, t tool.Tool) []tool.Finding {
 	return v.Findings
 }
 
-// PinStatus tells how a running server compares with its pin. A server that does not run has the zero status.
+// PinStatus tells how a running server compares with its pin. One that does not run is Pinned if it was ever approved:
+// what it is now shows when it starts.
 func (h *Host) PinStatus(v server.View) pin.Status {
 	if v.State != server.Running {
 		_, at, err := h.Pins.Approved(v.Name)
-		if err != nil {
-			return pin.Status{State: pin.Changed, Changes: []pin.Change{{What: "pin", Kind: "changed", New: "it cannot be read"}}}
-		}
-		if at.IsZero() {
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
 			return pin.Status{}
+		case err != nil:
+			return pin.Status{State: pin.Changed, Changes: []pin.Change{{What: "pin", Kind: "changed", New: "it cannot be read"}}}
 		}
 		return pin.Status{State: pin.Pinned, At: at}
 	}

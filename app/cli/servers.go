@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 	"text/tabwriter"
@@ -86,7 +87,7 @@ func addCommand(e *env) *cobra.Command {
 // listed is one server as `servers list` prints it.
 type listed struct {
 	config.Server
-	Pin string `json:"pin"` // new, pinned
+	Pin string `json:"pin"` // new, pinned, unreadable
 	At  string `json:"pinnedAt,omitempty"`
 }
 
@@ -106,9 +107,11 @@ func definitions() (config.Config, *pin.Store, error) {
 
 func describe(s config.Server, pins *pin.Store) listed {
 	l := listed{Server: s, Pin: "new"}
-	if _, at, err := pins.Approved(s.Name); err != nil {
+	switch _, at, err := pins.Approved(s.Name); {
+	case errors.Is(err, fs.ErrNotExist): // never approved
+	case err != nil:
 		l.Pin = "unreadable"
-	} else if !at.IsZero() {
+	default:
 		l.Pin, l.At = "pinned", at.Format("2006-01-02T15:04:05Z")
 	}
 	return l
