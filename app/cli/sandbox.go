@@ -19,7 +19,6 @@ import (
 	"cordon/sandbox/attempt"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 )
 
 func sandboxCommand(e *env) *cobra.Command {
@@ -118,11 +117,7 @@ func passOn(exit sandbox.Exit) error {
 		return &exitError{137, errors.New("the program used more memory than --mem allows and was ended")}
 	}
 	if exit.Known && exit.Status.Signaled() {
-		sig := exit.Status.Signal()
-		_ = unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}) // its core dump is not ours to make
-		signal.Reset(sig)
-		_ = unix.Kill(os.Getpid(), sig)
-		time.Sleep(100 * time.Millisecond) // only a signal that does not end a process gets past this
+		sandbox.DieBy(exit.Status.Signal())
 	}
 	if code := exit.Code(); code != 0 {
 		return &exitError{code, nil}
