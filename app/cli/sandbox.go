@@ -214,14 +214,7 @@ func (f execFlags) command(p *sandbox.Profile, args []string) (sandbox.Command, 
 
 // covered reports whether path is visible inside under p.
 func covered(path string, p sandbox.Profile) bool {
-	for _, list := range [][]string{sandbox.System, p.Read, p.Write} {
-		for _, d := range list {
-			if path == d || strings.HasPrefix(path, d+"/") {
-				return true
-			}
-		}
-	}
-	return false
+	return sandbox.InSystem(path) || sandbox.Below(path, p.Read...) || sandbox.Below(path, p.Write...)
 }
 
 // parseBytes reads "512M", "2G", "64K", "1048576"; "" is 0.
