@@ -82,6 +82,7 @@ var (
 		"sandbox/",        // confines what it starts
 		"host/catalog/",   // installs, inside a sandbox of its own
 		"webkit_linux.go", // tries bubblewrap once, with constant arguments
+		"build/bench/",    // measures programs raw and under bubblewrap; is not shipped
 	}
 	writesFiles = []string{
 		"host/config/", // where WriteFile itself is
