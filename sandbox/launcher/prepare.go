@@ -32,6 +32,7 @@ type node struct {
 // plan is everything init needs, at addresses that stay where they are: package memory and heap, never stack.
 var plan struct {
 	clone    uintptr
+	join     uintptr // descriptors from joinFD on
 	setgroup []byte
 	uidMap   []byte
 	gidMap   []byte
@@ -68,6 +69,7 @@ func prepare(s *spec.Spec) error {
 	if s.Net != spec.NetHost {
 		plan.clone |= unix.CLONE_NEWNET
 	}
+	plan.join = uintptr(s.Join)
 	plan.loopback = s.Net == spec.NetLoopback
 	plan.inet = s.Net != spec.NetNone
 	uid, gid := strconv.Itoa(unix.Geteuid()), strconv.Itoa(unix.Getegid())
