@@ -12,17 +12,18 @@ SOURCES     := $(shell find frontend/src frontend/public frontend/index.html fro
 MODULES     := frontend/node_modules/.installed
 PAGE        := frontend/dist/index.html
 
-# Commands that are not written yet are left out.
-BINARIES := bin/cordon-desktop \
-  $(if $(wildcard app/cli/cordon/*.go),bin/cordon) $(if $(wildcard sandbox/launcher/*.go),bin/cordon-launch)
+BINARIES := bin/cordon-desktop bin/cordon bin/cordon-launch
 
 run: build
-	bin/cordon-desktop
+	@if [ -n "$$DISPLAY$$WAYLAND_DISPLAY" ]; then exec bin/cordon-desktop; fi; \
+	echo "There is no display, so the window cannot open. The same first steps follow in this terminal."; \
+	exec bin/cordon try
 
 build: deps $(BINARIES)
 
 test: check bin/cordon-desktop-e2e
 	build/deps.sh test
+	build/test-as-user.sh
 	go test -count=1 ./app/e2e/...
 
 check: build vet frontend-check

@@ -56,14 +56,18 @@ type StageTiming struct {
 	Micros int64  `json:"micros"`
 }
 
-// Count returns how many guarantees are enforced, and out of how many.
+// Count returns how many guarantees are enforced, and out of how many that were wanted.
 func (r Report) Count() (enforced, of int) {
 	for _, g := range r.Guarantees {
-		if g.State == Enforced {
+		switch g.State {
+		case Enforced:
 			enforced++
+			of++
+		case Missing:
+			of++
 		}
 	}
-	return enforced, len(r.Guarantees)
+	return enforced, of
 }
 
 // Get returns the entry for g, or nil.
