@@ -94,7 +94,10 @@ func prepare(s *spec.Spec) error {
 	default:
 		plan.rulesize = 24
 	}
-	plan.filter = filter(s.Net)
+	var err error
+	if plan.filter, err = filter(s.Net); err != nil {
+		return err
+	}
 	plan.prog = unix.SockFprog{Len: uint16(len(plan.filter)), Filter: &plan.filter[0]}
 	plan.argv, plan.envv = vector(s.Argv), vector(s.Env)
 	if strings.Contains(s.Argv[0], "/") {
