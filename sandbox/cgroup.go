@@ -10,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/containerd/cgroups/v3/cgroup1"
@@ -119,10 +118,12 @@ type Usage struct {
 
 // group is one cgroup made for one sandbox.
 type group interface {
-	attach(pid int) error // before the program starts
+	// join returns files into which the sandbox's first process writes itself; the caller closes them. None means attach.
+	join() ([]*os.File, error)
+	attach(pid int) error // the launcher, before it reads the Spec; does nothing where join gives files
 	kill() error          // every process in it
 	usage() Usage
-	remove() error // after all have ended
+	remove(within time.Duration) error // once all have ended; the kernel may count them a little longer
 }
 
 var groupCount atomic.Uint64
@@ -145,57 +146,79 @@ func newGroup(g Groups, p Profile) (group, error) {
 type v1Group struct {
 	c    cgroup1.Cgroup
 	kind cgroup1.Name // a controller that knows the processes
+	dirs []string     // one for each controller
 }
 
 const cpuPeriod = 100_000 // microseconds
 
 func newV1(g Groups, name string, p Profile) (group, error) {
-	var names []cgroup1.Name
+	var subsystems []cgroup1.Subsystem // only what is limited: looking for all of them, as cgroup1.Default does, takes longer
 	res := &specs.LinuxResources{}
 	if g.Memory && p.Memory > 0 {
-		names = append(names, cgroup1.Memory)
+		subsystems = append(subsystems, cgroup1.NewMemory(groupRoot, cgroup1.IgnoreModules("memsw", "kmem", "kmem.tcp"))) // nobody reads those
 		res.Memory = &specs.LinuxMemory{Limit: &p.Memory, Swap: &p.Memory}
 	}
 	if g.Pids && p.Pids > 0 {
-		names = append(names, cgroup1.Pids)
+		subsystems = append(subsystems, cgroup1.NewPids(groupRoot))
 		n := int64(p.Pids)
 		res.Pids = &specs.LinuxPids{Limit: &n}
 	}
 	if g.CPU && p.CPU > 0 {
-		names = append(names, cgroup1.Cpu)
+		subsystems = append(subsystems, cgroup1.NewCpu(groupRoot))
 		quota, period := int64(p.CPU*cpuPeriod), uint64(cpuPeriod)
 		res.CPU = &specs.LinuxCPU{Quota: &quota, Period: &period}
 	}
-	if len(names) == 0 {
+	if len(subsystems) == 0 {
 		return nil, nil
 	}
-	hierarchy := func() ([]cgroup1.Subsystem, error) {
-		all, err := cgroup1.Default()
-		if err != nil {
-			return nil, err
-		}
-		return slices.DeleteFunc(all, func(s cgroup1.Subsystem) bool { return !slices.Contains(names, s.Name()) }), nil
-	}
+	hierarchy := func() ([]cgroup1.Subsystem, error) { return subsystems, nil }
 	path := func(c cgroup1.Name) (string, error) { return filepath.Join(g.paths[string(c)], name), nil }
 	c, err := cgroup1.New(path, res, cgroup1.WithHierarchy(hierarchy))
 	if err != nil && res.Memory != nil { // kernels without swap accounting
 		res.Memory.Swap = nil
 		c, err = cgroup1.New(path, res, cgroup1.WithHierarchy(hierarchy))
 	}
+	made := &v1Group{c: c, kind: subsystems[0].Name()}
+	for _, s := range subsystems {
+		made.dirs = append(made.dirs, filepath.Join(groupRoot, string(s.Name()), g.paths[string(s.Name())], name))
+	}
 	if err != nil {
+		_ = made.remove(0)
 		return nil, fmt.Errorf("make cgroup: %w", err)
 	}
-	return &v1Group{c, names[0]}, nil
+	return made, nil
 }
 
-func (g *v1Group) attach(pid int) error { return g.c.Add(cgroup1.Process{Pid: pid}) }
+func (g *v1Group) join() ([]*os.File, error) {
+	var files []*os.File
+	for _, dir := range g.dirs {
+		f, err := os.OpenFile(filepath.Join(dir, "tasks"), os.O_WRONLY, 0)
+		if err != nil {
+			closeAll(files)
+			return nil, err
+		}
+		files = append(files, f)
+	}
+	return files, nil
+}
+
+func closeAll(files []*os.File) {
+	for _, f := range files {
+		_ = f.Close()
+	}
+}
+
+func (g *v1Group) attach(int) error { return nil }
 
 func (g *v1Group) kill() error {
 	// Processes are killed until none is left: each round can only miss those forked during it, and the pids limit
 	// bounds how often that can happen.
 	for range 1000 {
 		ps, err := g.c.Processes(g.kind, true)
-		if err != nil || len(ps) == 0 {
+		switch {
+		case errors.Is(err, os.ErrNotExist): // removed already
+			return nil
+		case err != nil || len(ps) == 0:
 			return err
 		}
 		for _, p := range ps {
@@ -227,10 +250,21 @@ func (g *v1Group) usage() Usage {
 	return u
 }
 
-func (g *v1Group) remove() error { return retry(g.c.Delete) }
+// remove does not use Delete, which walks the directories for processes first and then waits in steps of 10 ms.
+func (g *v1Group) remove(within time.Duration) error {
+	return retry(within, func() error {
+		for _, dir := range slices.Backward(g.dirs) { // the one that kill looks at goes last
+			if err := unix.Rmdir(dir); err != nil && err != unix.ENOENT {
+				return err
+			}
+		}
+		return nil
+	})
+}
 
 type v2Group struct {
-	m *cgroup2.Manager
+	m   *cgroup2.Manager
+	dir string
 }
 
 func newV2(g Groups, name string, p Profile) (group, error) {
@@ -258,12 +292,20 @@ func newV2(g Groups, name string, p Profile) (group, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make cgroup: %w", err)
 	}
-	return &v2Group{m: m}, nil
+	return &v2Group{m, filepath.Join(g.Mount, g.Path, name)}, nil
 }
 
-func (g *v2Group) attach(pid int) error { return g.m.AddProc(uint64(pid)) }
-func (g *v2Group) kill() error          { return g.m.Kill() }
-func (g *v2Group) remove() error        { return retry(g.m.Delete) }
+func (g *v2Group) join() ([]*os.File, error) { return nil, nil }
+func (g *v2Group) attach(pid int) error      { return g.m.AddProc(uint64(pid)) }
+func (g *v2Group) kill() error               { return g.m.Kill() }
+func (g *v2Group) remove(within time.Duration) error {
+	return retry(within, func() error {
+		if err := unix.Rmdir(g.dir); err != unix.ENOENT { // nothing inside can make cgroups below it
+			return err
+		}
+		return nil
+	})
+}
 
 func (g *v2Group) usage() Usage {
 	u := Usage{Source: "cgroup v2"}
@@ -278,16 +320,19 @@ func (g *v2Group) usage() Usage {
 	return u
 }
 
-// retry repeats a removal while the kernel still counts the last process as present.
-func retry(f func() error) error {
-	var err error
-	for range 200 {
-		if err = f(); err == nil || errors.Is(err, os.ErrNotExist) {
+// retry repeats a removal while the kernel still counts the last process as present, usually for microseconds.
+func retry(within time.Duration, f func() error) error {
+	deadline := time.Now().Add(within)
+	for pause := 20 * time.Microsecond; ; pause = min(2*pause, 5*time.Millisecond) {
+		err := f()
+		if err == nil {
 			return nil
 		}
-		time.Sleep(5 * time.Millisecond)
+		if time.Now().After(deadline) {
+			return fmt.Errorf("remove cgroup: %w", err)
+		}
+		time.Sleep(pause)
 	}
-	return fmt.Errorf("remove cgroup: %w", err)
 }
 
 // Sweep removes the empty cgroups that owners which are no longer alive left behind. It touches nothing else.
@@ -311,7 +356,7 @@ func (g Groups) Sweep() {
 			owner, _, _ := strings.Cut(rest, "-")
 			pid, err := strconv.Atoi(owner)
 			if ours && err == nil && unix.Kill(pid, 0) == unix.ESRCH {
-				_ = syscall.Rmdir(filepath.Join(root, e.Name())) // fails while anything lives in it
+				_ = unix.Rmdir(filepath.Join(root, e.Name())) // fails while anything lives in it
 			}
 		}
 	}

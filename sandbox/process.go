@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -79,12 +80,10 @@ func (p *Process) watch() {
 	if p.group != nil {
 		p.exit.Usage = p.group.usage()
 		p.exit.OOM = p.exit.Usage.OOM
-		// The pid namespace has taken every process with it; the cgroup must be empty within moments.
-		if err := p.group.kill(); err != nil {
-			p.exit.Left = err
-		}
-		if err := p.group.remove(); err != nil {
-			p.exit.Left = err
+		// The pid namespace has taken every process with it, so the cgroup is empty within moments. If it is not, what is
+		// in it is killed by its place in the cgroup.
+		if p.group.remove(100*time.Millisecond) != nil {
+			p.exit.Left = errors.Join(p.group.kill(), p.group.remove(time.Second))
 		}
 	}
 	p.host.Close()

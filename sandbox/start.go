@@ -64,7 +64,7 @@ func (s *Sandbox) Start(ctx context.Context, p Profile, c Command, f Files) (*Pr
 	if err != nil {
 		if g != nil {
 			_ = g.kill()
-			_ = g.remove()
+			_ = g.remove(time.Second)
 		}
 		return nil, explain(err, p, c, s.Kernel)
 	}
@@ -143,8 +143,19 @@ func (s *Sandbox) launch(ctx context.Context, sp *spec.Spec, g group, f Files) (
 		}
 		return f
 	}
+	files := []*os.File{orNull(f.In), orNull(f.Out), orNull(f.Err), theirs, reportW}
+	if g != nil {
+		tasks, err := g.join()
+		if err != nil {
+			ours.Close()
+			return nil, fmt.Errorf("open cgroup: %w", err)
+		}
+		defer closeAll(tasks)
+		sp.Join = len(tasks)
+		files = append(files, tasks...)
+	}
 	launcher, err := os.StartProcess(s.Launcher, []string{"cordon-launch"}, &os.ProcAttr{
-		Dir: "/", Env: []string{"GOMAXPROCS=1"}, Files: []*os.File{orNull(f.In), orNull(f.Out), orNull(f.Err), theirs, reportW},
+		Dir: "/", Env: []string{"GOMAXPROCS=1"}, Files: files,
 	})
 	if err != nil {
 		ours.Close()

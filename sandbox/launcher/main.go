@@ -23,6 +23,7 @@ import (
 const (
 	hostFD   = 3 // Spec in; stays open as the host's sign of life; wait status out
 	reportFD = 4
+	joinFD   = 5 // the first of Spec.Join
 )
 
 func main() {
