@@ -279,8 +279,7 @@ func (u *unit) serve(ctx context.Context, proc *sandbox.Process, p *pipes, def c
 	defer cancel()
 	ended := make(chan struct{})
 	go func() { // ends with the process, which runOnce always waits for
-		<-proc.Done()
-		cancel()
+		<-proc.Done() // what it wrote is still read to its end
 		close(ended)
 	}()
 	var findings atomic.Int32
@@ -304,14 +303,14 @@ func (u *unit) serve(ctx context.Context, proc *sandbox.Process, p *pipes, def c
 		}
 		u.lines.add(noisePrefix + string(line))
 	}
-	s, err := connect(handshake, u.name, p.out, p.in, u.s.o.Version, noise, found, changed)
+	s, err := connect(handshake, u.name, p.out, p.in, u.s.o.Version, drained, noise, found, changed)
 	if err != nil {
-		return u.explain(ctx, handshake, err, noisy.Load() > 0, proc, drained)
+		return u.explain(ctx, handshake, err, noisy.Load() > 0, proc, drained.Wait)
 	}
-	defer s.mcp.Close()
+	defer s.close()
 	tools, err := s.tools(handshake, def.Source)
 	if err != nil {
-		return u.explain(ctx, handshake, err, noisy.Load() > 0, proc, drained)
+		return u.explain(ctx, handshake, err, noisy.Load() > 0, proc, func() { s.close(); drained.Wait() })
 	}
 	u.publish(s, tools)
 	ready()
@@ -359,8 +358,8 @@ func (u *unit) publish(s *session, tools []tool.Tool) {
 }
 
 // explain says why a handshake failed, in words that help. What Cordon noticed comes before how the program ended,
-// because the end of the session ends many programs.
-func (u *unit) explain(ctx, handshake context.Context, err error, noisy bool, proc *sandbox.Process, drained *sync.WaitGroup) error {
+// because the end of the session ends many programs. drain waits for the words of a program that has ended.
+func (u *unit) explain(ctx, handshake context.Context, err error, noisy bool, proc *sandbox.Process, drain func()) error {
 	silent := errors.Is(handshake.Err(), context.DeadlineExceeded)
 	switch {
 	case ctx.Err() != nil:
@@ -372,7 +371,7 @@ func (u *unit) explain(ctx, handshake context.Context, err error, noisy bool, pr
 	case errors.Is(err, ErrLineTooLong) || strings.Contains(err.Error(), ErrLineTooLong.Error()):
 		return &startError{fmt.Errorf("%s: %w", u.name, ErrLineTooLong)}
 	case ended(proc):
-		drained.Wait() // all of its words; nobody is left to write more
+		drain()
 		text := u.s.o.Mask(u.lines.last(5))
 		if text == "" {
 			text = "nothing"

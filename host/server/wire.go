@@ -29,7 +29,6 @@ var ErrLineTooLong = fmt.Errorf("it sent a line longer than %d MiB", maxLine>>20
 // everything else, and keeps tool definitions to itself: a schema that refers to itself would end the process in the
 // library (go-sdk v1.8.0). Read is for one reader.
 type guard struct {
-	src     io.ReadCloser
 	lines   *bufio.Reader
 	pending []byte
 	noise   func(line []byte)         // a line that is no message; at most 4 KiB of it
@@ -39,12 +38,9 @@ type guard struct {
 	order   []string
 }
 
-func newGuard(src io.ReadCloser, noise func([]byte), found func(rule, text string)) *guard {
-	return &guard{src: src, lines: bufio.NewReaderSize(src, 64<<10), noise: noise, found: found}
+func newGuard(src io.Reader, noise func([]byte), found func(rule, text string)) *guard {
+	return &guard{lines: bufio.NewReaderSize(src, 64<<10), noise: noise, found: found}
 }
-
-// Close closes the server's standard output.
-func (g *guard) Close() error { return g.src.Close() }
 
 // Read implements io.Reader over the checked messages.
 func (g *guard) Read(p []byte) (int, error) {
@@ -168,6 +164,10 @@ func (g *guard) cleanListing(line []byte, message map[string]jsontext.Value) []b
 		g.found("wire.tool-refused", "the server's list of tools is no list")
 	}
 	for _, raw := range tools {
+		if len(g.defs) >= maxTools {
+			g.found("wire.tool-refused", fmt.Sprintf("the server lists more than %d tools; the others are not offered", maxTools))
+			break
+		}
 		name, err := g.admit(raw)
 		if err != nil {
 			g.found("wire.tool-refused", fmt.Sprintf("tool %q is not offered: %v", clip([]byte(name)), err))
@@ -211,8 +211,6 @@ func (g *guard) admit(raw jsontext.Value) (name string, err error) {
 		return def.Name, fmt.Errorf("its definition has %d bytes, at most %d are allowed", len(raw), maxDefinition)
 	case g.defs[def.Name] != nil:
 		return def.Name, errors.New("the server lists two tools of that name")
-	case len(g.defs) >= maxTools:
-		return def.Name, fmt.Errorf("the server lists more than %d tools", maxTools)
 	case def.Input == nil:
 		return def.Name, errors.New("it has no input schema")
 	}

@@ -13,7 +13,7 @@ import (
 
 // through sends text through a guard and returns what comes out, what was called noise and which rules fired.
 func through(text string, listing bool) (out string, noise, rules []string, g *guard, err error) {
-	g = newGuard(io.NopCloser(strings.NewReader(text)), func(b []byte) { noise = append(noise, string(b)) }, func(rule, _ string) { rules = append(rules, rule) })
+	g = newGuard(strings.NewReader(text), func(b []byte) { noise = append(noise, string(b)) }, func(rule, _ string) { rules = append(rules, rule) })
 	if listing {
 		g.beginListing()
 	}
@@ -130,7 +130,7 @@ func TestListingIsCleaned(t *testing.T) {
 			fmt.Fprintf(&b, `,{"name":"t%d","inputSchema":{"type":"object"}}`, i)
 		}
 		_, _, rules, g, _ := through(page(b.String()[1:]), true)
-		if defs, _ := g.endListing(); len(defs) != maxTools || len(rules) != 50 {
+		if defs, _ := g.endListing(); len(defs) != maxTools || len(rules) != 1 {
 			t.Errorf("%d tools, %d refused", len(defs), len(rules))
 		}
 	})

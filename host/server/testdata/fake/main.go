@@ -332,7 +332,7 @@ func main() {
 		}
 		handle(r)
 		if mode == "crash-after-list" && r.Method == "tools/list" || mode == "orphan-crash" && r.Method == "tools/call" {
-			time.Sleep(20 * time.Millisecond)
+			time.Sleep(300 * time.Millisecond)
 			os.Exit(5)
 		}
 	}
