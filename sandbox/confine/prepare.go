@@ -1,4 +1,4 @@
-package main
+package confine
 
 import (
 	"errors"
@@ -32,7 +32,9 @@ type node struct {
 // plan is everything init needs, at addresses that stay where they are: package memory and heap, never stack.
 var plan struct {
 	clone    uintptr
-	join     uintptr // descriptors from joinFD on
+	files    []uintptr // for Spawn: what becomes descriptor 0, 1, …
+	wipe     [][]byte  // for Spawn: memory that the copy must not keep
+	join     uintptr   // descriptors from joinFD on
 	setgroup []byte
 	uidMap   []byte
 	gidMap   []byte

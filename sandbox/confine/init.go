@@ -1,4 +1,4 @@
-package main
+package confine
 
 import (
 	"syscall"
@@ -133,6 +133,7 @@ const atCwd = ^uintptr(99)
 func initMain() {
 	stamp(spec.StepClone)
 	record.o.Pid = 1
+	placeFiles()
 	joinGroups()
 	must(spec.StepUserMap, 0, writeFile(pathSetgroups, plan.setgroup, 0, 0))
 	must(spec.StepUserMap, 1, writeFile(pathUIDMap, plan.uidMap, 0, 0))
@@ -166,6 +167,23 @@ func initMain() {
 	testNetwork()
 	stamp(spec.StepSelfTest)
 	serve()
+}
+
+// placeFiles wipes what a copy of another program should not have and gives the descriptors their numbers; cordon-launch
+// was started without the one and with the other.
+//
+//go:nosplit
+//go:norace
+func placeFiles() {
+	for i := range plan.wipe {
+		for j := range plan.wipe[i] {
+			plan.wipe[i][j] = 0
+		}
+	}
+	for i := range plan.files {
+		_, errno := call(unix.SYS_DUP3, plan.files[i], uintptr(i), 0, 0, 0)
+		must(spec.StepDescriptors, int32(100+i), errno)
+	}
 }
 
 // joinGroups moves this process, a single task, into its cgroups before it does anything. A process that moves another
