@@ -3,7 +3,7 @@
 .DEFAULT_GOAL := build
 .DELETE_ON_ERROR:
 .PHONY: run test check build bench deps clean vet frontend-check \
-  bin/cordon-desktop bin/cordon-desktop-e2e bin/cordon bin/cordon-launch
+  bin/cordon-desktop bin/cordon-desktop-e2e bin/cordon bin/cordon-cli bin/cordon-launch
 
 DESKTOP     := desktop,production,webkit2_41
 RELEASE     := -trimpath -ldflags "-s -w"
@@ -12,17 +12,18 @@ SOURCES     := $(shell find frontend/src frontend/public frontend/index.html fro
 MODULES     := frontend/node_modules/.installed
 PAGE        := frontend/dist/index.html
 
-# Commands that are not written yet are left out.
-BINARIES := bin/cordon-desktop \
-  $(if $(wildcard app/cli/cordon/*.go),bin/cordon) $(if $(wildcard sandbox/launcher/*.go),bin/cordon-launch)
+BINARIES := bin/cordon-desktop bin/cordon bin/cordon-cli bin/cordon-launch
 
 run: build
-	bin/cordon-desktop
+	@if [ -n "$$DISPLAY$$WAYLAND_DISPLAY" ]; then exec bin/cordon-desktop; fi; \
+	echo "There is no display, so the window cannot open. The same first steps follow in this terminal."; \
+	exec bin/cordon try
 
 build: deps $(BINARIES)
 
 test: check bin/cordon-desktop-e2e
 	build/deps.sh test
+	build/test-as-user.sh
 	go test -count=1 ./app/e2e/...
 
 check: build vet frontend-check
@@ -59,7 +60,9 @@ bin/cordon-desktop: $(PAGE)
 	go build -tags $(DESKTOP) $(RELEASE) -o $@ .
 bin/cordon-desktop-e2e: $(PAGE)
 	go build -tags $(DESKTOP),e2e $(RELEASE) -o $@ .
-bin/cordon:
-	CGO_ENABLED=0 go build $(RELEASE) -o $@ ./app/cli/cordon
+bin/cordon: # small, because it is what starts a sandbox by hand; cordon-cli does the rest
+	CGO_ENABLED=0 go build -tags nolimits $(RELEASE) -o $@ ./app/cli/cordon
+bin/cordon-cli:
+	CGO_ENABLED=0 go build $(RELEASE) -o $@ ./app/cli/cordon-cli
 bin/cordon-launch:
 	CGO_ENABLED=0 go build $(RELEASE) -o $@ ./sandbox/launcher

@@ -87,6 +87,10 @@ func open(stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
+	if os.Getenv("DISPLAY") == "" && os.Getenv("WAYLAND_DISPLAY") == "" {
+		return errors.New("there is no display (DISPLAY and WAYLAND_DISPLAY are not set); start it from a desktop session, or use: cordon --help")
+	}
+
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	defer signal.Stop(signals)
@@ -95,21 +99,11 @@ func open(stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if err := paths.Make(); err != nil {
-		return err
-	}
-	owner, err := config.Lock(paths.State)
-	if err != nil {
-		if held, ok := errors.AsType[*config.HeldError](err); ok {
-			return fmt.Errorf("another Cordon is running: %w", held)
-		}
-		return err
-	}
-	defer owner.Close()
-
 	log := slog.New(slog.NewTextHandler(stderr, nil))
 	a, err := app.New(app.Options{Paths: paths, Log: log, WebSandbox: webSandbox()})
-	if err != nil {
+	if held, ok := errors.AsType[*config.HeldError](err); ok {
+		return fmt.Errorf("another Cordon is running: %w", held)
+	} else if err != nil {
 		return err
 	}
 	shut := sync.OnceValue(func() error {

@@ -34,6 +34,7 @@ var modules = map[string]string{
 	"golang.org/x/mod":                       "Merkle tree and signed checkpoints for the log",
 	"golang.org/x/sync":                      "errgroup",
 	"golang.org/x/sys":                       "system calls",
+	"golang.org/x/term":                      "reading a secret without showing it",
 	"golang.org/x/text":                      "Unicode normalisation and look-alikes",
 	"golang.org/x/net":                       "BPF and IDNA",
 }
@@ -80,11 +81,13 @@ var calls = map[string]struct {
 var (
 	startsPrograms = []string{
 		"sandbox/",        // confines what it starts
-		"host/catalog/",   // installs, inside a sandbox of its own
+		"app/settings.go", // hands a confirmed link to the browser
 		"webkit_linux.go", // tries bubblewrap once, with constant arguments
+		"build/bench/",    // measures programs raw and under bubblewrap; is not shipped
 	}
 	writesFiles = []string{
 		"host/config/", // where WriteFile itself is
+		"app/servers/", // servers, which run confined and write what they are told
 		"sandbox/",     // /proc and cgroup files, which take one write and no rename
 	}
 )
@@ -165,7 +168,7 @@ func violations(name string, src []byte) ([]string, error) {
 				found = append(found, fmt.Sprintf("%d: %s: %s", fset.Position(n.Pos()).Line, what, rule.why))
 			}
 		case *ast.BasicLit:
-			if n.Kind == token.STRING && strings.Contains(n.Value, "0.0.0.0") && !strings.HasPrefix(name, "sandbox/") {
+			if n.Kind == token.STRING && strings.Contains(n.Value, "0.0.0.0") && !strings.HasPrefix(name, "sandbox/") && name != "host/try.go" { // try.go names it as a forbidden act
 				found = append(found, fmt.Sprintf("%d: 0.0.0.0: it listens to the whole network; use 127.0.0.1", fset.Position(n.Pos()).Line))
 			}
 		}

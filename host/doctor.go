@@ -2,12 +2,14 @@ package host
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"os"
-	"os/exec"
 	"strings"
 	"time"
 
+	"cordon/host/catalog"
 	"cordon/host/secret"
 	"cordon/sandbox"
 )
@@ -35,7 +37,7 @@ type Check struct {
 func Doctor(ctx context.Context, sb *sandbox.Sandbox, secrets *secret.Store) []Check {
 	k := sandbox.Probe()
 	checks := []Check{kernelCheck(k), landlockCheck(k), namespaceCheck(k), seccompCheck(k), groupCheck(k)}
-	checks = append(checks, trialCheck(ctx, sb), keyringCheck(ctx, secrets), displayCheck(), nodeCheck())
+	checks = append(checks, trialCheck(ctx, sb), keyringCheck(ctx, secrets), displayCheck(), nodeCheck(ctx, sb))
 	return checks
 }
 
@@ -117,16 +119,41 @@ func displayCheck() Check {
 	return Check{"display", CheckDegraded, "no display: the window cannot open, the command line works", "start it from a desktop session"}
 }
 
-func nodeCheck() Check {
-	path, err := exec.LookPath("node")
+// nodeCheck asks node for its version, confined like everything that is started.
+func nodeCheck(ctx context.Context, sb *sandbox.Sandbox) Check {
+	node, _, err := catalog.Node()
 	if err != nil {
-		return Check{"Node.js", CheckDegraded, "not installed: servers from npm cannot be installed or run", "install Node.js 20 or newer"}
+		return Check{"Node.js", CheckDegraded, "node or npm is not installed: servers from npm cannot be installed or run", "install Node.js 20 or newer"}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	if sb == nil {
+		return Check{"Node.js", CheckOK, node, ""}
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, path, "--version").Output()
+	version, err := output(ctx, sb, node, "--version")
 	if err != nil {
-		return Check{"Node.js", CheckDegraded, path + " does not run", "reinstall Node.js 20 or newer"}
+		return Check{"Node.js", CheckDegraded, node + " does not run inside a sandbox: " + err.Error(), "reinstall Node.js 20 or newer"}
 	}
-	return Check{"Node.js", CheckOK, strings.TrimSpace(string(out)) + " at " + path, ""}
+	return Check{"Node.js", CheckOK, version + " at " + node, ""}
+}
+
+// output runs a program confined and returns the first 4 KiB of what it prints, trimmed.
+func output(ctx context.Context, sb *sandbox.Sandbox, program string, args ...string) (string, error) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return "", err
+	}
+	defer r.Close()
+	p, err := sb.Start(ctx, sandbox.Profile{Read: []string{program}}, sandbox.Command{Argv: append([]string{program}, args...)}, sandbox.Files{Out: w})
+	w.Close()
+	if err != nil {
+		return "", err
+	}
+	stop := context.AfterFunc(ctx, p.Kill)
+	defer stop()
+	b, err := io.ReadAll(io.LimitReader(r, 4<<10))
+	if exit := p.Wait(); err == nil && exit.Code() != 0 {
+		err = errors.New(exit.String())
+	}
+	return strings.TrimSpace(string(b)), err
 }

@@ -292,7 +292,7 @@ func TestLoopbackStaysInside(t *testing.T) {
 func TestSystemSurface(t *testing.T) {
 	s := box(t)
 	got, _, _ := try(t, s, Profile{}, Command{}, "unshare", "clone-ns", "mount=/tmp", "chroot=/tmp", "ptrace", "io_uring", "keyring", "bpf", "userfaultfd", "capability",
-		"kill=1000000", "read=/proc/1/environ", "read=/proc/1/mem", "read=/proc/kcore", "write=/proc/sysrq-trigger", "write=/proc/self/oom_score_adj", "stat=/dev/mem", "stat=/dev/kmsg", "stat=/dev/tty", "stat=/run", "stat=/root", "stat=/var")
+		"kill=1000000", "read=/proc/1/environ", "read=/proc/1/mem", "read=/proc/kcore", "write=/proc/sysrq-trigger", "write=/proc/self/oom_score_adj", "stat=/dev/mem", "stat=/dev/kmsg", "stat=/dev/tty", "stat=/run", "stat=/root", "stat=/boot")
 	for _, r := range got {
 		if r.Worked {
 			t.Errorf("%s %s worked: %s", r.Act, r.Arg, r.Detail)

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"cordon/app/cli/confined"
 	"cordon/host"
 	"cordon/host/config"
 	"cordon/host/consent"
@@ -41,7 +42,7 @@ func addCommand(e *env) *cobra.Command {
 		RunE: func(c *cobra.Command, args []string) error {
 			def.Name, def.Command, def.Source = args[0], args[1:], "command"
 			var err error
-			if def.Memory, err = parseBytes(mem); err != nil {
+			if def.Memory, err = confined.ParseBytes(mem); err != nil {
 				return &exitError{exitUsage, err}
 			}
 			for _, list := range []*[]string{&def.Read, &def.Write} {

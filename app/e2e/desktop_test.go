@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,7 +10,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -60,32 +58,31 @@ type process struct {
 	exited chan struct{} // closed when it is gone
 	err    error         // from Wait; valid once exited is closed
 
-	mu  sync.Mutex
-	out bytes.Buffer // standard output and error; guarded by mu
-}
-
-// Write implements io.Writer for the program's output.
-func (p *process) Write(b []byte) (int, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.out.Write(b)
+	out string // file with its standard output and error
 }
 
 // output returns what the program printed so far.
 func (p *process) output() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.out.String()
+	b, err := os.ReadFile(p.out)
+	if err != nil {
+		return err.Error()
+	}
+	return string(b)
 }
 
 // start runs a program until the test ends. prepare may change the command before it starts.
 func (d *desktop) start(prepare func(*exec.Cmd), name string, args ...string) *process {
 	d.t.Helper()
-	p := &process{cmd: exec.Command(name, args...), exited: make(chan struct{})}
+	// A file and not a pipe: grandchildren that outlive the program would keep a pipe open, and Wait waiting.
+	out, err := os.CreateTemp(d.t.TempDir(), filepath.Base(name)+"-*.log")
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	defer out.Close()
+	p := &process{cmd: exec.Command(name, args...), exited: make(chan struct{}), out: out.Name()}
 	p.cmd.Env = d.env
-	p.cmd.Stdout, p.cmd.Stderr = p, p
+	p.cmd.Stdout, p.cmd.Stderr = out, out
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	p.cmd.WaitDelay = time.Second // grandchildren may hold the output open
 	if prepare != nil {
 		prepare(p.cmd)
 	}

@@ -103,15 +103,19 @@ func TestShippedBuild(t *testing.T) {
 	}
 }
 
-func TestVersionAndHelpNeedNoDisplay(t *testing.T) {
+func TestWithoutADisplay(t *testing.T) {
 	bin := filepath.Join(root(t), "bin", "cordon-desktop")
 	need(t, bin)
 	d := &desktop{t: t, env: []string{"PATH=" + os.Getenv("PATH")}} // no DISPLAY, no HOME
 	for arg, want := range map[string]struct {
 		text string
 		code int
-	}{"--version": {"cordon-desktop ", 0}, "--help": {"Usage:", 0}, "--nope": {"unknown argument", 2}} {
-		if out, code := d.run(5*time.Second, bin, arg); code != want.code || !strings.Contains(out, want.text) {
+	}{"": {"there is no display", 1}, "--version": {"cordon-desktop ", 0}, "--help": {"Usage:", 0}, "--nope": {"unknown argument", 2}} {
+		var args []string
+		if arg != "" {
+			args = []string{arg}
+		}
+		if out, code := d.run(5*time.Second, bin, args...); code != want.code || !strings.Contains(out, want.text) {
 			t.Errorf("%s: exit %d, %q; want %d, %q", arg, code, out, want.code, want.text)
 		}
 	}

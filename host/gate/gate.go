@@ -200,7 +200,7 @@ func (g *Gate) pinned(ctx context.Context, c tool.Call, t *trail) error {
 	}
 	switch st.State {
 	case pin.Pinned:
-		t.pass(Pin, fmt.Sprintf("definition and %d files match the pin of %s", fp.Files+1, st.At.Format(time.DateOnly)))
+		t.pass(Pin, fmt.Sprintf("definition and %s match the pin of %s", files(fp.Files+1), st.At.Format(time.DateOnly)))
 		return nil
 	case pin.Changed:
 		d := t.deny(Pin, "pin.changed", changed(st.Changes))
@@ -208,6 +208,13 @@ func (g *Gate) pinned(ctx context.Context, c tool.Call, t *trail) error {
 		return d
 	}
 	return t.deny(Pin, "pin.review", "nobody has reviewed this server yet; review it, then call again")
+}
+
+func files(n int) string {
+	if n == 1 {
+		return "1 file"
+	}
+	return fmt.Sprintf("%d files", n)
 }
 
 func changed(cs []pin.Change) string {

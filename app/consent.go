@@ -1,0 +1,237 @@
+package app
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"unicode/utf16"
+	"unicode/utf8"
+
+	"cordon/host/config"
+	"cordon/host/consent"
+	"cordon/host/gate"
+	"cordon/host/label"
+	"cordon/host/pin"
+	"cordon/host/tool"
+
+	"github.com/go-json-experiment/json"
+)
+
+// Answer delivers a person's answer. It must carry the nonce and digest of the prompt that was shown.
+func (a *App) Answer(an Answer) error {
+	return a.desk.Answer(consent.Answer{ID: an.ID, Digest: an.Digest, Allow: an.Allow, Typed: an.Typed, By: "window"})
+}
+
+// promptView is everything the dialog shows; nil when the question has just been withdrawn.
+func (a *App) promptView(p consent.Prompt) *PromptView {
+	q, ok := a.host.Gate.Question(p.ID)
+	if !ok {
+		return nil
+	}
+	c := p.Call
+	v := &PromptView{ID: p.ID, Digest: c.Digest.String(), Practice: c.By.Kind == "practice", Level: int(p.Level), Effect: c.Tool.Effect.String(), Server: c.Tool.ID.Server,
+		Tool: c.Tool.ID.Name, AskedBy: c.By.Name, AskedDetail: askedDetail(c), Exact: string(c.Args), Args: argViews(q.Values), Findings: findingViews(q.Findings),
+		Rule: p.Rule, Reason: p.Reason, Also: []RuleView{}, Opened: stamp(p.Opened), Deadline: stamp(p.Deadline), ArmMillis: p.Armed.Sub(p.Opened).Milliseconds()}
+	if p.Level == consent.Type {
+		v.Target = p.Target
+	}
+	for _, d := range q.Degraded {
+		v.Findings = append(v.Findings, FindingView{"pipeline", "inspect.degraded", "warn", "", d})
+	}
+	for _, r := range q.Decision.Also {
+		v.Also = append(v.Also, RuleView{r.ID, r.Reason, r.Then})
+	}
+	s, err := a.host.Servers.View(c.Tool.ID.Server)
+	if err == nil {
+		sv := a.serverView(s)
+		v.ServerVersion, v.Tier, v.Enforced, v.Demanded = sv.Version, sv.Tier, sv.Enforced, sv.Demanded
+		v.Pin = "Pinned: " + sv.PinDetail + "."
+		v.Leaves, v.LeavesDetail = leaves(s.Def)
+		v.Preview = preview(c, s.Def)
+	}
+	words(v, q)
+	return v
+}
+
+func askedDetail(c tool.Call) string {
+	switch c.By.Kind {
+	case "window":
+		return "You filled in this form and pressed Run."
+	case "practice":
+		return "A practice request. Whatever you answer, nothing outside the practice folder changes."
+	}
+	return "Asked over: " + c.By.Kind
+}
+
+// words puts the question, the consequence and the button into plain language.
+func words(v *PromptView, q gate.Question) {
+	verb := phrase(v.Tool)
+	object := q.Target
+	if v.Preview != nil {
+		object = filepath.Base(v.Preview.Path)
+	}
+	v.Question = verb + "?"
+	if object != "" && object != v.Tool {
+		v.Question = verb + " " + shorten(object, 60) + "?"
+	}
+	v.AllowLabel = verb + " once"
+	switch {
+	case v.Preview != nil && v.Preview.Exists:
+		v.Consequence = fmt.Sprintf("changes 1 file, +%d −%d lines", v.Preview.Added, v.Preview.Removed)
+		v.Undo, v.UndoDetail = "No", "The file is replaced. Cordon keeps no copy of the old one."
+	case v.Preview != nil:
+		v.Consequence = fmt.Sprintf("creates 1 file, %d lines", v.Preview.Added)
+		v.Undo, v.UndoDetail = "Yes", "Delete the new file."
+	default:
+		v.Consequence = map[string]string{"unknown": "Cordon does not know what this tool does and treats it as a change", "read": "reads", "costly": "an expensive read",
+			"disclose": "sends data to a third party", "write": "changes something", "high": "acts on people's systems", "irreversible": "cannot be taken back"}[v.Effect]
+		v.Undo, v.UndoDetail = "Not by Cordon", "Cordon cannot take back what a tool has done."
+	}
+}
+
+// phrase turns a tool's name into words: "write_file" becomes "Write file".
+func phrase(name string) string {
+	var b strings.Builder
+	for i, r := range name {
+		switch {
+		case r == '_' || r == '-' || r == '.' || r == '/':
+			b.WriteByte(' ')
+		case r >= 'A' && r <= 'Z' && i > 0 && name[i-1] >= 'a' && name[i-1] <= 'z':
+			b.WriteByte(' ')
+			b.WriteRune(r + 'a' - 'A')
+		case r < 0x20 || r > 0x7e:
+			return "Run this tool"
+		default:
+			b.WriteRune(r)
+		}
+	}
+	s := strings.Join(strings.Fields(b.String()), " ")
+	if s == "" || len(s) > 40 {
+		return "Run this tool"
+	}
+	return strings.ToUpper(s[:1]) + s[1:]
+}
+
+func shorten(s string, n int) string {
+	if utf8.RuneCountInString(s) <= n {
+		return s
+	}
+	return string([]rune(s)[:n]) + "…"
+}
+
+func leaves(def config.Server) (answer, detail string) {
+	if def.Net == config.NetLoopback {
+		return "Nothing", "The server can reach only a loopback network of its own."
+	}
+	return "Nothing", "The server has no network."
+}
+
+func argViews(values []label.Value) []ArgView {
+	out := []ArgView{}
+	for _, v := range values {
+		view := ArgView{Pointer: v.Pointer, Kind: v.Kind, Value: v.Text, Origin: v.Origin.String(), Detail: v.Detail, Spans: []SpanView{}}
+		switch v.Kind {
+		case "bool":
+			view.Kind = "boolean"
+		case "object", "array":
+			view.Kind = "empty"
+		}
+		for _, s := range v.Spans {
+			view.Spans = append(view.Spans, SpanView{units(v.Text, s.Start), units(v.Text, s.End), s.Origin.String(), s.Detail})
+		}
+		if n := len(view.Spans); n > 0 {
+			view.Note = fmt.Sprintf("quotes %s", v.Spans[0].Detail)
+		}
+		out = append(out, view)
+	}
+	return out
+}
+
+// units converts a byte offset to UTF-16 units, which is how pages count.
+func units(s string, byteOffset int) int {
+	n := 0
+	for i, r := range s {
+		if i >= byteOffset {
+			break
+		}
+		n += max(utf16.RuneLen(r), 1)
+	}
+	return n
+}
+
+// maxPreview bounds what is read and compared for a preview, in bytes.
+const maxPreview = 256 << 10
+
+// preview shows what a write of a whole file changes: known tools only, text only, and only inside a folder that the
+// server may write. The old content is read through the granted folder, so that a link in it cannot lead elsewhere.
+func preview(c tool.Call, def config.Server) *PreviewView {
+	if c.Tool.ID.Name != "write_file" {
+		return nil
+	}
+	var args struct {
+		Path    string `json:"path"`
+		Content string `json:"content"`
+	}
+	if json.Unmarshal(c.Args, &args) != nil || !filepath.IsAbs(args.Path) || len(args.Content) > maxPreview {
+		return nil
+	}
+	for _, dir := range def.Write {
+		rel, err := filepath.Rel(dir, filepath.Clean(args.Path))
+		if err != nil || !filepath.IsLocal(rel) {
+			continue
+		}
+		old, exists, ok := readInside(dir, rel)
+		if !ok {
+			return nil
+		}
+		p := &PreviewView{Path: filepath.Clean(args.Path), Exists: exists, Lines: diffLines(diffText(old, args.Content))}
+		for _, l := range p.Lines {
+			switch l.Sign {
+			case "+":
+				p.Added++
+			case "-":
+				p.Removed++
+			}
+		}
+		return p
+	}
+	return nil
+}
+
+// diffText compares two texts line by line. The newline at the end of a file ends its last line; it does not begin
+// another one, unless it is all that changes.
+func diffText(old, new string) []pin.Line {
+	a, b := strings.TrimSuffix(old, "\n"), strings.TrimSuffix(new, "\n")
+	if a == b && old != new {
+		a, b = old, new
+	}
+	return pin.Diff(a, b)
+}
+
+// readInside reads a small text file below dir. ok is false when there is something that cannot be shown as text.
+func readInside(dir, rel string) (text string, exists, ok bool) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return "", false, false
+	}
+	defer root.Close()
+	st, err := root.Stat(rel)
+	if os.IsNotExist(err) {
+		return "", false, true
+	}
+	if err != nil || !st.Mode().IsRegular() || st.Size() > maxPreview {
+		return "", true, false
+	}
+	f, err := root.Open(rel)
+	if err != nil {
+		return "", true, false
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxPreview))
+	if err != nil || !utf8.Valid(b) {
+		return "", true, false
+	}
+	return string(b), true, true
+}

@@ -1,0 +1,8 @@
+package app
+
+// The events that are pushed to the page; a closed list, mirrored in Pushed (types.ts).
+const (
+	EventSnapshot = "snapshot" // Snapshot
+	EventProgress = "progress" // Progress
+	EventActivity = "activity" // []EventView, oldest first
+)

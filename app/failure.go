@@ -1,0 +1,73 @@
+package app
+
+import (
+	"context"
+	"errors"
+
+	"cordon/host/audit"
+	"cordon/host/catalog"
+	"cordon/host/config"
+	"cordon/host/gate"
+	"cordon/host/pin"
+	"cordon/host/secret"
+	"cordon/host/server"
+	"cordon/sandbox"
+)
+
+// FailureOf describes err: its stable code, what it means and what to do. The text of err itself is what happened.
+func FailureOf(err error) Failure {
+	f := Failure{Code: "CRD-GEN-01", What: err.Error()}
+	var known *Failure
+	var conf *config.Error
+	var denied *gate.Denied
+	var refusal *sandbox.Refusal
+	var missing *sandbox.NotFoundError
+	switch {
+	case errors.As(err, &known):
+		return *known
+	case errors.As(err, &denied):
+		f.Code, f.What, f.Means = "CRD-GATE-01", denied.Reason, "The call was denied by "+denied.Rule+" and did not run."
+	case errors.As(err, &refusal):
+		f.Code, f.Means, f.Fix = "CRD-BOX-01", "This computer cannot give what the server's profile demands, so it was not started.", refusal.Fix
+	case errors.As(err, &missing):
+		f.Code, f.Means, f.Fix = "CRD-BOX-02", "The program is not visible inside the sandbox.", "Check the command, or grant the folder the program lies in."
+	case errors.As(err, &conf):
+		f.Code, f.Means = "CRD-CFG-01", "Nothing was changed."
+		if conf.File != "" {
+			f.Means, f.Fix = "The file is left as it is, and nothing it defines is used until it is right.", "Correct the file and start Cordon again."
+		}
+	case errors.Is(err, secret.ErrAbsent):
+		f.Code, f.Means, f.Fix = "CRD-KEY-01", "Secrets cannot be kept.", "Start a keyring, or choose under Settings to keep secrets for this session only."
+	case errors.Is(err, secret.ErrLocked):
+		f.Code, f.Means, f.Fix = "CRD-KEY-02", "Secrets cannot be read.", "Unlock the keyring and try again."
+	case errors.Is(err, secret.ErrNotFound):
+		f.Code, f.Means, f.Fix = "CRD-KEY-03", "The keyring holds no such secret.", "Set it again under Settings."
+	case errors.Is(err, audit.ErrBroken):
+		f.Code, f.Means, f.Fix = "CRD-LOG-01", "Nothing runs, because nothing could be recorded.", "Keep the file as evidence: move it away, then start Cordon again."
+	case errors.Is(err, audit.ErrUnusable):
+		f.Code, f.Means, f.Fix = "CRD-LOG-02", "Nothing runs, because nothing can be recorded.", "Make room on the disk, then start Cordon again."
+	case errors.Is(err, pin.ErrNotShown):
+		f.Code, f.Means, f.Fix = "CRD-PIN-01", "The server changed while you looked at it.", "Look at it again."
+	case errors.Is(err, catalog.ErrNoNode):
+		f.Code, f.Fix = "CRD-CAT-01", "Install Node.js 20 or newer."
+	case errors.Is(err, server.ErrLineTooLong):
+		f.Code, f.Means, f.Fix = "CRD-SRV-02", "The server does not keep to the protocol. Its session was ended.", "Ask its maker; look at its log."
+	case errors.Is(err, server.ErrUnknown), errors.Is(err, server.ErrNotRunning):
+		f.Code = "CRD-SRV-03"
+	case errors.Is(err, context.Canceled):
+		f.Code, f.What = "CRD-GEN-02", "It was cancelled."
+	}
+	return f
+}
+
+// serverFailure is FailureOf for what keeps a server from running.
+func serverFailure(err error) *Failure {
+	if err == nil {
+		return nil
+	}
+	f := FailureOf(err)
+	if f.Code == "CRD-GEN-01" {
+		f.Code, f.Means, f.Fix = "CRD-SRV-01", "The server is not running; its tools cannot be called.", "Look at its log below; correct its command or grants, then start it."
+	}
+	return &f
+}

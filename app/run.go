@@ -1,0 +1,91 @@
+package app
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"strings"
+	"time"
+
+	"cordon/host/gate"
+	"cordon/host/tool"
+)
+
+// Call runs one tool. It returns when the call has ended, however that is; a refusal is a CallView, not an error.
+func (a *App) Call(r CallRequest) (CallView, error) {
+	ctx, done, err := a.ticket(r.Ticket)
+	if err != nil {
+		return CallView{}, err
+	}
+	defer done()
+	res, err := a.host.Call(ctx, tool.Proposal{Kind: tool.CallTool, Target: tool.ID{Server: r.Server, Name: r.Tool}, Args: []byte(r.Args),
+		By: tool.Asker{Kind: "window", Name: "Run a tool", Conversation: "window"}, Wrote: tool.OriginUser})
+	return callView(r.Ticket, res, err), nil
+}
+
+// CancelCall abandons a call: an open question is denied, a running tool is no longer waited for.
+func (a *App) CancelCall(ticket string) error {
+	a.mu.Lock()
+	cancel := a.calls[ticket]
+	a.mu.Unlock()
+	if cancel != nil {
+		cancel()
+	}
+	return nil
+}
+
+// ticket registers a cancellable call.
+func (a *App) ticket(name string) (context.Context, func(), error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.stopping {
+		return nil, nil, errors.New("everything is being stopped")
+	}
+	if name == "" || len(name) > 100 || a.calls[name] != nil {
+		return nil, nil, errors.New("the ticket is missing or in use")
+	}
+	ctx, cancel := context.WithCancel(a.ctx)
+	a.calls[name] = cancel
+	return ctx, func() {
+		cancel()
+		a.mu.Lock()
+		delete(a.calls, name)
+		a.mu.Unlock()
+	}, nil
+}
+
+func callView(ticket string, r tool.Result, err error) CallView {
+	v := CallView{Ticket: ticket, CallID: r.CallID, Event: r.Event, Outcome: "ok", Content: []ContentView{}, Findings: findingViews(r.Findings), Number: r.Number,
+		TookMillis: r.Took.Milliseconds(), At: stamp(time.Now()), Changes: []ChangeView{}, Structured: string(r.Structured)}
+	var denied *gate.Denied
+	switch {
+	case errors.As(err, &denied):
+		v.Outcome, v.Stage, v.Rule, v.Reason = "denied", string(denied.Stage), denied.Rule, denied.Reason
+		v.CallID, v.Event, v.Changes = denied.CallID, denied.Event, changeViews(denied.Changes)
+	case errors.Is(err, context.Canceled):
+		v.Outcome, v.Reason = "cancelled", "You cancelled it."
+	case err != nil:
+		f := serverFailure(err)
+		v.Outcome, v.Failure, v.Reason = "failed", f, f.What
+	case r.IsError:
+		v.Outcome = "tool-error"
+	}
+	for _, c := range r.Content {
+		v.Content = append(v.Content, contentView(c))
+	}
+	return v
+}
+
+// Kinds of image that the page may show; anything else is offered as bytes only. SVG is left out: it is a document.
+var images = map[string]bool{"image/png": true, "image/jpeg": true, "image/gif": true, "image/webp": true}
+
+func contentView(c tool.Content) ContentView {
+	v := ContentView{Type: c.Type, Text: c.Text, MIME: c.MIME, URI: c.URI, Bytes: len(c.Data)}
+	if c.Type == "text" {
+		v.Bytes = len(c.Text)
+	}
+	if mime := strings.ToLower(c.MIME); images[mime] && len(c.Data) > 0 && len(c.Data) <= 4<<20 {
+		v.DataURL = "data:" + mime + ";base64," + base64.StdEncoding.EncodeToString(c.Data)
+	}
+	return v
+}

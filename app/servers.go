@@ -1,0 +1,239 @@
+package app
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"sort"
+	"strings"
+	"sync"
+	"time"
+
+	"cordon/host"
+	"cordon/host/config"
+	"cordon/host/pin"
+	"cordon/host/server"
+	"cordon/host/tool"
+)
+
+// AddServer defines a server by its command and starts it.
+func (a *App) AddServer(n NewServer) error {
+	def := config.Server{Name: n.Name, Source: "command", Command: n.Command, Read: n.Read, Write: n.Write, Net: n.Net, Memory: n.MemoryBytes, Pids: n.Pids}
+	if def.Memory == 0 {
+		def.Memory = config.DefaultMemory
+	}
+	if def.Pids == 0 {
+		def.Pids = config.DefaultPids
+	}
+	if err := a.host.AddServer(def); err != nil {
+		return err
+	}
+	// A server that does not start is defined all the same; its state says why it does not run.
+	a.running.Go(func() { _ = a.host.Servers.Start(a.ctx, def.Name) })
+	return nil
+}
+
+// RemoveServer stops a server and forgets it, its pin and its secrets.
+func (a *App) RemoveServer(name string) error { return a.host.RemoveServer(a.ctx, name) }
+
+// StartServer starts a server and returns when it is ready.
+func (a *App) StartServer(name string) error {
+	if err := a.host.Servers.Start(a.ctx, name); err != nil {
+		return serverFailure(err)
+	}
+	return nil
+}
+
+// StopServer ends a server and returns when nothing of it is left.
+func (a *App) StopServer(name string) error { return a.host.Servers.Stop(a.ctx, name) }
+
+// ServerLog returns the kept lines of a server's standard error.
+func (a *App) ServerLog(name string) ([]LogLine, error) {
+	lines, err := a.host.Servers.Log(name)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]LogLine, 0, len(lines))
+	for _, l := range lines {
+		out = append(out, LogLine{stamp(l.Time), l.Text})
+	}
+	return out, nil
+}
+
+// Review returns what is to be approved.
+func (a *App) Review(name string) (ReviewView, error) {
+	r, err := a.host.Review(a.ctx, name)
+	if err != nil {
+		return ReviewView{}, err
+	}
+	v := ReviewView{Server: name, Digest: r.Digest.String(), First: r.First, Command: list(r.Fingerprint.Command), Binary: r.Fingerprint.BinaryPath,
+		Files: r.Fingerprint.Files, Tools: []ToolView{}, Changes: changeViews(r.Changes)}
+	changed := changedTools(r.Changes)
+	for _, t := range r.Tools {
+		state := "pinned"
+		if r.First {
+			state = "new"
+		} else if k, ok := changed[t.ID.Name]; ok {
+			state = k
+		}
+		v.Tools = append(v.Tools, toolView(t, state, r.Findings[t.ID.Name], 0))
+	}
+	return v, nil
+}
+
+// changedTools maps a tool's name to "new" or "changed".
+func changedTools(changes []pin.Change) map[string]string {
+	out := map[string]string{}
+	for _, c := range changes {
+		if name, ok := strings.CutPrefix(c.What, "tool "); ok {
+			out[name] = map[string]string{"added": "new"}[c.Kind]
+			if out[name] == "" {
+				out[name] = "changed"
+			}
+		}
+	}
+	return out
+}
+
+// Approve pins what was shown under digest.
+func (a *App) Approve(name, digest string) error {
+	b, err := hex.DecodeString(digest)
+	if err != nil || len(b) != len(tool.Digest{}) {
+		return errors.New("the digest is malformed")
+	}
+	return a.host.Approve(a.ctx, name, tool.Digest(b))
+}
+
+// reviewCache keeps the findings on definitions, which cost a moment and change only with the definition.
+type reviewCache struct {
+	mu sync.Mutex
+	by map[tool.Digest][]tool.Finding // guarded by mu
+}
+
+func (c *reviewCache) findings(h *host.Host, a *App, t tool.Tool) []tool.Finding {
+	key := tool.Sum([]byte(t.ID.Server), t.Definition)
+	c.mu.Lock()
+	fs, ok := c.by[key]
+	c.mu.Unlock()
+	if ok {
+		return fs
+	}
+	fs = h.InspectTool(a.ctx, t)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.by == nil || len(c.by) > 5000 {
+		c.by = map[tool.Digest][]tool.Finding{}
+	}
+	c.by[key] = fs
+	return fs
+}
+
+func (a *App) serverView(v server.View) ServerView {
+	s := ServerView{Name: v.Name, Version: v.Def.Version, Title: v.Def.Title, Source: strings.TrimSpace(v.Def.Source + " " + v.Def.Version), Command: list(v.Def.Command),
+		State: string(v.State), Since: stamp(v.Since), Failure: serverFailure(v.Err), Pid: v.Pid, Guarantees: []GuaranteeView{}, Tools: []ToolView{}, Env: []EnvView{},
+		StderrLines: v.StderrLines, Removable: true, TriedAt: stamp(v.Report.TriedAt)}
+	if s.Title == "" {
+		s.Title = v.Title
+	}
+	if s.Version == "" {
+		s.Version = v.Version
+	}
+	s.Profile = ProfileView{Read: list(v.Def.Read), Write: list(v.Def.Write), Net: v.Def.Net, MemoryBytes: v.Def.Memory, Pids: v.Def.Pids}
+	s.Usage = UsageView{MemoryBytes: v.Usage.Memory, MemoryMax: v.Def.Memory, Tasks: v.Usage.Tasks, TasksMax: v.Def.Pids, CPUMillis: v.Usage.CPU.Milliseconds(), Source: v.Usage.Source}
+	a.tierOf(v, &s)
+	st := a.host.PinStatus(v)
+	s.Pin, s.PinnedAt = st.State.String(), stamp(st.At)
+	switch st.State {
+	case pin.New:
+		s.PinDetail = "nobody has reviewed it yet"
+	case pin.Pinned:
+		s.PinDetail = "definition and files match the pin of " + st.At.UTC().Format(time.DateOnly)
+		if n := v.Fingerprint.Files + 1; v.Fingerprint.BinaryPath != "" && n > 1 {
+			s.PinDetail = fmt.Sprintf("definition and %d files match the pin of %s", n, st.At.UTC().Format(time.DateOnly))
+		}
+	case pin.Changed:
+		s.PinDetail = summary(st.Changes)
+		if v.State == server.Running {
+			s.State = "quarantined"
+		}
+	}
+	if v.State == server.Running && v.Restarts > 0 {
+		s.Detail = fmt.Sprintf("restarted %d times", v.Restarts)
+	}
+	changed := changedTools(st.Changes)
+	for _, t := range v.Tools {
+		state := st.State.String()
+		if st.State == pin.Changed {
+			state = "pinned"
+			if k, ok := changed[t.ID.Name]; ok {
+				state = k
+			}
+		}
+		s.Tools = append(s.Tools, toolView(t, state, a.cache.findings(a.host, a, t), a.callsToday(t.ID)))
+	}
+	for name, value := range v.Def.Env {
+		s.Env = append(s.Env, EnvView{Name: name, Value: value})
+	}
+	for name, secret := range v.Def.Secrets {
+		s.Env = append(s.Env, EnvView{Name: name, Secret: secret})
+	}
+	sort.Slice(s.Env, func(i, j int) bool { return s.Env[i].Name < s.Env[j].Name })
+	return s
+}
+
+// tierOf fills in what is enforced: measured while it runs, "" before the first start.
+func (a *App) tierOf(v server.View, s *ServerView) {
+	if v.State == server.Refused {
+		s.Tier = "refused"
+		return
+	}
+	s.Tier = string(v.Report.Tier)
+	for _, g := range v.Report.Guarantees {
+		s.Guarantees = append(s.Guarantees, GuaranteeView{string(g.Name), string(g.State), g.Detail})
+	}
+	s.Enforced, s.Demanded = v.Report.Count()
+	// What is missing comes first: it is what a person has to know.
+	rank := map[string]int{"missing": 0, "enforced": 1, "not demanded": 2}
+	slices.SortStableFunc(s.Guarantees, func(x, y GuaranteeView) int { return rank[x.State] - rank[y.State] })
+}
+
+func summary(cs []pin.Change) string {
+	var parts []string
+	for _, c := range cs {
+		parts = append(parts, c.What+" "+c.Kind)
+	}
+	if len(parts) > 3 {
+		parts = append(parts[:3], fmt.Sprintf("and %d more", len(cs)-3))
+	}
+	return strings.Join(parts, ", ")
+}
+
+func toolView(t tool.Tool, state string, findings []tool.Finding, calls int) ToolView {
+	return ToolView{Name: t.ID.Name, Title: t.Title, Description: t.Description, Effect: t.Effect.String(), EffectBy: t.EffectBy, Schema: string(t.InputSchema),
+		Pin: state, Findings: findingViews(findings), CallsToday: calls}
+}
+
+func findingViews(fs []tool.Finding) []FindingView {
+	out := []FindingView{}
+	for _, f := range fs {
+		out = append(out, FindingView{f.Engine, f.Rule, f.Severity.String(), f.Where, f.Text})
+	}
+	return out
+}
+
+func changeViews(cs []pin.Change) []ChangeView {
+	out := []ChangeView{}
+	for _, c := range cs {
+		out = append(out, ChangeView{What: c.What, Kind: c.Kind, Lines: diffLines(pin.Diff(c.Old, c.New))})
+	}
+	return out
+}
+
+func diffLines(ls []pin.Line) []DiffLine {
+	out := []DiffLine{}
+	for _, l := range ls {
+		out = append(out, DiffLine{string(rune(l.Sign)), l.Old, l.New, l.Text})
+	}
+	return out
+}

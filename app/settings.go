@@ -1,0 +1,65 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"os/exec"
+	"strings"
+
+	"cordon/host/audit"
+	"cordon/host/policy"
+	"cordon/host/secret"
+	"cordon/host/server"
+)
+
+// SetSecret stores a secret in the keyring for one server's variable.
+func (a *App) SetSecret(n NewSecret) error {
+	return a.host.SetSecret(a.ctx, secret.Ref{Name: n.Name, Server: n.Server, Env: n.Env}, secret.NewValue(n.Value))
+}
+
+// RemoveSecret deletes a secret from the keyring.
+func (a *App) RemoveSecret(name string) error { return a.host.RemoveSecret(a.ctx, name) }
+
+// UseSessionSecrets keeps secrets in memory only, until Cordon ends. It is a person's explicit choice.
+func (a *App) UseSessionSecrets() error {
+	a.host.Secrets.UseSession()
+	_, err := a.host.Append(audit.Event{Kind: audit.SecretUse, Reason: "secrets are kept in memory only, by choice"})
+	a.recheck()
+	return err
+}
+
+func (a *App) secretView(r secret.Ref) SecretView {
+	v := SecretView{Name: r.Name, Server: r.Server, Env: r.Env}
+	if s, err := a.host.Servers.View(r.Server); err == nil && s.State == server.Running {
+		v.LastUsed = stamp(s.Report.TriedAt)
+	}
+	return v
+}
+
+func ruleViews(rules []policy.Rule) []RuleView {
+	out := []RuleView{}
+	for _, r := range rules {
+		out = append(out, RuleView{r.ID, r.Reason, r.Then})
+	}
+	return out
+}
+
+// OpenLink opens an https address in the system's browser. The page has shown the whole address and asked.
+func (a *App) OpenLink(address string) error {
+	u, err := url.Parse(address)
+	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || len(address) > 2048 || strings.ContainsFunc(address, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return errors.New("only plain https addresses are opened")
+	}
+	opener, err := exec.LookPath("xdg-open")
+	if err != nil {
+		return errors.New("this computer has no xdg-open; copy the address instead")
+	}
+	p, err := os.StartProcess(opener, []string{"xdg-open", u.String()}, &os.ProcAttr{Env: os.Environ(), Files: []*os.File{nil, nil, nil}})
+	if err != nil {
+		return fmt.Errorf("open link: %w", err)
+	}
+	go func() { _, _ = p.Wait() }() // a browser may stay; nobody waits for it but the process table
+	return nil
+}

@@ -1,0 +1,407 @@
+package app
+
+// The types in this file are what the window is sent and sends, as JSON. frontend/src/lib/types.ts mirrors them field
+// by field; view_test.go compares the two. Lists are never null. Times are ISO 8601 in UTC, "" when there is none.
+
+// Failure is what bound methods reject with: a stable code, what happened, what it means, what to do.
+type Failure struct {
+	Code  string `json:"code"`
+	What  string `json:"what"`
+	Means string `json:"means"`
+	Fix   string `json:"fix"`
+}
+
+// Error makes a Failure an error.
+func (f *Failure) Error() string { return f.What }
+
+// Snapshot is everything any screen can be rebuilt from.
+type Snapshot struct {
+	Version  string       `json:"version"`
+	Started  string       `json:"started"`
+	FirstRun bool         `json:"firstRun"`
+	Log      LogView      `json:"log"`
+	Keyring  KeyringView  `json:"keyring"`
+	Checks   []Check      `json:"checks"`
+	Servers  []ServerView `json:"servers"`
+	Secrets  []SecretView `json:"secrets"`
+	Rules    []RuleView   `json:"rules"`
+	Prompt   *PromptView  `json:"prompt"`
+	Waiting  int          `json:"waiting"`
+	Problems []Failure    `json:"problems"`
+	Stopping bool         `json:"stopping"`
+}
+
+// LogView is the state of the audit log.
+type LogView struct {
+	Events    uint64 `json:"events"`
+	Intact    bool   `json:"intact"`
+	CheckedAt string `json:"checkedAt"`
+	Head      string `json:"head"`
+	Problem   string `json:"problem"`
+}
+
+// KeyringView is the state of the keyring: ok, locked, absent or session.
+type KeyringView struct {
+	State    string `json:"state"`
+	Provider string `json:"provider"`
+	Detail   string `json:"detail"`
+	Fix      string `json:"fix"`
+}
+
+// Check is one thing Cordon needs of this computer.
+type Check struct {
+	Name   string `json:"name"`
+	State  string `json:"state"`
+	Detail string `json:"detail"`
+	Fix    string `json:"fix"`
+}
+
+// ServerView is one server.
+type ServerView struct {
+	Name        string          `json:"name"`
+	Version     string          `json:"version"`
+	Title       string          `json:"title"`
+	Source      string          `json:"source"`
+	Command     []string        `json:"command"`
+	State       string          `json:"state"`
+	Since       string          `json:"since"`
+	Detail      string          `json:"detail"`
+	Failure     *Failure        `json:"failure"`
+	Pid         int             `json:"pid"`
+	Tier        string          `json:"tier"`
+	Enforced    int             `json:"enforced"`
+	Demanded    int             `json:"demanded"`
+	Guarantees  []GuaranteeView `json:"guarantees"`
+	TriedAt     string          `json:"triedAt"`
+	Profile     ProfileView     `json:"profile"`
+	Usage       UsageView       `json:"usage"`
+	Pin         string          `json:"pin"`
+	PinnedAt    string          `json:"pinnedAt"`
+	PinDetail   string          `json:"pinDetail"`
+	Tools       []ToolView      `json:"tools"`
+	Env         []EnvView       `json:"env"`
+	StderrLines int             `json:"stderrLines"`
+	Removable   bool            `json:"removable"`
+}
+
+// GuaranteeView is one protection and how it is known to hold.
+type GuaranteeView struct {
+	Name   string `json:"name"`
+	State  string `json:"state"`
+	Detail string `json:"detail"`
+}
+
+// ProfileView is what a server is granted.
+type ProfileView struct {
+	Read        []string `json:"read"`
+	Write       []string `json:"write"`
+	Net         string   `json:"net"`
+	MemoryBytes int64    `json:"memoryBytes"`
+	Pids        int      `json:"pids"`
+}
+
+// UsageView is what a server's processes use now.
+type UsageView struct {
+	MemoryBytes int64  `json:"memoryBytes"`
+	MemoryMax   int64  `json:"memoryMax"`
+	Tasks       int    `json:"tasks"`
+	TasksMax    int    `json:"tasksMax"`
+	CPUMillis   int64  `json:"cpuMillis"`
+	Source      string `json:"source"`
+}
+
+// ToolView is one tool as its server describes it; all text in it is untrusted.
+type ToolView struct {
+	Name        string        `json:"name"`
+	Title       string        `json:"title"`
+	Description string        `json:"description"`
+	Effect      string        `json:"effect"`
+	EffectBy    string        `json:"effectBy"`
+	Schema      string        `json:"schema"`
+	Pin         string        `json:"pin"`
+	Findings    []FindingView `json:"findings"`
+	CallsToday  int           `json:"callsToday"`
+}
+
+// EnvView is one environment variable of a server: a plain value or the name of a secret.
+type EnvView struct {
+	Name   string `json:"name"`
+	Value  string `json:"value"`
+	Secret string `json:"secret"`
+}
+
+// FindingView is one thing an inspection noticed.
+type FindingView struct {
+	Engine   string `json:"engine"`
+	Rule     string `json:"rule"`
+	Severity string `json:"severity"`
+	Where    string `json:"where"`
+	Text     string `json:"text"`
+}
+
+// LogLine is one line of a server's standard error.
+type LogLine struct {
+	Time string `json:"time"`
+	Text string `json:"text"`
+}
+
+// ReviewView is what a person sees before approving a server.
+type ReviewView struct {
+	Server  string       `json:"server"`
+	Digest  string       `json:"digest"`
+	First   bool         `json:"first"`
+	Command []string     `json:"command"`
+	Binary  string       `json:"binary"`
+	Files   int          `json:"files"`
+	Tools   []ToolView   `json:"tools"`
+	Changes []ChangeView `json:"changes"`
+}
+
+// ChangeView is one part that differs from the pin.
+type ChangeView struct {
+	What  string     `json:"what"`
+	Kind  string     `json:"kind"`
+	Lines []DiffLine `json:"lines"`
+}
+
+// DiffLine is one line of a difference.
+type DiffLine struct {
+	Sign string `json:"sign"`
+	Old  int    `json:"old"`
+	New  int    `json:"new"`
+	Text string `json:"text"`
+}
+
+// PromptView is one consent request.
+type PromptView struct {
+	ID            string        `json:"id"`
+	Digest        string        `json:"digest"`
+	Practice      bool          `json:"practice"`
+	Question      string        `json:"question"`
+	Consequence   string        `json:"consequence"`
+	Level         int           `json:"level"`
+	Target        string        `json:"target"`
+	Effect        string        `json:"effect"`
+	Server        string        `json:"server"`
+	ServerVersion string        `json:"serverVersion"`
+	Tool          string        `json:"tool"`
+	Tier          string        `json:"tier"`
+	Enforced      int           `json:"enforced"`
+	Demanded      int           `json:"demanded"`
+	Pin           string        `json:"pin"`
+	AskedBy       string        `json:"askedBy"`
+	AskedDetail   string        `json:"askedDetail"`
+	Args          []ArgView     `json:"args"`
+	Exact         string        `json:"exact"`
+	Findings      []FindingView `json:"findings"`
+	Leaves        string        `json:"leaves"`
+	LeavesDetail  string        `json:"leavesDetail"`
+	Undo          string        `json:"undo"`
+	UndoDetail    string        `json:"undoDetail"`
+	Rule          string        `json:"rule"`
+	Reason        string        `json:"reason"`
+	Also          []RuleView    `json:"also"`
+	Preview       *PreviewView  `json:"preview"`
+	AllowLabel    string        `json:"allowLabel"`
+	Opened        string        `json:"opened"`
+	Deadline      string        `json:"deadline"`
+	ArmMillis     int64         `json:"armMillis"`
+}
+
+// ArgView is one argument value with its provenance.
+type ArgView struct {
+	Pointer string     `json:"pointer"`
+	Kind    string     `json:"kind"`
+	Value   string     `json:"value"`
+	Origin  string     `json:"origin"`
+	Detail  string     `json:"detail"`
+	Spans   []SpanView `json:"spans"`
+	Note    string     `json:"note"`
+}
+
+// SpanView marks a quoted part of a value, in UTF-16 units.
+type SpanView struct {
+	Start  int    `json:"start"`
+	End    int    `json:"end"`
+	Origin string `json:"origin"`
+	Detail string `json:"detail"`
+}
+
+// PreviewView is what a file will look like.
+type PreviewView struct {
+	Path    string     `json:"path"`
+	Exists  bool       `json:"exists"`
+	Added   int        `json:"added"`
+	Removed int        `json:"removed"`
+	Lines   []DiffLine `json:"lines"`
+}
+
+// RuleView is one policy rule.
+type RuleView struct {
+	ID     string `json:"id"`
+	Reason string `json:"reason"`
+	Then   string `json:"then"`
+}
+
+// Answer is a person's answer to a prompt.
+type Answer struct {
+	ID     string `json:"id"`
+	Digest string `json:"digest"`
+	Allow  bool   `json:"allow"`
+	Typed  string `json:"typed"`
+}
+
+// CallRequest asks for one tool call. Ticket is the page's own name for it, to cancel it by.
+type CallRequest struct {
+	Ticket string `json:"ticket"`
+	Server string `json:"server"`
+	Tool   string `json:"tool"`
+	Args   string `json:"args"`
+}
+
+// CallView is how a call ended.
+type CallView struct {
+	Ticket     string        `json:"ticket"`
+	CallID     string        `json:"callId"`
+	Event      uint64        `json:"event"`
+	Outcome    string        `json:"outcome"`
+	Stage      string        `json:"stage"`
+	Rule       string        `json:"rule"`
+	Reason     string        `json:"reason"`
+	Failure    *Failure      `json:"failure"`
+	Content    []ContentView `json:"content"`
+	Structured string        `json:"structured"`
+	Findings   []FindingView `json:"findings"`
+	Number     int           `json:"number"`
+	TookMillis int64         `json:"tookMillis"`
+	At         string        `json:"at"`
+	Changes    []ChangeView  `json:"changes"`
+}
+
+// ContentView is one block of a result.
+type ContentView struct {
+	Type    string `json:"type"`
+	Text    string `json:"text"`
+	MIME    string `json:"mime"`
+	DataURL string `json:"dataUrl"`
+	URI     string `json:"uri"`
+	Bytes   int    `json:"bytes"`
+}
+
+// NewServer is what the form for a new server sends.
+type NewServer struct {
+	Name        string   `json:"name"`
+	Command     []string `json:"command"`
+	Read        []string `json:"read"`
+	Write       []string `json:"write"`
+	Net         string   `json:"net"`
+	MemoryBytes int64    `json:"memoryBytes"`
+	Pids        int      `json:"pids"`
+}
+
+// NewSecret is what the form for a secret sends. It must not be logged.
+type NewSecret struct {
+	Name   string `json:"name"`
+	Server string `json:"server"`
+	Env    string `json:"env"`
+	Value  string `json:"value"`
+}
+
+// SecretView is a secret by name.
+type SecretView struct {
+	Name     string `json:"name"`
+	Server   string `json:"server"`
+	Env      string `json:"env"`
+	Added    string `json:"added"`
+	LastUsed string `json:"lastUsed"`
+	Held     string `json:"held"`
+}
+
+// EventQuery selects events.
+type EventQuery struct {
+	Text     string `json:"text"`
+	Server   string `json:"server"`
+	Decision string `json:"decision"`
+	Before   uint64 `json:"before"`
+	Limit    int    `json:"limit"`
+}
+
+// EventPage answers an EventQuery, newest first.
+type EventPage struct {
+	Events  []EventView `json:"events"`
+	Total   uint64      `json:"total"`
+	Matched int         `json:"matched"`
+	Asked   int         `json:"asked"`
+	Denied  int         `json:"denied"`
+}
+
+// EventView is one event as lists show it.
+type EventView struct {
+	Seq        uint64 `json:"seq"`
+	Time       string `json:"time"`
+	Kind       string `json:"kind"`
+	Title      string `json:"title"`
+	Server     string `json:"server"`
+	Tool       string `json:"tool"`
+	Effect     string `json:"effect"`
+	Decision   string `json:"decision"`
+	Rule       string `json:"rule"`
+	TookMillis int64  `json:"tookMillis"`
+	CallID     string `json:"callId"`
+}
+
+// StoryView is one event's whole story.
+type StoryView struct {
+	Event    EventView   `json:"event"`
+	Summary  string      `json:"summary"`
+	Stages   []StageView `json:"stages"`
+	Facts    []FactView  `json:"facts"`
+	Hash     string      `json:"hash"`
+	Previous string      `json:"previous"`
+	Matches  bool        `json:"matches"`
+	Trace    string      `json:"trace"`
+	Related  []EventView `json:"related"`
+	Record   string      `json:"record"`
+}
+
+// StageView is one of the ten stages of a call.
+type StageView struct {
+	Name   string `json:"name"`
+	State  string `json:"state"`
+	Detail string `json:"detail"`
+	Micros int64  `json:"micros"`
+}
+
+// FactView is one name and value.
+type FactView struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
+
+// AttemptView is one forbidden act without and with the sandbox.
+type AttemptView struct {
+	Act      string `json:"act"`
+	Detail   string `json:"detail"`
+	Bare     string `json:"bare"`
+	Confined string `json:"confined"`
+	Held     bool   `json:"held"`
+}
+
+// TrySandboxView is the result of "watch a sandbox hold".
+type TrySandboxView struct {
+	Attempts   []AttemptView `json:"attempts"`
+	Tier       string        `json:"tier"`
+	Enforced   int           `json:"enforced"`
+	Demanded   int           `json:"demanded"`
+	TookMillis int64         `json:"tookMillis"`
+}
+
+// Progress tells of long work.
+type Progress struct {
+	ID      string   `json:"id"`
+	Text    string   `json:"text"`
+	Step    int      `json:"step"`
+	Steps   int      `json:"steps"`
+	Done    bool     `json:"done"`
+	Failure *Failure `json:"failure"`
+}
