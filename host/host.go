@@ -260,7 +260,7 @@ func grantsCover(def config.Server) error {
 		if i == 0 || !filepath.IsAbs(arg) || err != nil || !st.Mode().IsRegular() {
 			continue
 		}
-		if !slices.ContainsFunc(granted, func(g string) bool { return arg == g || strings.HasPrefix(arg, g+"/") }) {
+		if !sandbox.Below(arg, granted...) {
 			return fmt.Errorf("server %q could not read %s, which its command names; grant its folder %s for reading", def.Name, arg, filepath.Dir(arg))
 		}
 	}

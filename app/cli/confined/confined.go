@@ -15,8 +15,6 @@ import (
 	"time"
 
 	"cordon/sandbox"
-
-	"golang.org/x/sys/unix"
 )
 
 // Flags are the grants, as they stand on the command line.
@@ -107,11 +105,7 @@ func passOn(exit sandbox.Exit) error {
 		return &Error{137, errors.New("the program used more memory than --mem allows and was ended")}
 	}
 	if exit.Known && exit.Status.Signaled() {
-		sig := exit.Status.Signal()
-		_ = unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}) // its core dump is not ours to make
-		signal.Reset(sig)
-		_ = unix.Kill(os.Getpid(), sig)
-		time.Sleep(100 * time.Millisecond) // only a signal that does not end a process gets past this
+		sandbox.DieBy(exit.Status.Signal())
 	}
 	if code := exit.Code(); code != 0 {
 		return &Error{code, nil}
@@ -192,14 +186,7 @@ func (f Flags) command(p *sandbox.Profile, args []string) (sandbox.Command, erro
 
 // covered reports whether path is visible inside under p.
 func covered(path string, p sandbox.Profile) bool {
-	for _, list := range [][]string{sandbox.System, p.Read, p.Write} {
-		for _, d := range list {
-			if path == d || strings.HasPrefix(path, d+"/") {
-				return true
-			}
-		}
-	}
-	return false
+	return sandbox.InSystem(path) || sandbox.Below(path, p.Read...) || sandbox.Below(path, p.Write...)
 }
 
 // ParseBytes reads "512M", "2G", "64K", "1048576"; "" is 0.
