@@ -179,11 +179,11 @@ func (o ownSecrets) Each(f func(name, server string, value []byte)) error {
 }
 
 func (h *Host) tier(name string) string {
-	v, err := h.Servers.View(name)
+	_, tier, err := h.Servers.State(name)
 	if err != nil {
 		return string(sandbox.TierRefused)
 	}
-	return string(v.Report.Tier)
+	return string(tier)
 }
 
 func userName() string {
@@ -300,7 +300,7 @@ func (h *Host) RemoveServer(ctx context.Context, name string) error {
 
 // Call starts the target's server if it is stopped and takes the proposal through the gate.
 func (h *Host) Call(ctx context.Context, p tool.Proposal) (tool.Result, error) {
-	if v, err := h.Servers.View(p.Target.Server); err == nil && v.State == server.Stopped {
+	if state, _, err := h.Servers.State(p.Target.Server); err == nil && state == server.Stopped {
 		if err := h.Servers.Start(ctx, p.Target.Server); err != nil {
 			return tool.Result{}, err
 		}

@@ -225,6 +225,18 @@ func (s *Supervisor) View(name string) (View, error) {
 	return u.snapshot(), nil
 }
 
+// State returns a server's state and how well it is confined. Unlike View it does not ask the kernel what the server
+// uses, which takes longer than a call.
+func (s *Supervisor) State(name string) (State, sandbox.Tier, error) {
+	u, err := s.unit(name)
+	if err != nil {
+		return Stopped, sandbox.TierRefused, err
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.view.State, u.view.Report.Tier, nil
+}
+
 // Log returns the kept lines of a server's standard error, oldest first, with known secrets masked.
 func (s *Supervisor) Log(name string) ([]Line, error) {
 	u, err := s.unit(name)
