@@ -103,7 +103,7 @@ func Open(ctx context.Context, o Options) (h *Host, err error) {
 	h.pipeline = inspect.New(inspect.Hidden{}, h.own)
 	h.Servers = server.New(server.Options{Sandbox: o.Sandbox, Secrets: h.Secrets, Audit: h, Log: o.Log, Version: o.Version, Changed: o.Changed, Mask: h.Mask})
 	h.Gate = &gate.Gate{User: userName(), Servers: h.Servers, Pins: h.Pins, Inspect: h.pipeline, Secrets: h.own, Labels: label.NewBook(),
-		Policy: h.Policy, Consent: o.Prompter, Audit: h, Tier: h.tier}
+		Policy: h.Policy, Consent: attended{o.Prompter, h.Servers}, Audit: h, Tier: h.tier}
 	for _, def := range h.conf.Servers {
 		h.Servers.Set(def)
 	}

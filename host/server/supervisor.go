@@ -279,6 +279,21 @@ func (s *Supervisor) Fingerprint(ctx context.Context, name string) (pin.Fingerpr
 	return u.fingerprint(ctx)
 }
 
+// Gone returns a channel that is closed once the process that runs a server now has ended, or closed already if none
+// runs. A restart does not open it again.
+func (s *Supervisor) Gone(name string) <-chan struct{} {
+	if u, err := s.unit(name); err == nil {
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		if u.proc != nil {
+			return u.proc.Done()
+		}
+	}
+	closed := make(chan struct{})
+	close(closed)
+	return closed
+}
+
 // Call runs a frozen call on its server. The gate is the only caller. Errors: ErrNotRunning (wrapped), ctx's, or what
 // broke, naming the server.
 func (s *Supervisor) Call(ctx context.Context, c tool.Call) (tool.Result, error) {
