@@ -215,13 +215,30 @@ func (g *Gate) comparePin(ctx context.Context, c tool.Call, t *trail) (what stri
 	}
 	switch st.State {
 	case pin.Pinned:
-		return fmt.Sprintf("definition and %d files match the pin of %s", fp.Files+1, st.At.Format(time.DateOnly)), nil
+		return fmt.Sprintf("definition and %s match the pin of %s", files(fp.Files+1), st.At.Format(time.DateOnly)), nil
 	case pin.Changed:
+		g.drift(t, st.Changes)
 		d := t.deny(Pin, "pin.changed", changed(st.Changes))
 		d.Changes = st.Changes
 		return "", d
 	}
 	return "", t.deny(Pin, "pin.review", "nobody has reviewed this server yet; review it, then call again")
+}
+
+// drift records what changed. The call is denied whether or not this can be written.
+func (g *Gate) drift(t *trail, cs []pin.Change) {
+	e := audit.Event{Kind: audit.PinDrift, CallID: t.id, Trace: t.trace, Server: t.target.Server, Decision: audit.Denied, Rule: "pin.changed", Reason: changed(cs), Facts: map[string]string{}}
+	for i, c := range cs {
+		e.Facts[fmt.Sprintf("change %d", i+1)] = c.Kind + ": " + c.What
+	}
+	_, _ = g.Audit.Append(e)
+}
+
+func files(n int) string {
+	if n == 1 {
+		return "1 file"
+	}
+	return fmt.Sprintf("%d files", n)
 }
 
 func changed(cs []pin.Change) string {
