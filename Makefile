@@ -3,7 +3,7 @@
 .DEFAULT_GOAL := build
 .DELETE_ON_ERROR:
 .PHONY: run test check build bench deps clean vet frontend-check \
-  bin/cordon-desktop bin/cordon-desktop-e2e bin/cordon bin/cordon-launch
+  bin/cordon-desktop bin/cordon-desktop-e2e bin/cordon bin/cordon-cli bin/cordon-launch
 
 DESKTOP     := desktop,production,webkit2_41
 RELEASE     := -trimpath -ldflags "-s -w"
@@ -12,7 +12,7 @@ SOURCES     := $(shell find frontend/src frontend/public frontend/index.html fro
 MODULES     := frontend/node_modules/.installed
 PAGE        := frontend/dist/index.html
 
-BINARIES := bin/cordon-desktop bin/cordon bin/cordon-launch
+BINARIES := bin/cordon-desktop bin/cordon bin/cordon-cli bin/cordon-launch
 
 run: build
 	@if [ -n "$$DISPLAY$$WAYLAND_DISPLAY" ]; then exec bin/cordon-desktop; fi; \
@@ -60,7 +60,9 @@ bin/cordon-desktop: $(PAGE)
 	go build -tags $(DESKTOP) $(RELEASE) -o $@ .
 bin/cordon-desktop-e2e: $(PAGE)
 	go build -tags $(DESKTOP),e2e $(RELEASE) -o $@ .
-bin/cordon:
-	CGO_ENABLED=0 go build $(RELEASE) -o $@ ./app/cli/cordon
+bin/cordon: # small, because it is what starts a sandbox by hand; cordon-cli does the rest
+	CGO_ENABLED=0 go build -tags nolimits $(RELEASE) -o $@ ./app/cli/cordon
+bin/cordon-cli:
+	CGO_ENABLED=0 go build $(RELEASE) -o $@ ./app/cli/cordon-cli
 bin/cordon-launch:
 	CGO_ENABLED=0 go build $(RELEASE) -o $@ ./sandbox/launcher

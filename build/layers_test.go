@@ -71,7 +71,7 @@ func forbidden(from, to string) string {
 	switch {
 	case below(to, wails) && f != ".":
 		return "only the root package knows Wails; elsewhere use app.Window"
-	case below(to, mcp) && !below(f, "host/server") && !below(f, "host/gateway") && !below(f, "app/servers"):
+	case below(to, mcp) && !below(f, "host/server") && !below(f, "host/gateway") && !below(f, "app/servers") && !below(f, "build/bench"):
 		return "host/server is the only MCP client, host/gateway and the bundled servers the only MCP servers"
 	case t == "":
 		return ""
@@ -156,6 +156,7 @@ func TestForbidden(t *testing.T) {
 		{"cordon/sandbox", "cordon/app", false},
 		{"cordon/host/server", mcp + "/mcp", true},
 		{"cordon/host/gate", mcp + "/mcp", false},
+		{"cordon/build/bench", mcp + "/mcp", true},
 		{"cordon/sandbox", mcp + "/mcp", false},
 		{"cordon/app", mcp + "/mcp", false},
 		{"cordon/app/servers/detections", mcp + "/mcp", true},

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"os/user"
@@ -58,7 +59,7 @@ type Host struct {
 
 	mu   sync.Mutex
 	conf config.Config // guarded by mu
-	ok   bool          // guarded by mu: conf was loaded, so it may be saved
+	bad  error         // why conf could not be loaded, so must not be saved; set by Open alone
 }
 
 // Open takes the state lock, verifies the log's end and loads everything. It fails when another process owns the
@@ -93,10 +94,8 @@ func Open(ctx context.Context, o Options) (h *Host, err error) {
 		h.problem(err)
 		h.log = nil
 	}
-	if h.conf, err = config.Load(o.Paths); err != nil {
-		h.problem(err)
-	} else {
-		h.ok = true
+	if h.conf, h.bad = config.Load(o.Paths); h.bad != nil {
+		h.problem(h.bad)
 	}
 	err = nil
 	o.Sandbox.Kernel.Groups.Sweep()
@@ -180,11 +179,11 @@ func (o ownSecrets) Each(f func(name, server string, value []byte)) error {
 }
 
 func (h *Host) tier(name string) string {
-	v, err := h.Servers.View(name)
+	_, tier, err := h.Servers.State(name)
 	if err != nil {
 		return string(sandbox.TierRefused)
 	}
-	return string(v.Report.Tier)
+	return string(tier)
 }
 
 func userName() string {
@@ -212,8 +211,8 @@ func (h *Host) copyConfig() config.Config {
 func (h *Host) edit(f func(c *config.Config) error) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if !h.ok {
-		return fmt.Errorf("the configuration could not be read, so it is not changed: %w", h.problems[len(h.problems)-1])
+	if h.bad != nil {
+		return fmt.Errorf("the configuration could not be read, so it is not changed: %w", h.bad)
 	}
 	c := h.copyConfig()
 	if err := f(&c); err != nil {
@@ -260,7 +259,7 @@ func grantsCover(def config.Server) error {
 		if i == 0 || !filepath.IsAbs(arg) || err != nil || !st.Mode().IsRegular() {
 			continue
 		}
-		if !slices.ContainsFunc(granted, func(g string) bool { return arg == g || strings.HasPrefix(arg, g+"/") }) {
+		if !sandbox.Below(arg, granted...) {
 			return fmt.Errorf("server %q could not read %s, which its command names; grant its folder %s for reading", def.Name, arg, filepath.Dir(arg))
 		}
 	}
@@ -301,7 +300,7 @@ func (h *Host) RemoveServer(ctx context.Context, name string) error {
 
 // Call starts the target's server if it is stopped and takes the proposal through the gate.
 func (h *Host) Call(ctx context.Context, p tool.Proposal) (tool.Result, error) {
-	if v, err := h.Servers.View(p.Target.Server); err == nil && v.State == server.Stopped {
+	if state, _, err := h.Servers.State(p.Target.Server); err == nil && state == server.Stopped {
 		if err := h.Servers.Start(ctx, p.Target.Server); err != nil {
 			return tool.Result{}, err
 		}
@@ -355,15 +354,16 @@ func (h *Host) InspectTool(ctx context.Context, t tool.Tool) []tool.Finding {
 	return v.Findings
 }
 
-// PinStatus tells how a running server compares with its pin. A server that does not run has the zero status.
+// PinStatus tells how a running server compares with its pin. One that does not run is Pinned if it was ever approved:
+// what it is now shows when it starts.
 func (h *Host) PinStatus(v server.View) pin.Status {
 	if v.State != server.Running {
 		_, at, err := h.Pins.Approved(v.Name)
-		if err != nil {
-			return pin.Status{State: pin.Changed, Changes: []pin.Change{{What: "pin", Kind: "changed", New: "it cannot be read"}}}
-		}
-		if at.IsZero() {
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
 			return pin.Status{}
+		case err != nil:
+			return pin.Status{State: pin.Changed, Changes: []pin.Change{{What: "pin", Kind: "changed", New: "it cannot be read"}}}
 		}
 		return pin.Status{State: pin.Pinned, At: at}
 	}

@@ -48,9 +48,9 @@ func ownCommand() (string, error) {
 	if exe, err = filepath.EvalSymlinks(exe); err != nil {
 		return "", err
 	}
-	path := filepath.Join(filepath.Dir(exe), "cordon")
+	path := filepath.Join(filepath.Dir(exe), "cordon-cli")
 	if st, err := os.Stat(path); err != nil || !st.Mode().IsRegular() {
-		return "", fmt.Errorf("the command line program cordon is not beside %s; reinstall Cordon", exe)
+		return "", fmt.Errorf("the program cordon-cli is not beside %s; reinstall Cordon", exe)
 	}
 	return path, nil
 }

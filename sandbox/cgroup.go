@@ -2,20 +2,14 @@ package sandbox
 
 import (
 	"bufio"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
-	"sync/atomic"
-	"syscall"
 	"time"
 
-	"github.com/containerd/cgroups/v3/cgroup1"
-	"github.com/containerd/cgroups/v3/cgroup2"
-	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
 
@@ -119,176 +113,16 @@ type Usage struct {
 
 // group is one cgroup made for one sandbox.
 type group interface {
-	attach(pid int) error // before the program starts
+	// join returns files into which the sandbox's first process writes itself; the caller closes them. None means attach.
+	join() ([]*os.File, error)
+	attach(pid int) error // the launcher, before it reads the Spec; does nothing where join gives files
 	kill() error          // every process in it
 	usage() Usage
-	remove() error // after all have ended
+	remove(within time.Duration) error // once all have ended; the kernel may count them a little longer
 }
-
-var groupCount atomic.Uint64
 
 // groupPrefix marks our cgroups: cordon-<pid of the owner>-<count>.
 const groupPrefix = "cordon-"
-
-// newGroup makes a cgroup for p, or returns nil where none is wanted or possible.
-func newGroup(g Groups, p Profile) (group, error) {
-	if !g.usable() || p.Memory == 0 && p.Pids == 0 && p.CPU == 0 {
-		return nil, nil
-	}
-	name := fmt.Sprintf("%s%d-%d", groupPrefix, os.Getpid(), groupCount.Add(1))
-	if g.Version == 2 {
-		return newV2(g, name, p)
-	}
-	return newV1(g, name, p)
-}
-
-type v1Group struct {
-	c    cgroup1.Cgroup
-	kind cgroup1.Name // a controller that knows the processes
-}
-
-const cpuPeriod = 100_000 // microseconds
-
-func newV1(g Groups, name string, p Profile) (group, error) {
-	var names []cgroup1.Name
-	res := &specs.LinuxResources{}
-	if g.Memory && p.Memory > 0 {
-		names = append(names, cgroup1.Memory)
-		res.Memory = &specs.LinuxMemory{Limit: &p.Memory, Swap: &p.Memory}
-	}
-	if g.Pids && p.Pids > 0 {
-		names = append(names, cgroup1.Pids)
-		n := int64(p.Pids)
-		res.Pids = &specs.LinuxPids{Limit: &n}
-	}
-	if g.CPU && p.CPU > 0 {
-		names = append(names, cgroup1.Cpu)
-		quota, period := int64(p.CPU*cpuPeriod), uint64(cpuPeriod)
-		res.CPU = &specs.LinuxCPU{Quota: &quota, Period: &period}
-	}
-	if len(names) == 0 {
-		return nil, nil
-	}
-	hierarchy := func() ([]cgroup1.Subsystem, error) {
-		all, err := cgroup1.Default()
-		if err != nil {
-			return nil, err
-		}
-		return slices.DeleteFunc(all, func(s cgroup1.Subsystem) bool { return !slices.Contains(names, s.Name()) }), nil
-	}
-	path := func(c cgroup1.Name) (string, error) { return filepath.Join(g.paths[string(c)], name), nil }
-	c, err := cgroup1.New(path, res, cgroup1.WithHierarchy(hierarchy))
-	if err != nil && res.Memory != nil { // kernels without swap accounting
-		res.Memory.Swap = nil
-		c, err = cgroup1.New(path, res, cgroup1.WithHierarchy(hierarchy))
-	}
-	if err != nil {
-		return nil, fmt.Errorf("make cgroup: %w", err)
-	}
-	return &v1Group{c, names[0]}, nil
-}
-
-func (g *v1Group) attach(pid int) error { return g.c.Add(cgroup1.Process{Pid: pid}) }
-
-func (g *v1Group) kill() error {
-	// Processes are killed until none is left: each round can only miss those forked during it, and the pids limit
-	// bounds how often that can happen.
-	for range 1000 {
-		ps, err := g.c.Processes(g.kind, true)
-		if err != nil || len(ps) == 0 {
-			return err
-		}
-		for _, p := range ps {
-			_ = unix.Kill(p.Pid, unix.SIGKILL)
-		}
-		time.Sleep(time.Millisecond)
-	}
-	return errors.New("processes remain after a thousand rounds")
-}
-
-func (g *v1Group) usage() Usage {
-	u := Usage{Source: "cgroup v1"}
-	m, err := g.c.Stat(cgroup1.IgnoreNotExist)
-	if err != nil {
-		return u
-	}
-	if m.Memory != nil && m.Memory.Usage != nil {
-		u.Memory = int64(m.Memory.Usage.Usage)
-	}
-	if m.MemoryOomControl != nil {
-		u.OOM = m.MemoryOomControl.OomKill > 0
-	}
-	if m.Pids != nil {
-		u.Tasks = int(m.Pids.Current)
-	}
-	if m.CPU != nil && m.CPU.Usage != nil {
-		u.CPU = time.Duration(m.CPU.Usage.Total)
-	}
-	return u
-}
-
-func (g *v1Group) remove() error { return retry(g.c.Delete) }
-
-type v2Group struct {
-	m *cgroup2.Manager
-}
-
-func newV2(g Groups, name string, p Profile) (group, error) {
-	// Processes may sit only in leaves: move ourselves out of the way first, once.
-	host := filepath.Join(g.Mount, g.Path, "host")
-	if err := os.Mkdir(host, 0o755); err != nil && !os.IsExist(err) {
-		return nil, fmt.Errorf("make cgroup: %w", err)
-	}
-	if err := os.WriteFile(filepath.Join(host, "cgroup.procs"), []byte("0"), 0); err != nil {
-		return nil, fmt.Errorf("make cgroup: %w", err)
-	}
-	res := &cgroup2.Resources{}
-	if g.Memory && p.Memory > 0 {
-		none, together := int64(0), true
-		res.Memory = &cgroup2.Memory{Max: &p.Memory, Swap: &none, OOMGroup: &together}
-	}
-	if g.Pids && p.Pids > 0 {
-		res.Pids = &cgroup2.Pids{Max: int64(p.Pids)}
-	}
-	if g.CPU && p.CPU > 0 {
-		quota := int64(p.CPU * cpuPeriod)
-		res.CPU = &cgroup2.CPU{Max: cgroup2.NewCPUMax(&quota, nil)}
-	}
-	m, err := cgroup2.NewManager(filepath.Join(g.Mount, g.Path), "/"+name, res)
-	if err != nil {
-		return nil, fmt.Errorf("make cgroup: %w", err)
-	}
-	return &v2Group{m: m}, nil
-}
-
-func (g *v2Group) attach(pid int) error { return g.m.AddProc(uint64(pid)) }
-func (g *v2Group) kill() error          { return g.m.Kill() }
-func (g *v2Group) remove() error        { return retry(g.m.Delete) }
-
-func (g *v2Group) usage() Usage {
-	u := Usage{Source: "cgroup v2"}
-	s, err := g.m.Stat()
-	if err != nil {
-		return u
-	}
-	u.Memory = int64(s.GetMemory().GetUsage())
-	u.Tasks = int(s.GetPids().GetCurrent())
-	u.CPU = time.Duration(s.GetCPU().GetUsageUsec()) * time.Microsecond
-	u.OOM = s.GetMemoryEvents().GetOomKill() > 0
-	return u
-}
-
-// retry repeats a removal while the kernel still counts the last process as present.
-func retry(f func() error) error {
-	var err error
-	for range 200 {
-		if err = f(); err == nil || errors.Is(err, os.ErrNotExist) {
-			return nil
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
-	return fmt.Errorf("remove cgroup: %w", err)
-}
 
 // Sweep removes the empty cgroups that owners which are no longer alive left behind. It touches nothing else.
 func (g Groups) Sweep() {
@@ -311,7 +145,7 @@ func (g Groups) Sweep() {
 			owner, _, _ := strings.Cut(rest, "-")
 			pid, err := strconv.Atoi(owner)
 			if ours && err == nil && unix.Kill(pid, 0) == unix.ESRCH {
-				_ = syscall.Rmdir(filepath.Join(root, e.Name())) // fails while anything lives in it
+				_ = unix.Rmdir(filepath.Join(root, e.Name())) // fails while anything lives in it
 			}
 		}
 	}

@@ -25,29 +25,29 @@ type monitor struct {
 	text    string
 }
 
-// readRecords reads fd 4 until end of file. It returns an error unless a pid and an Outcome without failure came.
-func readRecords(r io.Reader) (*monitor, error) {
-	m := new(monitor)
+// readRecords reads fd 4 into m until end of file. It returns an error unless an Outcome without failure came and the pid
+// is known.
+func readRecords(r io.Reader, m *monitor) error {
 	var kind [1]byte
 	for {
 		if _, err := io.ReadFull(r, kind[:]); err == io.EOF {
 			break
 		} else if err != nil {
-			return m, fmt.Errorf("read report: %w", err)
+			return fmt.Errorf("read report: %w", err)
 		}
 		if err := m.record(kind[0], r); err != nil {
-			return m, fmt.Errorf("read report: %w", err)
+			return fmt.Errorf("read report: %w", err)
 		}
 	}
 	switch {
 	case m.text != "":
-		return m, errors.New(m.text)
+		return errors.New(m.text)
 	case m.outcome == nil || m.pid <= 0:
-		return m, errors.New("the launcher ended before it reported")
+		return errors.New("the launcher ended before it reported")
 	case m.outcome.Failed != 0:
-		return m, &FailedStep{*m.outcome}
+		return &FailedStep{*m.outcome}
 	}
-	return m, nil
+	return nil
 }
 
 func (m *monitor) record(kind byte, r io.Reader) error {

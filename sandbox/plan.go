@@ -262,3 +262,11 @@ func Bytes(n int64) string {
 	}
 	return strings.TrimSuffix(strconv.FormatFloat(v, 'f', 1, 64), ".0") + " " + units[i:i+1] + "iB"
 }
+
+// InSystem reports whether path is part of System, and so visible in every sandbox.
+func InSystem(path string) bool { return Below(path, System...) }
+
+// Below reports whether path is one of dirs or lies below one. All are absolute and clean.
+func Below(path string, dirs ...string) bool {
+	return slices.ContainsFunc(dirs, func(d string) bool { return path == d || strings.HasPrefix(path, d+"/") })
+}

@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -16,7 +17,7 @@ type Process struct {
 	Report Report // what was enforced; set before Start returns
 	Pid    int    // of its init, on the host
 
-	init    *os.Process
+	init    *child
 	host    *os.File // our end of the pair: closing it ends the sandbox
 	group   group    // nil without limits
 	outcome *spec.Outcome
@@ -60,31 +61,24 @@ func (e Exit) String() string {
 	return fmt.Sprintf("ended with status %d", e.Status.ExitStatus())
 }
 
-func newProcess(m *monitor, host *os.File, g group) (*Process, error) {
-	init, err := os.FindProcess(m.pid)
-	if err != nil {
-		host.Close()
-		return nil, err
-	}
-	p := &Process{Pid: m.pid, init: init, host: host, group: g, outcome: m.outcome, done: make(chan struct{})}
+func newProcess(m *monitor, host *os.File, g group) *Process {
+	p := &Process{Pid: m.pid, init: &child{pid: m.pid}, host: host, group: g, outcome: m.outcome, done: make(chan struct{})}
 	go p.watch()
-	return p, nil
+	return p
 }
 
 // watch collects the program's status and init, then cleans up. It ends when init has ended.
 func (p *Process) watch() {
 	status, known := waitStatus(p.host)
-	_, _ = p.init.Wait()
+	p.init.wait()
 	p.exit = Exit{Status: status, Known: known}
 	if p.group != nil {
 		p.exit.Usage = p.group.usage()
 		p.exit.OOM = p.exit.Usage.OOM
-		// The pid namespace has taken every process with it; the cgroup must be empty within moments.
-		if err := p.group.kill(); err != nil {
-			p.exit.Left = err
-		}
-		if err := p.group.remove(); err != nil {
-			p.exit.Left = err
+		// The pid namespace has taken every process with it, so the cgroup is empty within moments. If it is not, what is
+		// in it is killed by its place in the cgroup.
+		if p.group.remove(100*time.Millisecond) != nil {
+			p.exit.Left = errors.Join(p.group.kill(), p.group.remove(time.Second))
 		}
 	}
 	p.host.Close()
@@ -101,10 +95,16 @@ func (p *Process) Wait() Exit {
 }
 
 // Signal passes sig to the program through its init. SIGKILL ends the whole tree.
-func (p *Process) Signal(sig os.Signal) error { return p.init.Signal(sig) }
+func (p *Process) Signal(sig os.Signal) error {
+	s, ok := sig.(syscall.Signal)
+	if !ok {
+		return fmt.Errorf("signal %v is not one of this system", sig)
+	}
+	return p.init.signal(s)
+}
 
 // Kill ends the whole tree at once. It does not wait; see Done.
-func (p *Process) Kill() { p.once.Do(func() { _ = p.init.Kill() }) }
+func (p *Process) Kill() { p.once.Do(func() { _ = p.init.signal(syscall.SIGKILL) }) }
 
 // Stop ends the program in order: grace for it to notice its closed standard input (which the caller has closed),
 // SIGTERM, grace, then the end of the whole tree. It returns when everything is gone. Cancelling ctx skips the graces.

@@ -134,7 +134,7 @@ func (r *Report) measure(o *spec.Outcome, p Profile) {
 	set(ProcPrivate, "process 1 of its own namespace")
 	set(PrivNone, fmt.Sprintf("0 capabilities, unshare: %s, mount: %s", e(spec.TryUnshare), e(spec.TryMount)))
 	set(Syscalls, fmt.Sprintf("io_uring: %s, keyctl: %s, MPTCP: %s", e(spec.TryIOUring), e(spec.TryKeyring), e(spec.TryMultipathSocket)))
-	for i := int(spec.StepUserMap); i < int(spec.StepExec); i++ {
+	for i := int(spec.StepJoin); i < int(spec.StepExec); i++ {
 		if at, before := o.At[i], o.At[i-1]; at > 0 && before > 0 {
 			r.Times = append(r.Times, StageTiming{spec.Step(i).String(), (at - before) / 1000})
 		}

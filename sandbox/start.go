@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"time"
 
@@ -23,6 +24,10 @@ const startTimeout = 20 * time.Second
 type Sandbox struct {
 	Kernel   Kernel
 	Launcher string // path of cordon-launch
+
+	// Spawn replaces the launcher, for profiles without limits, by a copy of this process: it starts sp's init with files as its descriptors and returns
+	// its pid. nil starts Launcher. Only for small programs; see confine.Spawn.
+	Spawn func(sp *spec.Spec, files []uintptr) (pid int, err error)
 }
 
 // New probes the kernel and finds the launcher beside this executable, or in ../libexec/cordon as packages install
@@ -64,7 +69,7 @@ func (s *Sandbox) Start(ctx context.Context, p Profile, c Command, f Files) (*Pr
 	if err != nil {
 		if g != nil {
 			_ = g.kill()
-			_ = g.remove()
+			_ = g.remove(time.Second)
 		}
 		return nil, explain(err, p, c, s.Kernel)
 	}
@@ -115,7 +120,7 @@ func explain(err error, p Profile, c Command, k Kernel) error {
 	return fmt.Errorf("start %s: %w", c.Argv[0], err)
 }
 
-// launch runs the launcher, sends the Spec and reads what comes back until end of file.
+// launch starts init, through the launcher or as a copy of this process, and reads what comes back until end of file.
 func (s *Sandbox) launch(ctx context.Context, sp *spec.Spec, g group, f Files) (*Process, error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -123,17 +128,29 @@ func (s *Sandbox) launch(ctx context.Context, sp *spec.Spec, g group, f Files) (
 	}
 	_ = unix.SetNonblock(pair[0], true) // so that reads of it can be interrupted by Close
 	ours, theirs := os.NewFile(uintptr(pair[0]), "sandbox"), os.NewFile(uintptr(pair[1]), "launcher")
+	m, err := s.begin(ctx, sp, g, f, ours, theirs)
+	if err != nil {
+		// The launcher ends by itself, or because its end of the pair is gone; init likewise.
+		ours.Close()
+		if m != nil && m.pid > 0 {
+			reapInit(m.pid)
+		}
+		return nil, err
+	}
+	return newProcess(m, ours, g), nil
+}
+
+// begin returns when the program runs. On an error the monitor, if there is one, holds the pid of an init that is left.
+func (s *Sandbox) begin(ctx context.Context, sp *spec.Spec, g group, f Files, ours, theirs *os.File) (*monitor, error) {
 	defer theirs.Close()
 	reportR, reportW, err := os.Pipe()
 	if err != nil {
-		ours.Close()
 		return nil, err
 	}
 	defer reportR.Close()
 	defer reportW.Close()
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
-		ours.Close()
 		return nil, err
 	}
 	defer null.Close()
@@ -143,11 +160,42 @@ func (s *Sandbox) launch(ctx context.Context, sp *spec.Spec, g group, f Files) (
 		}
 		return f
 	}
-	launcher, err := os.StartProcess(s.Launcher, []string{"cordon-launch"}, &os.ProcAttr{
-		Dir: "/", Env: []string{"GOMAXPROCS=1"}, Files: []*os.File{orNull(f.In), orNull(f.Out), orNull(f.Err), theirs, reportW},
-	})
+	files := []*os.File{orNull(f.In), orNull(f.Out), orNull(f.Err), theirs, reportW}
+	if g != nil {
+		tasks, err := g.join()
+		if err != nil {
+			return nil, fmt.Errorf("open cgroup: %w", err)
+		}
+		defer closeAll(tasks)
+		sp.Join = len(tasks)
+		files = append(files, tasks...)
+	}
+	m := new(monitor)
+	stop := context.AfterFunc(ctx, func() { _ = reportR.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
+	_ = reportR.SetReadDeadline(time.Now().Add(startTimeout))
+	read := func() error {
+		err := readRecords(reportR, m)
+		if !stop() && err == nil {
+			err = context.Cause(ctx)
+		}
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			if err = context.Cause(ctx); err == nil {
+				err = fmt.Errorf("the launcher did not answer in %s", startTimeout)
+			}
+		}
+		return err
+	}
+	if s.Spawn != nil && g == nil {
+		if m.pid, err = s.spawn(sp, files); err != nil {
+			return m, err
+		}
+		theirs.Close()
+		reportW.Close()
+		return m, read()
+	}
+	launcher, err := os.StartProcess(s.Launcher, []string{"cordon-launch"}, &os.ProcAttr{Dir: "/", Env: []string{"GOMAXPROCS=1"}, Files: files})
 	if err != nil {
-		ours.Close()
 		return nil, fmt.Errorf("start launcher: %w", err)
 	}
 	theirs.Close()
@@ -159,35 +207,30 @@ func (s *Sandbox) launch(ctx context.Context, sp *spec.Spec, g group, f Files) (
 		_ = ours.SetWriteDeadline(time.Now().Add(startTimeout))
 		err = sendSpec(ours, sp)
 	}
-	var m *monitor
 	if err == nil {
-		stop := context.AfterFunc(ctx, func() { _ = reportR.SetReadDeadline(time.Unix(1, 0)) })
-		_ = reportR.SetReadDeadline(time.Now().Add(startTimeout))
-		m, err = readRecords(reportR)
-		if !stop() && err == nil {
-			err = context.Cause(ctx)
-		}
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			if err = context.Cause(ctx); err == nil {
-				err = fmt.Errorf("the launcher did not answer in %s", startTimeout)
-			}
-		}
+		err = read()
 	}
 	if err != nil {
-		// The launcher ends by itself, or because its end of the pair is gone; init likewise.
-		ours.Close()
 		_ = launcher.Kill()
 		_, _ = launcher.Wait()
-		if m != nil && m.pid > 0 {
-			reapInit(m.pid)
-		}
-		return nil, err
+		return m, err
 	}
-	if _, err := launcher.Wait(); err != nil {
-		ours.Close()
-		return nil, err
+	_, err = launcher.Wait()
+	return m, err
+}
+
+// spawn calls Spawn and puts a refusal of the kernel into the form that explain knows.
+func (s *Sandbox) spawn(sp *spec.Spec, files []*os.File) (int, error) {
+	fds := make([]uintptr, len(files))
+	for i, f := range files {
+		fds[i] = f.Fd()
 	}
-	return newProcess(m, ours, g)
+	pid, err := s.Spawn(sp, fds)
+	var errno syscall.Errno
+	if errors.As(err, &errno) {
+		err = &FailedStep{spec.Outcome{Failed: spec.StepClone, Errno: errno}}
+	}
+	return pid, err
 }
 
 // sendSpec writes sp, preceded by its length.
@@ -202,12 +245,40 @@ func sendSpec(w io.Writer, sp *spec.Spec) error {
 
 // reapInit ends and collects an init whose program never started.
 func reapInit(pid int) {
-	p, err := os.FindProcess(pid)
-	if err != nil {
-		return
+	c := child{pid: pid}
+	_ = c.signal(unix.SIGKILL)
+	c.wait()
+}
+
+// child is our child process pid. It does what os.Process does, without the file descriptor that would need a process of
+// its own to find out whether the kernel has such descriptors. Safe for concurrent use; wait is called once.
+type child struct {
+	pid  int
+	mu   sync.Mutex
+	gone bool // guarded by mu: collected, so the number may mean another process
+}
+
+func (c *child) signal(sig syscall.Signal) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.gone {
+		return os.ErrProcessDone
 	}
-	_ = p.Kill()
-	_, _ = p.Wait()
+	return unix.Kill(c.pid, sig)
+}
+
+// wait returns when the process has ended and is collected.
+func (c *child) wait() {
+	for unix.Waitid(unix.P_PID, c.pid, nil, unix.WEXITED|unix.WNOWAIT, nil) == unix.EINTR {
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for {
+		if _, err := unix.Wait4(c.pid, nil, 0, nil); err != unix.EINTR {
+			break
+		}
+	}
+	c.gone = true
 }
 
 // waitStatus reads the program's own wait status, which init sends before it ends; ok is false when init was killed.

@@ -4,40 +4,27 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
-	"os"
-	"os/signal"
 	"path/filepath"
-	"strconv"
-	"strings"
-	"syscall"
 	"time"
 
+	"cordon/app/cli/confined"
 	"cordon/app/servers/practice"
 	"cordon/host/config"
 	"cordon/sandbox"
 	"cordon/sandbox/attempt"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 )
 
-func sandboxCommand(e *env) *cobra.Command {
+func sandboxCommand() *cobra.Command {
 	c := &cobra.Command{Use: "sandbox", Short: "Confine any program"}
-	c.AddCommand(execCommand(e))
+	c.AddCommand(execCommand())
 	return c
 }
 
-// execFlags are the grants of `cordon sandbox exec`.
-type execFlags struct {
-	read, write, env []string
-	net, mem, report string
-	pids             int
-	cpu              float64
-}
-
-func execCommand(e *env) *cobra.Command {
-	var f execFlags
+func execCommand() *cobra.Command {
+	var f confined.Flags
+	var report string
 	c := &cobra.Command{
 		Use:   "exec [flags] -- PROGRAM [ARGUMENT]...",
 		Short: "Run a program with what is granted here and nothing more",
@@ -51,83 +38,36 @@ Exit codes: the program's own; 125 the sandbox could not be made, 126 the progra
   cordon sandbox exec --read ~/case --write ~/out --mem 512M --pids 64 -- python3 parse.py
   cordon sandbox exec --net loopback --env TOKEN --report report.json -- node server.js`,
 		Args: usage(cobra.MinimumNArgs(1)),
-		RunE: func(c *cobra.Command, args []string) error { return execute(c.Context(), e, f, args) },
+		RunE: func(c *cobra.Command, args []string) error { return execute(c.Context(), f, report, args) },
 	}
 	fs := c.Flags()
 	fs.SetInterspersed(false)
-	fs.StringArrayVar(&f.read, "read", nil, "grant reading a file or directory")
-	fs.StringArrayVar(&f.write, "write", nil, "grant reading and writing a file or directory")
-	fs.StringArrayVar(&f.env, "env", nil, "pass a variable (NAME) or set it (NAME=VALUE)")
-	fs.StringVar(&f.net, "net", "none", "network: none, or loopback (its own, not this computer's)")
-	fs.StringVar(&f.mem, "mem", "", "memory limit for the whole tree, such as 512M")
-	fs.IntVar(&f.pids, "pids", 0, "limit of processes and threads")
-	fs.Float64Var(&f.cpu, "cpu", 0, "limit of processor cores, such as 0.5")
-	fs.StringVar(&f.report, "report", "", "write what was enforced to this file, as JSON")
+	fs.StringArrayVar(&f.Read, "read", nil, "grant reading a file or directory")
+	fs.StringArrayVar(&f.Write, "write", nil, "grant reading and writing a file or directory")
+	fs.StringArrayVar(&f.Env, "env", nil, "pass a variable (NAME) or set it (NAME=VALUE)")
+	fs.StringVar(&f.Net, "net", "none", "network: none, or loopback (its own, not this computer's)")
+	fs.StringVar(&f.Mem, "mem", "", "memory limit for the whole tree, such as 512M")
+	fs.IntVar(&f.Pids, "pids", 0, "limit of processes and threads")
+	fs.Float64Var(&f.CPU, "cpu", 0, "limit of processor cores, such as 0.5")
+	fs.StringVar(&report, "report", "", "write what was enforced to this file, as JSON")
 	_ = c.RegisterFlagCompletionFunc("net", cobra.FixedCompletions([]string{"none", "loopback"}, cobra.ShellCompDirectiveNoFileComp))
 	return c
 }
 
-func execute(ctx context.Context, e *env, f execFlags, args []string) error {
-	own := func(err error) error { return &exitError{125, err} }
-	profile, err := f.profile()
-	if err != nil {
-		return &exitError{exitUsage, err}
-	}
-	command, err := f.command(&profile, args)
-	if err != nil {
-		return own(err)
-	}
+func execute(ctx context.Context, f confined.Flags, report string, args []string) error {
 	sb, err := sandbox.New()
 	if err != nil {
-		return own(err)
+		return &exitError{confined.CodeFailed, err}
 	}
-	// Signals that arrive between here and the start are kept and passed on.
-	signals := make(chan os.Signal, 16)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGWINCH, syscall.SIGALRM, syscall.SIGCONT)
-	began := time.Now()
-	p, err := sb.Start(ctx, profile, command, sandbox.Files{In: os.Stdin, Out: os.Stdout, Err: os.Stderr})
-	var missing *sandbox.NotFoundError
-	switch {
-	case errors.As(err, &missing) && missing.Errno == syscall.ENOENT:
-		return &exitError{127, err}
-	case errors.As(err, &missing):
-		return &exitError{126, err}
-	case err != nil:
-		return own(err)
+	var started func(*sandbox.Process, time.Duration) error
+	if report != "" {
+		started = func(p *sandbox.Process, took time.Duration) error { return writeReport(report, p, took) }
 	}
-	if f.report != "" {
-		if err := writeReport(f.report, p, time.Since(began)); err != nil {
-			p.Kill()
-			p.Wait()
-			return own(err)
-		}
+	_, err = f.Run(ctx, sb, args, started)
+	if coded, ok := errors.AsType[*confined.Error](err); ok {
+		return &exitError{coded.Code, coded.Err}
 	}
-	for {
-		select {
-		case s := <-signals:
-			_ = p.Signal(s)
-		case <-p.Done():
-			return passOn(p.Wait())
-		}
-	}
-}
-
-// passOn ends this process the way the program ended.
-func passOn(exit sandbox.Exit) error {
-	if exit.OOM {
-		return &exitError{137, errors.New("the program used more memory than --mem allows and was ended")}
-	}
-	if exit.Known && exit.Status.Signaled() {
-		sig := exit.Status.Signal()
-		_ = unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}) // its core dump is not ours to make
-		signal.Reset(sig)
-		_ = unix.Kill(os.Getpid(), sig)
-		time.Sleep(100 * time.Millisecond) // only a signal that does not end a process gets past this
-	}
-	if code := exit.Code(); code != 0 {
-		return &exitError{code, nil}
-	}
-	return nil
+	return err
 }
 
 func writeReport(path string, p *sandbox.Process, took time.Duration) error {
@@ -144,108 +84,6 @@ func writeReport(path string, p *sandbox.Process, took time.Duration) error {
 		return err
 	}
 	return config.WriteFile(abs, append(b, '\n'))
-}
-
-func (f execFlags) profile() (sandbox.Profile, error) {
-	p := sandbox.Profile{Pids: f.pids, CPU: f.cpu}
-	var err error
-	if p.Net, err = network(f.net); err != nil {
-		return p, err
-	}
-	if p.Memory, err = parseBytes(f.mem); err != nil {
-		return p, err
-	}
-	for _, list := range []struct {
-		from []string
-		to   *[]string
-	}{{f.read, &p.Read}, {f.write, &p.Write}} {
-		for _, path := range list.from {
-			real, err := sandbox.Resolve(path)
-			if err != nil {
-				return p, fmt.Errorf("grant %w", err)
-			}
-			*list.to = append(*list.to, real)
-		}
-	}
-	p.Demand = sandbox.Isolation(p.Net)
-	return p, nil
-}
-
-func network(s string) (sandbox.Net, error) {
-	switch s {
-	case "none":
-		return sandbox.NetNone, nil
-	case "loopback":
-		return sandbox.NetLoopback, nil
-	}
-	return 0, fmt.Errorf("--net %q: it is none or loopback", s)
-}
-
-// command builds what to run: a named file is granted by naming it, the working directory is kept where it is
-// visible inside.
-func (f execFlags) command(p *sandbox.Profile, args []string) (sandbox.Command, error) {
-	c := sandbox.Command{Argv: args}
-	if strings.Contains(args[0], "/") {
-		real, err := sandbox.Resolve(args[0])
-		if err != nil {
-			return c, &exitError{127, fmt.Errorf("program %w", err)}
-		}
-		c.Argv = append([]string{real}, args[1:]...)
-		if !covered(real, *p) {
-			p.Read = append(p.Read, real)
-		}
-	}
-	if dir, err := os.Getwd(); err == nil {
-		if real, err := sandbox.Resolve(dir); err == nil && covered(real, *p) {
-			c.Dir = real
-		}
-	}
-	for _, v := range f.env {
-		name, _, set := strings.Cut(v, "=")
-		if name == "" {
-			return c, fmt.Errorf("--env %q has no name", v)
-		}
-		if !set {
-			value, ok := os.LookupEnv(name)
-			if !ok {
-				return c, fmt.Errorf("--env %s: it is not set here", name)
-			}
-			v = name + "=" + value
-		}
-		c.Env = append(c.Env, v)
-	}
-	return c, nil
-}
-
-// covered reports whether path is visible inside under p.
-func covered(path string, p sandbox.Profile) bool {
-	for _, list := range [][]string{sandbox.System, p.Read, p.Write} {
-		for _, d := range list {
-			if path == d || strings.HasPrefix(path, d+"/") {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// parseBytes reads "512M", "2G", "64K", "1048576"; "" is 0.
-func parseBytes(s string) (int64, error) {
-	if s == "" {
-		return 0, nil
-	}
-	units := map[byte]int64{'K': 1 << 10, 'M': 1 << 20, 'G': 1 << 30, 'T': 1 << 40}
-	number, unit := strings.TrimSuffix(strings.TrimSuffix(strings.ToUpper(s), "B"), "I"), int64(1)
-	if number != "" {
-		if u, ok := units[number[len(number)-1]]; ok {
-			number, unit = number[:len(number)-1], u
-		}
-	}
-	n, err := strconv.ParseInt(number, 10, 64)
-	if err != nil || n <= 0 || n > (1<<62)/unit {
-		return 0, fmt.Errorf("size %q: write a number with K, M, G or T, such as 512M", s)
-	}
-	return n * unit, nil
 }
 
 // attemptCommand is what "watch a sandbox hold" starts inside.

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 	"text/tabwriter"
 
+	"cordon/app/cli/confined"
 	"cordon/host"
 	"cordon/host/config"
 	"cordon/host/consent"
@@ -40,7 +42,7 @@ func addCommand(e *env) *cobra.Command {
 		RunE: func(c *cobra.Command, args []string) error {
 			def.Name, def.Command, def.Source = args[0], args[1:], "command"
 			var err error
-			if def.Memory, err = parseBytes(mem); err != nil {
+			if def.Memory, err = confined.ParseBytes(mem); err != nil {
 				return &exitError{exitUsage, err}
 			}
 			for _, list := range []*[]string{&def.Read, &def.Write} {
@@ -86,7 +88,7 @@ func addCommand(e *env) *cobra.Command {
 // listed is one server as `servers list` prints it.
 type listed struct {
 	config.Server
-	Pin string `json:"pin"` // new, pinned
+	Pin string `json:"pin"` // new, pinned, unreadable
 	At  string `json:"pinnedAt,omitempty"`
 }
 
@@ -106,9 +108,11 @@ func definitions() (config.Config, *pin.Store, error) {
 
 func describe(s config.Server, pins *pin.Store) listed {
 	l := listed{Server: s, Pin: "new"}
-	if _, at, err := pins.Approved(s.Name); err != nil {
+	switch _, at, err := pins.Approved(s.Name); {
+	case errors.Is(err, fs.ErrNotExist): // never approved
+	case err != nil:
 		l.Pin = "unreadable"
-	} else if !at.IsZero() {
+	default:
 		l.Pin, l.At = "pinned", at.Format("2006-01-02T15:04:05Z")
 	}
 	return l

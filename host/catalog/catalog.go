@@ -113,7 +113,7 @@ func runNPM(ctx context.Context, s Starter, paths config.Paths, node, npm, dir s
 	}
 	p := sandbox.Profile{Write: []string{dir, cache}, Net: sandbox.NetHost, Memory: 2 << 30, Pids: 256, Demand: sandbox.Isolation(sandbox.NetHost)}
 	grant := func(path string) {
-		if real, err := sandbox.Resolve(path); err == nil && !system(real) {
+		if real, err := sandbox.Resolve(path); err == nil && !sandbox.InSystem(real) {
 			p.Read = append(p.Read, real)
 		}
 	}
@@ -121,7 +121,7 @@ func runNPM(ctx context.Context, s Starter, paths config.Paths, node, npm, dir s
 	grant(filepath.Dir(filepath.Dir(npm)))
 	c := sandbox.Command{Dir: dir, Env: []string{"npm_config_cache=" + cache, "npm_config_update_notifier=false"},
 		Argv: []string{node, npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--omit=dev", "--loglevel=error"}}
-	if !system(node) {
+	if !sandbox.InSystem(node) {
 		c.Env = append(c.Env, "PATH="+filepath.Dir(node)+":"+strings.Join(sandbox.Path, ":"))
 	}
 	if rc := filepath.Join(paths.Home, ".npmrc"); exists(rc) { // which registry, and how to sign in there
@@ -169,15 +169,6 @@ func runNPM(ctx context.Context, s Starter, paths config.Paths, node, npm, dir s
 func exists(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil
-}
-
-func system(path string) bool {
-	for _, d := range sandbox.System {
-		if path == d || strings.HasPrefix(path, d+"/") {
-			return true
-		}
-	}
-	return false
 }
 
 func lastLines(s string, n int) string {

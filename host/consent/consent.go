@@ -135,7 +135,8 @@ func same(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byt
 // An implementation must return a nil error only for an explicit answer to this very prompt that allows it at its
 // level, given between its Armed and Deadline times. Everything else (a denial, silence, a cancelled ctx, a closed
 // window, an unknown level, its own failure, a panic it recovered) is an error that wraps ErrDenied, ErrTimedOut or
-// ErrCancelled. It must show everything the prompt says, untrusted text as text, show at most one prompt at a time,
+// ErrCancelled. A person's own no is ErrDenied itself; it is wrapped when something else decided, with words that say
+// what. It must show everything the prompt says, untrusted text as text, show at most one prompt at a time,
 // and be safe for concurrent use.
 type Prompter interface {
 	Ask(ctx context.Context, p Prompt) (Answer, error)

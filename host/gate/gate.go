@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"cordon/host/audit"
@@ -214,8 +215,9 @@ func (g *Gate) comparePin(ctx context.Context, c tool.Call, t *trail) (what stri
 	}
 	switch st.State {
 	case pin.Pinned:
-		return fmt.Sprintf("definition and %d files match the pin of %s", fp.Files+1, st.At.Format(time.DateOnly)), nil
+		return fmt.Sprintf("definition and %s match the pin of %s", files(fp.Files+1), st.At.Format(time.DateOnly)), nil
 	case pin.Changed:
+		g.drift(t, st.Changes)
 		d := t.deny(Pin, "pin.changed", changed(st.Changes))
 		d.Changes = st.Changes
 		return "", d
@@ -223,8 +225,27 @@ func (g *Gate) comparePin(ctx context.Context, c tool.Call, t *trail) (what stri
 	return "", t.deny(Pin, "pin.review", "nobody has reviewed this server yet; review it, then call again")
 }
 
+// drift records what changed. The call is denied whether or not this can be written.
+func (g *Gate) drift(t *trail, cs []pin.Change) {
+	e := audit.Event{Kind: audit.PinDrift, CallID: t.id, Trace: t.trace, Server: t.target.Server, Decision: audit.Denied, Rule: "pin.changed", Reason: changed(cs), Facts: map[string]string{}}
+	for i, c := range cs {
+		e.Facts[fmt.Sprintf("change %d", i+1)] = c.Kind + ": " + c.What
+	}
+	_, _ = g.Audit.Append(e)
+}
+
+func files(n int) string {
+	if n == 1 {
+		return "1 file"
+	}
+	return fmt.Sprintf("%d files", n)
+}
+
 func changed(cs []pin.Change) string {
-	if len(cs) == 1 {
+	switch len(cs) {
+	case 0:
+		return "it is not what was approved"
+	case 1:
 		return fmt.Sprintf("%s was %s since it was approved", cs[0].What, cs[0].Kind)
 	}
 	return fmt.Sprintf("%d parts changed since they were approved, the first is %s", len(cs), cs[0].What)
@@ -282,6 +303,9 @@ func (g *Gate) decide(c tool.Call, v inspect.Verdict, values []label.Value, s la
 	case policy.Ask:
 		t.ask(Decide, fmt.Sprintf("ask at level %d: %s", d.Level, d.Rule))
 	default:
+		if d.Reason == "" {
+			d.Reason = "no rule allows this call"
+		}
 		return d, t.deny(Decide, d.Rule, d.Reason)
 	}
 	return d, nil
@@ -298,6 +322,9 @@ func (g *Gate) consent(ctx context.Context, c tool.Call, d policy.Decision, v in
 	defer g.pending.add(p.ID, Question{Call: c, Decision: d, Findings: v.Findings, Degraded: v.Degraded, Values: values, Target: target})()
 	answer, err := g.Consent.Ask(ctx, p)
 	var receipt *consent.Receipt
+	if err == nil && ctx.Err() != nil { // whoever wanted it has gone meanwhile
+		err = fmt.Errorf("%w: %w", consent.ErrCancelled, context.Cause(ctx))
+	}
 	if err == nil {
 		receipt, err = consent.Issue(p, answer, time.Now())
 	}
@@ -309,7 +336,7 @@ func (g *Gate) consent(ctx context.Context, c tool.Call, d policy.Decision, v in
 		e.Decision, e.Reason = refusal(err)
 		t.decision = e.Decision
 	}
-	if _, logErr := g.Audit.Append(e); logErr != nil {
+	if _, logErr := g.append(e); logErr != nil {
 		return nil, t.deny(Consent, "audit.unwritable", logErr.Error())
 	}
 	if err != nil {
@@ -320,15 +347,20 @@ func (g *Gate) consent(ctx context.Context, c tool.Call, d policy.Decision, v in
 	return receipt, nil
 }
 
-// refusal puts the end of a question into the log's and a person's words.
+// refusal puts the end of a question into the log's and a person's words. Only a person's own no is ErrDenied itself;
+// what kept the question from a person, or an answer from counting, wraps it.
 func refusal(err error) (audit.Decision, string) {
 	switch {
+	case err == consent.ErrDenied:
+		return audit.YouDenied, "you denied it"
 	case errors.Is(err, consent.ErrTimedOut):
 		return audit.TimedOut, "nobody answered in two minutes"
 	case errors.Is(err, consent.ErrCancelled):
 		return audit.Denied, "the question was withdrawn before it was answered"
+	case errors.Is(err, consent.ErrStale), errors.Is(err, consent.ErrMismatch):
+		return audit.Denied, "the answer was for another question: " + err.Error()
 	}
-	return audit.YouDenied, "you denied it"
+	return audit.Denied, "nobody could be asked: " + strings.TrimPrefix(err.Error(), consent.ErrDenied.Error()+": ")
 }
 
 // intent records what is about to happen. What cannot be recorded does not happen; what changes something is on the
@@ -336,7 +368,7 @@ func refusal(err error) (audit.Decision, string) {
 func (g *Gate) intent(c tool.Call, t *trail) error {
 	e := g.event(t, audit.CallIntent)
 	e.Decision = audit.Intent
-	if _, err := g.Audit.Append(e); err != nil {
+	if _, err := g.append(e); err != nil {
 		return t.deny(Intent, "audit.unwritable", err.Error())
 	}
 	detail := "written"

@@ -67,10 +67,17 @@ func (g *Gate) mask(r *tool.Result) (int, error) {
 		return nil
 	}
 	for i := range r.Content {
-		for _, s := range []*string{&r.Content[i].Text, &r.Content[i].URI} {
+		data := string(r.Content[i].Data)
+		for _, s := range []*string{&r.Content[i].Text, &r.Content[i].URI, &r.Content[i].MIME, &data} {
+			if *s == "" {
+				continue
+			}
 			if err := replace(s); err != nil {
 				return 0, err
 			}
+		}
+		if data != string(r.Content[i].Data) {
+			r.Content[i].Data = []byte(data)
 		}
 	}
 	if r.Structured != nil {

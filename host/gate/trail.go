@@ -3,6 +3,7 @@ package gate
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -87,12 +88,50 @@ func (g *Gate) event(t *trail, kind audit.Kind) audit.Event {
 		Rule: t.rule, Reason: t.reason, Asker: t.by.Kind + ": " + t.by.Name, Findings: t.arguments.Findings, Stages: t.stages}
 	if t.call.Args != nil {
 		e.ArgsDigest = t.call.Digest.String()
-		masked, n, err := g.Secrets.Mask(string(t.call.Args))
+		masked, n, err := g.masked(string(t.call.Args))
 		if err == nil && n == 0 && !secretFound(t.arguments) {
 			e.Args = masked
 		}
 	}
 	return e
+}
+
+// withheld stands for text that may hold a secret.
+const withheld = "withheld: it could not be searched for secrets"
+
+// masked is Masker.Mask, whose fault is an error.
+func (g *Gate) masked(text string) (masked string, n int, err error) {
+	defer func() {
+		if recover() != nil { // the value may quote the text
+			masked, n, err = "", 0, errors.New("the search for secrets crashed")
+		}
+	}()
+	return g.Secrets.Mask(text)
+}
+
+// clean masks text that goes into a record or an error.
+func (g *Gate) clean(text string) string {
+	if text == "" {
+		return ""
+	}
+	masked, _, err := g.masked(text)
+	if err != nil {
+		return withheld
+	}
+	return masked
+}
+
+// append writes e without secrets. Names, reasons and places in arguments come from outside and can hold one.
+func (g *Gate) append(e audit.Event) (uint64, error) {
+	e.Server, e.Tool, e.Reason, e.Asker = g.clean(e.Server), g.clean(e.Tool), g.clean(e.Reason), g.clean(e.Asker)
+	e.Stages, e.Findings = slices.Clone(e.Stages), slices.Clone(e.Findings)
+	for i := range e.Stages {
+		e.Stages[i].Detail = g.clean(e.Stages[i].Detail)
+	}
+	for i := range e.Findings {
+		e.Findings[i].Where, e.Findings[i].Text = g.clean(e.Findings[i].Where), g.clean(e.Findings[i].Text)
+	}
+	return g.Audit.Append(e)
 }
 
 func secretFound(v inspect.Verdict) bool {
@@ -105,17 +144,30 @@ func secretFound(v inspect.Verdict) bool {
 }
 
 // outcome writes the one record every Do leaves behind, whatever happened.
-func (g *Gate) outcome(t *trail, r tool.Result, err error) (tool.Result, error) {
+func (g *Gate) outcome(t *trail, r tool.Result, err error) (res tool.Result, out error) {
+	lost := func(why error) error {
+		return fmt.Errorf("the outcome of %s could not be recorded, so its result is withheld: %w", g.clean(t.target.String()), why)
+	}
 	var denied *Denied
-	switch {
-	case errors.As(err, &denied):
-	case err != nil:
+	if errors.As(err, &denied) {
+		lost = func(error) error { return denied }
+	}
+	defer func() {
+		if recover() != nil {
+			res, out = tool.Result{}, lost(errors.New("an internal fault"))
+		}
+	}()
+	if denied == nil && err != nil {
 		t.decision, t.reason = audit.Failed, err.Error()
 	}
-	if masked, _, maskErr := g.Secrets.Mask(t.reason); maskErr == nil {
-		t.reason = masked
-	} else {
-		t.reason = "withheld: it could not be searched for secrets"
+	if reason := g.clean(t.reason); reason != t.reason {
+		t.reason = reason
+		if denied == nil && err != nil {
+			err = errors.New(reason)
+		}
+	}
+	if denied != nil {
+		denied.Reason = t.reason
 	}
 	t.pass(Outcome, "")
 	e := g.event(t, audit.CallOutcome)
@@ -125,18 +177,14 @@ func (g *Gate) outcome(t *trail, r tool.Result, err error) (tool.Result, error) 
 		e.ResultBytes, e.ResultDigest = int64(t.size), t.digest.String()
 		e.Facts = map[string]string{"result": strconv.Itoa(t.got.Number), "tool reported": map[bool]string{true: "failure", false: "success"}[t.got.IsError]}
 	}
-	seq, logErr := g.Audit.Append(e)
-	if logErr != nil {
-		if denied != nil {
-			return tool.Result{}, denied
-		}
-		return tool.Result{}, fmt.Errorf("the outcome of %s could not be recorded, so its result is withheld: %w", t.target, logErr)
-	}
-	if denied != nil {
+	seq, logErr := g.append(e)
+	switch {
+	case logErr != nil:
+		return tool.Result{}, lost(logErr)
+	case denied != nil:
 		denied.Event = seq
 		return tool.Result{}, denied
-	}
-	if err != nil {
+	case err != nil:
 		return tool.Result{}, err
 	}
 	r.Event = seq

@@ -35,7 +35,7 @@ func (r *ring) add(text string) {
 	defer r.mu.Unlock()
 	r.total++
 	r.lines = append(r.lines, Line{time.Now().UTC(), text})
-	if len(r.lines) > keptLines {
+	if len(r.lines) >= 2*keptLines {
 		r.lines = append(r.lines[:0:0], r.lines[len(r.lines)-keptLines:]...)
 	}
 }
@@ -43,7 +43,7 @@ func (r *ring) add(text string) {
 func (r *ring) all() []Line {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return append([]Line(nil), r.lines...)
+	return append([]Line(nil), r.lines[max(0, len(r.lines)-keptLines):]...)
 }
 
 func (r *ring) count() int {

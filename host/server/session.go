@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"time"
 
 	"cordon/host/tool"
@@ -18,27 +19,43 @@ import (
 // protocol is the version that sessions open with. Servers that speak only 2026-07-28 come with the protocol work.
 const protocol = "2025-11-25"
 
-// session is one MCP connection to one running server.
+// session is one MCP connection to one running server. Close it.
 type session struct {
 	mcp   *mcp.ClientSession
 	guard *guard
+	pipe  *io.PipeReader
 	name  string
 }
 
-// connect does the handshake over a server's standard streams. It closes neither on failure; the caller ends the
-// process.
-func connect(ctx context.Context, name string, out io.ReadCloser, in io.WriteCloser, version string, noise func([]byte), found func(rule, text string), changed func()) (*session, error) {
+// connect does the handshake over a server's standard streams. It closes neither; the caller ends the process. Until
+// the end of out everything is read, also what comes after the session: pump is the goroutine that does it.
+func connect(ctx context.Context, name string, out io.Reader, in io.WriteCloser, version string, pump *sync.WaitGroup, noise func([]byte), found func(rule, text string), changed func()) (*session, error) {
 	g := newGuard(out, noise, found)
+	pr, pw := io.Pipe()
+	pump.Go(func() {
+		_, err := io.Copy(pw, g)
+		_ = pw.CloseWithError(err)
+		if errors.Is(err, io.ErrClosedPipe) { // the session ended before the server
+			_, _ = io.Copy(io.Discard, g)
+		}
+	})
 	client := mcp.NewClient(&mcp.Implementation{Name: "cordon", Version: version}, &mcp.ClientOptions{
 		Capabilities:           &mcp.ClientCapabilities{}, // nil would offer roots
 		MultiRoundTrip:         &mcp.MultiRoundTripOptions{Disabled: true},
 		ToolListChangedHandler: func(context.Context, *mcp.ToolListChangedRequest) { changed() },
 	})
-	s, err := client.Connect(ctx, &mcp.IOTransport{Reader: g, Writer: in, MaxLineLength: maxLine + 1}, &mcp.ClientSessionOptions{ProtocolVersion: protocol})
+	s, err := client.Connect(ctx, &mcp.IOTransport{Reader: pr, Writer: in, MaxLineLength: maxLine + 1}, &mcp.ClientSessionOptions{ProtocolVersion: protocol})
 	if err != nil {
+		_ = pr.Close()
 		return nil, err
 	}
-	return &session{s, g, name}, nil
+	return &session{s, g, pr, name}, nil
+}
+
+// close ends the session, not the server.
+func (s *session) close() {
+	_ = s.mcp.Close()
+	_ = s.pipe.Close()
 }
 
 // info is what the handshake told: name, version and instructions, untrusted.

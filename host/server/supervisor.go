@@ -81,6 +81,8 @@ type Supervisor struct {
 	mu sync.Mutex
 	by map[string]*unit // guarded by mu
 	wg sync.WaitGroup   // one per running unit
+
+	patience time.Duration // from the program's start to its tool list; for tests, else connectTimeout
 }
 
 // New returns a supervisor without servers.
@@ -97,7 +99,7 @@ func New(o Options) *Supervisor {
 	if o.Backoff == 0 {
 		o.Backoff = time.Second
 	}
-	return &Supervisor{o: o, by: map[string]*unit{}}
+	return &Supervisor{o: o, by: map[string]*unit{}, patience: connectTimeout}
 }
 
 // Set adds a server or replaces its definition; a running one keeps its old definition until it is restarted.
@@ -137,7 +139,8 @@ func (s *Supervisor) unit(name string) (*unit, error) {
 }
 
 // Start starts a server and returns when it lists its tools, or with the reason why it does not. Starting a running
-// server does nothing. Cancelling ctx stops the start.
+// server does nothing; starting one that starts already waits with whoever started it. Cancelling ctx stops the start
+// that it began.
 func (s *Supervisor) Start(ctx context.Context, name string) error {
 	u, err := s.unit(name)
 	if err != nil {
@@ -220,6 +223,18 @@ func (s *Supervisor) View(name string) (View, error) {
 		return View{}, err
 	}
 	return u.snapshot(), nil
+}
+
+// State returns a server's state and how well it is confined. Unlike View it does not ask the kernel what the server
+// uses, which takes longer than a call.
+func (s *Supervisor) State(name string) (State, sandbox.Tier, error) {
+	u, err := s.unit(name)
+	if err != nil {
+		return Stopped, sandbox.TierRefused, err
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.view.State, u.view.Report.Tier, nil
 }
 
 // Log returns the kept lines of a server's standard error, oldest first, with known secrets masked.

@@ -32,6 +32,8 @@ type unit struct {
 	def     config.Server      // guarded by mu
 	view    View               // guarded by mu
 	cancel  context.CancelFunc // guarded by mu; nil when not wanted
+	ending  bool               // guarded by mu; wanted no more, and not gone yet
+	first   *attempt           // guarded by mu; the first one since it was wanted
 	done    chan struct{}      // guarded by mu; closed when the goroutine has ended
 	session *session           // guarded by mu; nil unless running
 	proc    *sandbox.Process   // guarded by mu; nil unless there is a process
@@ -66,31 +68,58 @@ func (u *unit) note(format string, args ...any) {
 	u.lines.add(cordonPrefix + fmt.Sprintf(format, args...))
 }
 
+// attempt is a start that several callers may wait for.
+type attempt struct {
+	told chan struct{}
+	err  error // written before told is closed
+}
+
+func (a *attempt) tell(err error) {
+	select {
+	case <-a.told:
+	default:
+		a.err = err
+		close(a.told)
+	}
+}
+
 // start makes the unit wanted and waits for the first attempt.
 func (u *unit) start(ctx context.Context) error {
 	u.mu.Lock()
-	if u.cancel != nil {
+	for u.ending { // what is being stopped is not what we want
+		done := u.done
 		u.mu.Unlock()
-		return nil
-	}
-	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	done := make(chan struct{})
-	u.cancel, u.done = cancel, done
-	u.mu.Unlock()
-	first := make(chan error, 1)
-	u.s.wg.Go(func() {
-		defer close(done)
-		defer cancel()
-		u.keepRunning(run, first)
+		select {
+		case <-done:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
 		u.mu.Lock()
-		u.cancel = nil
-		u.mu.Unlock()
-	})
+	}
+	first, ours := u.first, u.cancel == nil
+	if ours {
+		run, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		done := make(chan struct{})
+		first = &attempt{told: make(chan struct{})}
+		u.cancel, u.done, u.first = cancel, done, first
+		u.s.wg.Go(func() {
+			defer close(done)
+			defer cancel()
+			err := u.keepRunning(run, func() { first.tell(nil) })
+			u.mu.Lock()
+			u.cancel, u.ending = nil, false
+			u.mu.Unlock()
+			first.tell(err) // who waits may start again at once
+		})
+	}
+	u.mu.Unlock()
 	select {
-	case err := <-first:
-		return err
+	case <-first.told:
+		return first.err
 	case <-ctx.Done():
-		u.stop(context.Background())
+		if ours {
+			u.stop(context.Background())
+		}
 		return context.Cause(ctx)
 	}
 }
@@ -98,7 +127,8 @@ func (u *unit) start(ctx context.Context) error {
 // stop makes the unit unwanted and waits until nothing is left.
 func (u *unit) stop(ctx context.Context) {
 	u.mu.Lock()
-	cancel, done, proc := u.cancel, u.done, u.proc
+	cancel, done := u.cancel, u.done
+	u.ending = cancel != nil
 	u.mu.Unlock()
 	if cancel == nil {
 		if done != nil {
@@ -106,11 +136,11 @@ func (u *unit) stop(ctx context.Context) {
 		}
 		return
 	}
-	if ctx.Err() != nil && proc != nil {
-		proc.Kill()
-	}
 	cancel()
 	hurry := context.AfterFunc(ctx, func() {
+		u.mu.Lock()
+		proc := u.proc
+		u.mu.Unlock()
 		if proc != nil {
 			proc.Kill()
 		}
@@ -119,24 +149,17 @@ func (u *unit) stop(ctx context.Context) {
 	<-done
 }
 
-// keepRunning runs the server again and again until ctx ends, it cannot start, or it crashes too often. The outcome
-// of the first attempt goes to first.
-func (u *unit) keepRunning(ctx context.Context, first chan<- error) {
-	told := false
-	tell := func(err error) {
-		if !told {
-			told = true
-			first <- err
-		}
-	}
+// keepRunning runs the server again and again until ctx ends, it cannot start, or it crashes too often. It calls
+// ready each time the server lists its tools, and returns why the last attempt ended.
+func (u *unit) keepRunning(ctx context.Context, ready func()) error {
+	worked := false
 	for restarts := 0; ; restarts++ {
 		began := time.Now()
 		u.update(func(v *View) { v.State, v.Err, v.Restarts = Starting, nil, restarts })
-		err := u.runOnce(ctx, func() { tell(nil) })
+		err := u.runOnce(ctx, func() { worked = true; ready() })
 		if ctx.Err() != nil {
 			u.update(func(v *View) { v.State, v.Err, v.Pid, v.Tools = Stopped, nil, 0, nil })
-			tell(context.Canceled)
-			return
+			return context.Canceled
 		}
 		state := Crashed
 		var refusal *sandbox.Refusal
@@ -145,21 +168,18 @@ func (u *unit) keepRunning(ctx context.Context, first chan<- error) {
 		}
 		u.note("%v", err)
 		u.update(func(v *View) { v.State, v.Err, v.Pid, v.Tools = state, err, 0, nil })
-		if !told { // a person is waiting for the reason: say it, do not repeat the attempt
-			tell(err)
-			return
-		}
 		if time.Since(began) > steady {
 			restarts = 0
 		}
 		var early *startError
-		if state == Refused || errors.As(err, &early) || restarts+1 >= maxRestarts {
-			return
+		// Before it ever worked a person is waiting for the reason: say it, do not repeat the attempt.
+		if !worked || state == Refused || errors.As(err, &early) || restarts+1 >= maxRestarts {
+			return err
 		}
 		select {
 		case <-ctx.Done():
 			u.update(func(v *View) { v.State, v.Err = Stopped, nil })
-			return
+			return context.Canceled
 		case <-time.After(u.s.o.Backoff << restarts):
 		}
 	}
@@ -218,7 +238,7 @@ func (u *unit) runOnce(ctx context.Context, ready func()) (err error) {
 		}
 	}()
 	if auditErr == nil {
-		err = u.serve(ctx, proc, pipes, def, fs, ready)
+		err = u.serve(ctx, proc, pipes, def, &drained, ready)
 	} else {
 		err = fmt.Errorf("the audit log cannot be written: %w", auditErr)
 	}
@@ -236,6 +256,7 @@ func (u *unit) runOnce(ctx context.Context, ready func()) (err error) {
 	if ctx.Err() != nil {
 		return nil
 	}
+	drained.Wait() // all of its words
 	text := u.s.o.Mask(u.lines.last(3))
 	if text != "" {
 		return fmt.Errorf("%s %s; it said: %s", u.name, exit, text)
@@ -253,13 +274,12 @@ func cancelled() context.Context {
 var errEnded = errors.New("ended")
 
 // serve does the handshake, lists the tools and waits for an end: of ctx, of the program, or of the session.
-func (u *unit) serve(ctx context.Context, proc *sandbox.Process, p *pipes, def config.Server, fs files, ready func()) error {
-	handshake, cancel := context.WithTimeout(ctx, connectTimeout)
+func (u *unit) serve(ctx context.Context, proc *sandbox.Process, p *pipes, def config.Server, drained *sync.WaitGroup, ready func()) error {
+	handshake, cancel := context.WithTimeout(ctx, u.s.patience)
 	defer cancel()
 	ended := make(chan struct{})
 	go func() { // ends with the process, which runOnce always waits for
-		<-proc.Done()
-		cancel()
+		<-proc.Done() // what it wrote is still read to its end
 		close(ended)
 	}()
 	var findings atomic.Int32
@@ -283,16 +303,16 @@ func (u *unit) serve(ctx context.Context, proc *sandbox.Process, p *pipes, def c
 		}
 		u.lines.add(noisePrefix + string(line))
 	}
-	s, err := connect(handshake, u.name, p.out, p.in, u.s.o.Version, noise, found, changed)
+	s, err := connect(handshake, u.name, p.out, p.in, u.s.o.Version, drained, noise, found, changed)
 	if err != nil {
-		return u.explain(ctx, handshake, err, noisy.Load() > 0, proc)
+		return u.explain(ctx, handshake, err, noisy.Load() > 0, proc, drained.Wait)
 	}
-	defer s.mcp.Close()
+	defer s.close()
 	tools, err := s.tools(handshake, def.Source)
 	if err != nil {
-		return u.explain(ctx, handshake, err, noisy.Load() > 0, proc)
+		return u.explain(ctx, handshake, err, noisy.Load() > 0, proc, func() { s.close(); drained.Wait() })
 	}
-	u.publish(s, tools, fs)
+	u.publish(s, tools)
 	ready()
 	gone := make(chan struct{})
 	go func() { _ = s.mcp.Wait(); close(gone) }() // ends when the pipe does
@@ -310,56 +330,53 @@ func (u *unit) serve(ctx context.Context, proc *sandbox.Process, p *pipes, def c
 				return fmt.Errorf("%s closed its connection", u.name)
 			}
 		case <-relist:
-			again, cancel := context.WithTimeout(ctx, connectTimeout)
+			again, cancel := context.WithTimeout(ctx, u.s.patience)
 			tools, err := s.tools(again, def.Source)
 			cancel()
 			if err != nil {
 				found("wire.relist-failed", "its changed tool list could not be read")
 				continue
 			}
-			u.publish(s, tools, fs)
+			u.publish(s, tools)
 		}
 	}
 }
 
 // publish makes the tools callable.
-func (u *unit) publish(s *session, tools []tool.Tool, fs files) {
+func (u *unit) publish(s *session, tools []tool.Tool) {
 	title, version, instructions := s.info()
-	fp := fs.fingerprint
-	fp.Instructions = instructions
-	fp.Tools = map[string][]byte{}
+	defs := map[string][]byte{}
 	for _, t := range tools {
-		fp.Tools[t.ID.Name] = t.Definition
+		defs[t.ID.Name] = t.Definition
 	}
-	u.mu.Lock()
-	u.session = s
-	u.mu.Unlock()
 	u.update(func(v *View) {
+		u.session = s
+		fp := u.files.fingerprint // as looked at last: a change seen since the start stays seen
+		fp.Instructions, fp.Tools = instructions, defs
 		v.State, v.Err, v.Title, v.Version, v.Tools, v.Fingerprint, v.Instructions = Running, nil, title, version, tools, fp, instructions
 	})
 }
 
-// explain says why a handshake failed, in words that help.
-func (u *unit) explain(ctx, handshake context.Context, err error, noisy bool, proc *sandbox.Process) error {
-	if ctx.Err() != nil {
+// explain says why a handshake failed, in words that help. What Cordon noticed comes before how the program ended,
+// because the end of the session ends many programs. drain waits for the words of a program that has ended.
+func (u *unit) explain(ctx, handshake context.Context, err error, noisy bool, proc *sandbox.Process, drain func()) error {
+	silent := errors.Is(handshake.Err(), context.DeadlineExceeded)
+	switch {
+	case ctx.Err() != nil:
 		return &startError{ctx.Err()}
-	}
-	select {
-	case <-proc.Done():
+	case silent && noisy:
+		return &startError{fmt.Errorf("%s does not speak MCP: it printed text where messages are expected and gave no answer in %s", u.name, u.s.patience)}
+	case silent:
+		return &startError{fmt.Errorf("%s gave no answer in %s", u.name, u.s.patience)}
+	case errors.Is(err, ErrLineTooLong) || strings.Contains(err.Error(), ErrLineTooLong.Error()):
+		return &startError{fmt.Errorf("%s: %w", u.name, ErrLineTooLong)}
+	case ended(proc):
+		drain()
 		text := u.s.o.Mask(u.lines.last(5))
 		if text == "" {
 			text = "nothing"
 		}
 		return &startError{fmt.Errorf("%s %s before it answered; it said: %s", u.name, proc.Wait(), text)}
-	default:
-	}
-	switch {
-	case handshake.Err() != nil && noisy:
-		return &startError{fmt.Errorf("%s does not speak MCP: it printed text where messages are expected and gave no answer in %s", u.name, connectTimeout)}
-	case handshake.Err() != nil:
-		return &startError{fmt.Errorf("%s gave no answer in %s", u.name, connectTimeout)}
-	case errors.Is(err, ErrLineTooLong) || strings.Contains(err.Error(), ErrLineTooLong.Error()):
-		return &startError{fmt.Errorf("%s: %w", u.name, ErrLineTooLong)}
 	}
 	return &startError{fmt.Errorf("%s did not complete the handshake: %w", u.name, err)}
 }
@@ -384,17 +401,20 @@ func (u *unit) call(ctx context.Context, c tool.Call) (tool.Result, error) {
 	if err == nil || ctx.Err() != nil {
 		return r, err
 	}
-	select {
-	case <-proc.Done():
+	if ended(proc) {
 		return tool.Result{}, fmt.Errorf("%s %s during the call", u.name, proc.Wait())
-	case <-time.After(200 * time.Millisecond): // a crash shows on the pipe before it shows in the process table
-	}
-	select {
-	case <-proc.Done():
-		return tool.Result{}, fmt.Errorf("%s %s during the call", u.name, proc.Wait())
-	default:
 	}
 	return tool.Result{}, fmt.Errorf("%s: %w", u.name, err)
+}
+
+// ended reports whether the process is gone. A crash shows on the pipe before it shows in the process table.
+func ended(proc *sandbox.Process) bool {
+	select {
+	case <-proc.Done():
+		return true
+	case <-time.After(200 * time.Millisecond):
+		return false
+	}
 }
 
 // prepare turns a definition into what the sandbox takes, and takes the fingerprint of what will run.
@@ -421,7 +441,7 @@ func (u *unit) prepare(ctx context.Context, def config.Server) (sandbox.Profile,
 	}
 	program, err := lookUp(def.Command[0])
 	if err != nil {
-		return p, sandbox.Command{}, files{}, err
+		return p, sandbox.Command{}, files{}, fmt.Errorf("%s: %w", u.name, err)
 	}
 	if !underSystem(program) {
 		p.Read = append(p.Read, program)
@@ -559,12 +579,13 @@ func (u *unit) fingerprint(ctx context.Context) (pin.Fingerprint, error) {
 	if err != nil {
 		return pin.Fingerprint{}, err
 	}
-	again.fingerprint.Tools, again.fingerprint.Instructions = fp.Tools, fp.Instructions
 	u.mu.Lock()
+	defer u.mu.Unlock()
 	u.files = again
-	u.view.Fingerprint = again.fingerprint
-	u.mu.Unlock()
-	return again.fingerprint, nil
+	fp = again.fingerprint
+	fp.Tools, fp.Instructions = u.view.Fingerprint.Tools, u.view.Fingerprint.Instructions // may be newer than those above
+	u.view.Fingerprint = fp
+	return fp, nil
 }
 
 // pipes are a server's standard streams: our ends and the child's.

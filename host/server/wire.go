@@ -26,10 +26,9 @@ const (
 var ErrLineTooLong = fmt.Errorf("it sent a line longer than %d MiB", maxLine>>20)
 
 // guard stands between a server's standard output and the MCP library. It passes whole, valid JSON objects on, skips
-// everything else, and takes bad tool definitions out of listings before the library sees them: a schema that refers
-// to itself would end the process (go-sdk v1.8.0). Read is for one reader.
+// everything else, and keeps tool definitions to itself: a schema that refers to itself would end the process in the
+// library (go-sdk v1.8.0). Read is for one reader.
 type guard struct {
-	src     io.ReadCloser
 	lines   *bufio.Reader
 	pending []byte
 	noise   func(line []byte)         // a line that is no message; at most 4 KiB of it
@@ -39,12 +38,9 @@ type guard struct {
 	order   []string
 }
 
-func newGuard(src io.ReadCloser, noise func([]byte), found func(rule, text string)) *guard {
-	return &guard{src: src, lines: bufio.NewReaderSize(src, 64<<10), noise: noise, found: found}
+func newGuard(src io.Reader, noise func([]byte), found func(rule, text string)) *guard {
+	return &guard{lines: bufio.NewReaderSize(src, 64<<10), noise: noise, found: found}
 }
-
-// Close closes the server's standard output.
-func (g *guard) Close() error { return g.src.Close() }
 
 // Read implements io.Reader over the checked messages.
 func (g *guard) Read(p []byte) (int, error) {
@@ -93,31 +89,85 @@ func (g *guard) check(line []byte) []byte {
 		g.noise(clip(line))
 		return nil
 	}
-	if v := jsontext.Value(text); !v.IsValid() { // strict: UTF-8, no duplicate keys, nothing after the value
+	message, err := members(text)
+	if err != nil {
 		g.noise(clip(line))
 		if bytes.Contains(text, []byte(`"jsonrpc"`)) {
 			g.found("wire.invalid-json", "the server sent a message that is not strict JSON; it was dropped")
 		}
 		return nil
 	}
+	if string(message["jsonrpc"]) != `"2.0"` { // a log line that happens to be an object would end the session
+		g.noise(clip(line))
+		return nil
+	}
+	if !shaped(message) {
+		g.noise(clip(line))
+		g.found("wire.invalid-message", "the server sent a message that is neither a request nor an answer; it was dropped")
+		return nil
+	}
 	g.listing.Lock()
 	defer g.listing.Unlock()
-	if g.defs != nil && bytes.Contains(text, []byte(`"tools"`)) {
-		return g.cleanListing(text)
+	if g.defs != nil && message["result"] != nil {
+		return g.cleanListing(line, message)
 	}
 	return line
 }
 
-// cleanListing records the definitions in a tools/list result and removes those that no tool may have.
-func (g *guard) cleanListing(text []byte) []byte {
-	var message, result map[string]jsontext.Value
-	var tools []jsontext.Value
-	whole := append(text, '\n')
-	if json.Unmarshal(text, &message) != nil || json.Unmarshal(message["result"], &result) != nil || json.Unmarshal(result["tools"], &tools) != nil {
-		return whole
+// shaped reports whether a message is a request, a notification or an answer to something: any other, even an error
+// that answers nothing, would end the session.
+func shaped(message map[string]jsontext.Value) bool {
+	id := message["id"].Kind()
+	if method, ok := message["method"]; ok {
+		return method.Kind() == '"' && (id == jsontext.KindInvalid || id == 'n' || id == '"' || id == '0')
 	}
-	kept := tools[:0]
+	e := message["error"]
+	return (id == '"' || id == '0') && (e == nil || e.Kind() == '{' || e.Kind() == 'n')
+}
+
+// members reads an object strictly: UTF-8, no duplicate keys, nothing after it. The values are parts of text.
+func members(text []byte) (map[string]jsontext.Value, error) {
+	dec := jsontext.NewDecoder(bytes.NewBuffer(text))
+	if tok, err := dec.ReadToken(); err != nil || tok.Kind() != '{' {
+		return nil, errors.New("not an object")
+	}
+	all := map[string]jsontext.Value{}
+	for dec.PeekKind() != '}' {
+		tok, err := dec.ReadToken()
+		if err != nil {
+			return nil, err
+		}
+		key := tok.String()
+		if all[key], err = dec.ReadValue(); err != nil {
+			return nil, err
+		}
+	}
+	if _, err := dec.ReadToken(); err != nil {
+		return nil, err
+	}
+	if _, err := dec.ReadToken(); err != io.EOF {
+		return nil, errors.New("more than one value")
+	}
+	return all, nil
+}
+
+// cleanListing records the definitions in a tools/list result. The library gets their names with an empty schema and
+// nothing else: it needs no more, and what it does with a schema can end the process.
+func (g *guard) cleanListing(line []byte, message map[string]jsontext.Value) []byte {
+	result, err := members(message["result"])
+	if err != nil || result["tools"] == nil {
+		return line
+	}
+	var tools []jsontext.Value
+	kept := []jsontext.Value{}
+	if json.Unmarshal(result["tools"], &tools) != nil {
+		g.found("wire.tool-refused", "the server's list of tools is no list")
+	}
 	for _, raw := range tools {
+		if len(g.defs) >= maxTools {
+			g.found("wire.tool-refused", fmt.Sprintf("the server lists more than %d tools; the others are not offered", maxTools))
+			break
+		}
 		name, err := g.admit(raw)
 		if err != nil {
 			g.found("wire.tool-refused", fmt.Sprintf("tool %q is not offered: %v", clip([]byte(name)), err))
@@ -125,18 +175,21 @@ func (g *guard) cleanListing(text []byte) []byte {
 		}
 		g.defs[name] = raw.Clone()
 		g.order = append(g.order, name)
-		kept = append(kept, raw)
+		stub, err := json.Marshal(map[string]any{"name": name, "inputSchema": map[string]string{"type": "object"}})
+		if err != nil {
+			return nil
+		}
+		kept = append(kept, stub)
 	}
-	out, err := json.Marshal(kept)
-	if err != nil {
-		return whole
+	if result["tools"], err = json.Marshal(kept); err != nil {
+		return nil
 	}
-	result["tools"] = out
 	if message["result"], err = json.Marshal(result); err != nil {
-		return whole
+		return nil
 	}
-	if out, err = json.Marshal(message); err != nil {
-		return whole
+	out, err := json.Marshal(message)
+	if err != nil {
+		return nil
 	}
 	return append(out, '\n')
 }
@@ -158,8 +211,6 @@ func (g *guard) admit(raw jsontext.Value) (name string, err error) {
 		return def.Name, fmt.Errorf("its definition has %d bytes, at most %d are allowed", len(raw), maxDefinition)
 	case g.defs[def.Name] != nil:
 		return def.Name, errors.New("the server lists two tools of that name")
-	case len(g.defs) >= maxTools:
-		return def.Name, fmt.Errorf("the server lists more than %d tools", maxTools)
 	case def.Input == nil:
 		return def.Name, errors.New("it has no input schema")
 	}

@@ -17,7 +17,10 @@ package spec
 import "syscall"
 
 // Version comes first on the wire, so that binaries of different builds never work together by accident.
-const Version = 1
+const Version = 2
+
+// MaxJoin bounds Spec.Join.
+const MaxJoin = 8
 
 // MaxSpecBytes bounds an encoded Spec.
 const MaxSpecBytes = 1 << 20
@@ -47,6 +50,7 @@ type Spec struct {
 	Net      Net
 	Landlock Landlock
 	Limits   []Limit
+	Join     int // cgroup v1 task files that are open from fd 5 on; init writes itself into each, first of all
 }
 
 // Mount is one tree or file of the host that is visible inside.
@@ -89,6 +93,7 @@ type Step int32
 // The steps in their order.
 const (
 	StepClone Step = iota + 1
+	StepJoin
 	StepUserMap
 	StepHostname
 	StepLoopback
@@ -107,7 +112,7 @@ const (
 	steps
 )
 
-var stepNames = [...]string{"", "create namespaces", "map the user", "set the host name", "bring up loopback", "build the private root",
+var stepNames = [...]string{"", "create namespaces", "join its cgroup", "map the user", "set the host name", "bring up loopback", "build the private root",
 	"show a granted path", "mount /proc", "drop capabilities", "set resource limits", "close descriptors", "set no_new_privs",
 	"enforce Landlock", "load the seccomp filter", "test the confinement", "start the program", "read the spec"}
 

@@ -1,4 +1,4 @@
-package main
+package confine
 
 import (
 	"errors"
@@ -32,6 +32,9 @@ type node struct {
 // plan is everything init needs, at addresses that stay where they are: package memory and heap, never stack.
 var plan struct {
 	clone    uintptr
+	files    []uintptr // for Spawn: what becomes descriptor 0, 1, …
+	wipe     [][]byte  // for Spawn: memory that the copy must not keep
+	join     uintptr   // descriptors from joinFD on
 	setgroup []byte
 	uidMap   []byte
 	gidMap   []byte
@@ -68,6 +71,7 @@ func prepare(s *spec.Spec) error {
 	if s.Net != spec.NetHost {
 		plan.clone |= unix.CLONE_NEWNET
 	}
+	plan.join = uintptr(s.Join)
 	plan.loopback = s.Net == spec.NetLoopback
 	plan.inet = s.Net != spec.NetNone
 	uid, gid := strconv.Itoa(unix.Geteuid()), strconv.Itoa(unix.Getegid())
@@ -92,7 +96,10 @@ func prepare(s *spec.Spec) error {
 	default:
 		plan.rulesize = 24
 	}
-	plan.filter = filter(s.Net)
+	var err error
+	if plan.filter, err = filter(s.Net); err != nil {
+		return err
+	}
 	plan.prog = unix.SockFprog{Len: uint16(len(plan.filter)), Filter: &plan.filter[0]}
 	plan.argv, plan.envv = vector(s.Argv), vector(s.Env)
 	if strings.Contains(s.Argv[0], "/") {

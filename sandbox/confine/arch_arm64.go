@@ -1,10 +1,10 @@
-package main
+package confine
 
 import "golang.org/x/sys/unix"
 
 const auditArch = unix.AUDIT_ARCH_AARCH64
 
-// rejectForeign is empty: this architecture has one set of numbers.
-var rejectForeign []unix.SockFilter
+// foreign is 0: this architecture has one set of numbers.
+const foreign = 0
 
 var archDenied = []uint32{unix.SYS_KEXEC_FILE_LOAD, unix.SYS_LOOKUP_DCOOKIE}

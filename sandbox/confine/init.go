@@ -1,4 +1,4 @@
-package main
+package confine
 
 import (
 	"syscall"
@@ -50,6 +50,7 @@ var (
 	pathBase      = cstr("/tmp")
 	pathDot       = cstr(".")
 	pathEmpty     = cstr("")
+	pathZero      = cstr("0") // the writing task itself, see cgroups(7)
 	pathProc      = cstr("/proc")
 	pathDenied    = cstr(deniedFile)
 	pathNew       = cstr("/.new")
@@ -132,6 +133,8 @@ const atCwd = ^uintptr(99)
 func initMain() {
 	stamp(spec.StepClone)
 	record.o.Pid = 1
+	placeFiles()
+	joinGroups()
 	must(spec.StepUserMap, 0, writeFile(pathSetgroups, plan.setgroup, 0, 0))
 	must(spec.StepUserMap, 1, writeFile(pathUIDMap, plan.uidMap, 0, 0))
 	must(spec.StepUserMap, 2, writeFile(pathGIDMap, plan.gidMap, 0, 0))
@@ -164,6 +167,38 @@ func initMain() {
 	testNetwork()
 	stamp(spec.StepSelfTest)
 	serve()
+}
+
+// placeFiles wipes what a copy of another program should not have and gives the descriptors their numbers; cordon-launch
+// was started without the one and with the other.
+//
+//go:nosplit
+//go:norace
+func placeFiles() {
+	for i := range plan.wipe {
+		for j := range plan.wipe[i] {
+			plan.wipe[i][j] = 0
+		}
+	}
+	for i := range plan.files {
+		_, errno := call(unix.SYS_DUP3, plan.files[i], uintptr(i), 0, 0, 0)
+		must(spec.StepDescriptors, int32(100+i), errno)
+	}
+}
+
+// joinGroups moves this process, a single task, into its cgroups before it does anything. A process that moves another
+// has to write to cgroup.procs, where the kernel waits for every processor to pass a grace period: 5.5 ms here against
+// 40 µs. The host's right to do this was checked when it opened the files.
+//
+//go:nosplit
+//go:norace
+func joinGroups() {
+	for i := uintptr(0); i < plan.join; i++ {
+		_, errno := call(unix.SYS_WRITE, joinFD+i, addr(pathZero), 1, 0, 0)
+		must(spec.StepJoin, int32(i), errno)
+		call(unix.SYS_CLOSE, joinFD+i, 0, 0, 0, 0)
+	}
+	stamp(spec.StepJoin)
 }
 
 //go:nosplit

@@ -1,0 +1,209 @@
+// Package confined is `cordon sandbox exec`: it turns grants into a profile, starts one program and passes signals and
+// its end on. It imports little, because two commands use it: cordon, whose start would otherwise cost more than the
+// sandbox, and cordon-cli, which does everything else.
+package confined
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"cordon/sandbox"
+)
+
+// Flags are the grants, as they stand on the command line.
+type Flags struct {
+	Read, Write []string // files and directories
+	Env         []string // NAME to pass on, or NAME=VALUE
+	Net         string   // "none" or "loopback"
+	Mem         string   // such as "512M", "" for no limit
+	Pids        int      // 0 for no limit
+	CPU         float64  // cores, 0 for no limit
+}
+
+// Exit codes besides the program's own, as env(1) has them.
+const (
+	CodeUsage   = 2   // the flags are wrong
+	CodeFailed  = 125 // the sandbox could not be made
+	CodeNoExec  = 126 // the program cannot be executed
+	CodeMissing = 127 // there is no such program
+)
+
+// Error ends the command with a code. A nil Err says nothing: the program ended so by itself.
+type Error struct {
+	Code int
+	Err  error
+}
+
+// Error says why, or names the code.
+func (e *Error) Error() string {
+	if e.Err == nil {
+		return fmt.Sprintf("exit %d", e.Code)
+	}
+	return e.Err.Error()
+}
+
+// Unwrap returns Err.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Run starts a program and returns when it has ended: nil, or an *Error with its exit code. A signal that ended the
+// program ends this process too. started, if not nil, is told of the running program and how long its start took; its
+// error ends the program. ran reports whether the program was started.
+func (f Flags) Run(ctx context.Context, sb *sandbox.Sandbox, args []string, started func(*sandbox.Process, time.Duration) error) (ran bool, err error) {
+	profile, err := f.profile()
+	if err != nil {
+		return false, &Error{CodeUsage, err}
+	}
+	command, err := f.command(&profile, args)
+	var coded *Error
+	switch {
+	case errors.As(err, &coded):
+		return false, err
+	case err != nil:
+		return false, &Error{CodeFailed, err}
+	}
+	// Signals that arrive between here and the start are kept and passed on.
+	signals := make(chan os.Signal, 16)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGWINCH, syscall.SIGALRM, syscall.SIGCONT)
+	began := time.Now()
+	p, err := sb.Start(ctx, profile, command, sandbox.Files{In: os.Stdin, Out: os.Stdout, Err: os.Stderr})
+	var missing *sandbox.NotFoundError
+	switch {
+	case errors.As(err, &missing) && missing.Errno == syscall.ENOENT:
+		return false, &Error{CodeMissing, err}
+	case errors.As(err, &missing):
+		return false, &Error{CodeNoExec, err}
+	case err != nil:
+		return false, &Error{CodeFailed, err}
+	}
+	if started != nil {
+		if err := started(p, time.Since(began)); err != nil {
+			p.Kill()
+			p.Wait()
+			return true, &Error{CodeFailed, err}
+		}
+	}
+	for {
+		select {
+		case s := <-signals:
+			_ = p.Signal(s)
+		case <-p.Done():
+			return true, passOn(p.Wait())
+		}
+	}
+}
+
+// passOn ends this process the way the program ended.
+func passOn(exit sandbox.Exit) error {
+	if exit.OOM {
+		return &Error{137, errors.New("the program used more memory than --mem allows and was ended")}
+	}
+	if exit.Known && exit.Status.Signaled() {
+		sandbox.DieBy(exit.Status.Signal())
+	}
+	if code := exit.Code(); code != 0 {
+		return &Error{code, nil}
+	}
+	return nil
+}
+
+func (f Flags) profile() (sandbox.Profile, error) {
+	p := sandbox.Profile{Pids: f.Pids, CPU: f.CPU}
+	var err error
+	if p.Net, err = network(f.Net); err != nil {
+		return p, err
+	}
+	if p.Memory, err = ParseBytes(f.Mem); err != nil {
+		return p, err
+	}
+	for _, list := range []struct {
+		from []string
+		to   *[]string
+	}{{f.Read, &p.Read}, {f.Write, &p.Write}} {
+		for _, path := range list.from {
+			real, err := sandbox.Resolve(path)
+			if err != nil {
+				return p, fmt.Errorf("grant %w", err)
+			}
+			*list.to = append(*list.to, real)
+		}
+	}
+	p.Demand = sandbox.Isolation(p.Net)
+	return p, nil
+}
+
+func network(s string) (sandbox.Net, error) {
+	switch s {
+	case "none":
+		return sandbox.NetNone, nil
+	case "loopback":
+		return sandbox.NetLoopback, nil
+	}
+	return 0, fmt.Errorf("--net %q: it is none or loopback", s)
+}
+
+// command builds what to run: a named file is granted by naming it, the working directory is kept where it is
+// visible inside.
+func (f Flags) command(p *sandbox.Profile, args []string) (sandbox.Command, error) {
+	c := sandbox.Command{Argv: args}
+	if strings.Contains(args[0], "/") {
+		real, err := sandbox.Resolve(args[0])
+		if err != nil {
+			return c, &Error{127, fmt.Errorf("program %w", err)}
+		}
+		c.Argv = append([]string{real}, args[1:]...)
+		if !covered(real, *p) {
+			p.Read = append(p.Read, real)
+		}
+	}
+	if dir, err := os.Getwd(); err == nil {
+		if real, err := sandbox.Resolve(dir); err == nil && covered(real, *p) {
+			c.Dir = real
+		}
+	}
+	for _, v := range f.Env {
+		name, _, set := strings.Cut(v, "=")
+		if name == "" {
+			return c, fmt.Errorf("--env %q has no name", v)
+		}
+		if !set {
+			value, ok := os.LookupEnv(name)
+			if !ok {
+				return c, fmt.Errorf("--env %s: it is not set here", name)
+			}
+			v = name + "=" + value
+		}
+		c.Env = append(c.Env, v)
+	}
+	return c, nil
+}
+
+// covered reports whether path is visible inside under p.
+func covered(path string, p sandbox.Profile) bool {
+	return sandbox.InSystem(path) || sandbox.Below(path, p.Read...) || sandbox.Below(path, p.Write...)
+}
+
+// ParseBytes reads "512M", "2G", "64K", "1048576"; "" is 0.
+func ParseBytes(s string) (int64, error) {
+	if s == "" {
+		return 0, nil
+	}
+	units := map[byte]int64{'K': 1 << 10, 'M': 1 << 20, 'G': 1 << 30, 'T': 1 << 40}
+	number, unit := strings.TrimSuffix(strings.TrimSuffix(strings.ToUpper(s), "B"), "I"), int64(1)
+	if number != "" {
+		if u, ok := units[number[len(number)-1]]; ok {
+			number, unit = number[:len(number)-1], u
+		}
+	}
+	n, err := strconv.ParseInt(number, 10, 64)
+	if err != nil || n <= 0 || n > (1<<62)/unit {
+		return 0, fmt.Errorf("size %q: write a number with K, M, G or T, such as 512M", s)
+	}
+	return n * unit, nil
+}

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"time"
+
+	"cordon/sandbox"
+)
+
+// command measures a program from start to end.
+func (b *bench) command(name string, argv ...string) variant {
+	return variant{name, func() (time.Duration, error) {
+		c := exec.CommandContext(b.ctx, argv[0], argv[1:]...)
+		c.Stderr = os.Stderr
+		c.Env = []string{"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=" + b.dir, "LANG=C.UTF-8"} // what every variant's program gets
+		begin := time.Now()
+		err := c.Run()
+		return time.Since(begin), err
+	}}
+}
+
+// bubblewrap returns the arguments that give the view a sandbox has: the same trees of the machine, its own
+// namespaces, /proc, /dev, and empty /tmp and home. Its seccomp filter and Landlock rules are none, its self-test too.
+func bubblewrap(argv ...string) []string {
+	args := []string{"bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--clearenv", "--setenv", "PATH", "/usr/local/bin:/usr/bin:/bin",
+		"--setenv", "HOME", sandbox.Home, "--setenv", "LANG", "C.UTF-8", "--hostname", "sandbox"}
+	for _, path := range sandbox.System {
+		st, err := os.Lstat(path)
+		switch {
+		case err != nil:
+		case st.Mode()&os.ModeSymlink != 0:
+			if to, err := os.Readlink(path); err == nil {
+				args = append(args, "--symlink", to, path)
+			}
+		default:
+			args = append(args, "--ro-bind", path, path)
+		}
+	}
+	args = append(args, "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--tmpfs", sandbox.Home, "--chdir", sandbox.Home, "--")
+	return append(args, argv...)
+}
+
+func (b *bench) launchTrue() error { return b.launch("launch true", "/bin/true") }
+
+func (b *bench) launchNode() error {
+	node, err := exec.LookPath("node")
+	if err != nil {
+		return errors.New("there is no node")
+	}
+	if node, err = sandbox.Resolve(node); err != nil {
+		return err
+	}
+	return b.launch("launch node", node, "-e", "0")
+}
+
+func (b *bench) launch(name string, argv ...string) error {
+	with := func(flags ...string) []string {
+		return append(append(append([]string{b.cordon, "sandbox", "exec"}, flags...), "--"), argv...)
+	}
+	r, err := b.compare(name, b.n, b.command("raw", argv...), b.command("bubblewrap", bubblewrap(argv...)...),
+		b.command("cordon", with()...), b.command("cordon, limits", with("--mem", "512M", "--pids", "64")...))
+	if err != nil {
+		return err
+	}
+	r.judge("cordon", r.get("bubblewrap").Median-r.Results[0].Median, "bubblewrap adds")
+	return nil
+}
+
+// start measures what the window does: a long-lived process starts a server and sees it end.
+func (b *bench) start() error {
+	confined := func(name string, p sandbox.Profile) variant {
+		p.Demand = sandbox.Isolation(p.Net)
+		return variant{name, func() (time.Duration, error) {
+			begin := time.Now()
+			p, err := b.sandbox.Start(b.ctx, p, sandbox.Command{Argv: []string{"/bin/true"}}, sandbox.Files{})
+			if err != nil {
+				return 0, err
+			}
+			exit := p.Wait()
+			took := time.Since(begin)
+			if exit.Code() != 0 || exit.Left != nil {
+				return 0, fmt.Errorf("%s, left %v", exit, exit.Left)
+			}
+			return took, nil
+		}}
+	}
+	r, err := b.compare("start in process", b.n, b.command("raw", "/bin/true"), b.command("bubblewrap", bubblewrap("/bin/true")...),
+		confined("sandbox", sandbox.Profile{}), confined("sandbox, loopback", sandbox.Profile{Net: sandbox.NetLoopback}),
+		confined("sandbox, limits", sandbox.Profile{Memory: 512 << 20, Pids: 64}))
+	if err != nil {
+		return err
+	}
+	r.judge("sandbox", r.get("bubblewrap").Median-r.Results[0].Median, "bubblewrap adds")
+	return nil
+}

@@ -1,0 +1,171 @@
+package confine
+
+import (
+	"fmt"
+	"testing"
+
+	"cordon/sandbox/spec"
+
+	"golang.org/x/sys/unix"
+)
+
+// data is struct seccomp_data.
+type data struct {
+	nr, arch uint32
+	args     [6]uint64
+}
+
+// interpret runs a filter as the kernel does and returns its action and how many steps it took.
+func interpret(t testing.TB, f []unix.SockFilter, d data) (action uint32, steps int) {
+	t.Helper()
+	var a uint32
+	for pc := 0; pc >= 0 && pc < len(f); pc++ {
+		steps++
+		jump := func(yes bool) {
+			if yes {
+				pc += int(f[pc].Jt)
+			} else {
+				pc += int(f[pc].Jf)
+			}
+		}
+		switch i := f[pc]; i.Code {
+		case unix.BPF_LD | unix.BPF_W | unix.BPF_ABS:
+			switch {
+			case i.K == offNr:
+				a = d.nr
+			case i.K == offArch:
+				a = d.arch
+			case i.K >= offArgs && (i.K-offArgs)%8 == 0 && (i.K-offArgs)/8 < 6:
+				a = uint32(d.args[(i.K-offArgs)/8])
+			default:
+				t.Fatalf("instruction %d loads offset %d", pc, i.K)
+			}
+		case unix.BPF_ALU | unix.BPF_AND | unix.BPF_K:
+			a &= i.K
+		case unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K:
+			jump(a == i.K)
+		case unix.BPF_JMP | unix.BPF_JGE | unix.BPF_K:
+			jump(a >= i.K)
+		case unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K:
+			jump(a&i.K != 0)
+		case unix.BPF_RET | unix.BPF_K:
+			return i.K, steps
+		default:
+			t.Fatalf("instruction %d has code %#x", pc, i.Code)
+		}
+	}
+	t.Fatal("the filter ends without an action")
+	return 0, 0
+}
+
+func errno(e unix.Errno) uint32 { return unix.SECCOMP_RET_ERRNO | uint32(e) }
+
+// expected is the filter in plain words, one number after the other.
+func expected(net spec.Net, d data) uint32 {
+	if d.arch != auditArch {
+		return unix.SECCOMP_RET_KILL_PROCESS
+	}
+	if foreign > 0 && d.nr >= foreign {
+		return errno(unix.ENOSYS)
+	}
+	for _, nr := range nosys {
+		if d.nr == nr {
+			return errno(unix.ENOSYS)
+		}
+	}
+	for _, list := range [][]uint32{denied, archDenied} {
+		for _, nr := range list {
+			if d.nr == nr {
+				return errno(unix.EPERM)
+			}
+		}
+	}
+	low := func(i int) uint32 { return uint32(d.args[i]) }
+	fails := func(bad bool, e unix.Errno) uint32 {
+		if bad {
+			return errno(e)
+		}
+		return unix.SECCOMP_RET_ALLOW
+	}
+	switch d.nr {
+	case unix.SYS_CLONE:
+		return fails(low(0)&(0x00020000|0x02000000|0x04000000|0x08000000|0x10000000|0x20000000|0x40000000) != 0, unix.EPERM)
+	case unix.SYS_IOCTL:
+		return fails(low(1) == 0x5412 || low(1) == 0x541c, unix.EPERM)
+	case unix.SYS_SENDTO, unix.SYS_SENDMMSG:
+		return fails(low(3)&0x20000000 != 0, unix.EOPNOTSUPP)
+	case unix.SYS_SENDMSG:
+		return fails(low(2)&0x20000000 != 0, unix.EOPNOTSUPP)
+	case unix.SYS_SOCKETPAIR:
+		return fails(low(0) != unix.AF_UNIX, unix.EAFNOSUPPORT)
+	case unix.SYS_SOCKET:
+		family, kind, protocol := low(0), low(1)&0xf, low(2)
+		netlink := family == unix.AF_NETLINK && protocol == unix.NETLINK_ROUTE
+		inet := net != spec.NetNone && (family == unix.AF_INET || family == unix.AF_INET6) && (kind == unix.SOCK_STREAM || kind == unix.SOCK_DGRAM) &&
+			(protocol == 0 || protocol == unix.IPPROTO_TCP || protocol == unix.IPPROTO_UDP)
+		return fails(!netlink && !inet, unix.EACCES)
+	}
+	return unix.SECCOMP_RET_ALLOW
+}
+
+// TestFilterIsItsTable runs the filter for every system call number, foreign ones and the arguments it looks at.
+func TestFilterIsItsTable(t *testing.T) {
+	interesting := []uint64{0, 1, 2, 3, 5, 6, 7, 10, 15, 16, 17, 18, 132, 262, 0x80001, 0x80002, 0x80003, 0x5411, 0x5412, 0x5413, 0x541b, 0x541c, 0x541d,
+		0x11, 0x10000, 0x20000, 0x2000000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000, 0x80000000, 0x3d0f00, 1 << 32, 1<<32 | 0x5412, 0xffffffff}
+	numbers := []uint32{1000, 0x3fffffff, 0x40000000, 0x40000029, 0x40000065, 0x7fffffff, 0x80000000, 0xfffffffe, 0xffffffff}
+	for nr := range uint32(601) {
+		numbers = append(numbers, nr, 0x40000000|nr)
+	}
+	for _, net := range []spec.Net{spec.NetNone, spec.NetLoopback, spec.NetHost} {
+		t.Run(fmt.Sprint(net), func(t *testing.T) {
+			f, err := filter(net)
+			if err != nil {
+				t.Fatal(err)
+			}
+			check := func(d data) {
+				got, steps := interpret(t, f, d)
+				if want := expected(net, d); got != want {
+					t.Fatalf("%+v: got %#x, want %#x", d, got, want)
+				}
+				if steps > 24 {
+					t.Errorf("%+v takes %d steps", d, steps)
+				}
+			}
+			for _, nr := range numbers {
+				for _, arch := range []uint32{auditArch, unix.AUDIT_ARCH_I386, unix.AUDIT_ARCH_ARM, unix.AUDIT_ARCH_X86_64, unix.AUDIT_ARCH_AARCH64, 0} {
+					check(data{nr: nr, arch: arch})
+				}
+			}
+			for _, nr := range []uint32{unix.SYS_CLONE, unix.SYS_IOCTL, unix.SYS_SENDTO, unix.SYS_SENDMSG, unix.SYS_SENDMMSG, unix.SYS_SOCKET, unix.SYS_SOCKETPAIR, unix.SYS_READ} {
+				for _, a := range interesting {
+					for _, b := range interesting {
+						check(data{nr, auditArch, [6]uint64{a, b, 0, a}})
+						for _, c := range interesting {
+							check(data{nr, auditArch, [6]uint64{a, b, c, a}})
+							check(data{nr, auditArch, [6]uint64{a, 0, c, b}})
+						}
+					}
+				}
+			}
+		})
+	}
+}
+
+// TestFilterRefusesWhatItMust guards the lists themselves, which expected shares with the filter.
+func TestFilterRefusesWhatItMust(t *testing.T) {
+	f, err := filter(spec.NetLoopback)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, nr := range []uint32{unix.SYS_PTRACE, unix.SYS_MOUNT, unix.SYS_UNSHARE, unix.SYS_SETNS, unix.SYS_BPF, unix.SYS_KEYCTL, unix.SYS_IO_URING_SETUP, unix.SYS_CLONE3,
+		unix.SYS_USERFAULTFD, unix.SYS_PERF_EVENT_OPEN, unix.SYS_INIT_MODULE, unix.SYS_PIVOT_ROOT, unix.SYS_OPEN_BY_HANDLE_AT, unix.SYS_PIDFD_GETFD} {
+		if got, _ := interpret(t, f, data{nr: nr, arch: auditArch}); got == unix.SECCOMP_RET_ALLOW {
+			t.Errorf("system call %d is allowed", nr)
+		}
+	}
+	for _, nr := range []uint32{unix.SYS_READ, unix.SYS_WRITE, unix.SYS_OPENAT, unix.SYS_EXECVE, unix.SYS_EXIT_GROUP, unix.SYS_MMAP, unix.SYS_FUTEX} {
+		if got, _ := interpret(t, f, data{nr: nr, arch: auditArch}); got != unix.SECCOMP_RET_ALLOW {
+			t.Errorf("system call %d: got %#x, want it allowed", nr, got)
+		}
+	}
+}
