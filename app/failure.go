@@ -7,6 +7,7 @@ import (
 	"cordon/host/audit"
 	"cordon/host/catalog"
 	"cordon/host/config"
+	"cordon/host/consent"
 	"cordon/host/gate"
 	"cordon/host/pin"
 	"cordon/host/secret"
@@ -48,6 +49,18 @@ func FailureOf(err error) Failure {
 		f.Code, f.Means, f.Fix = "CRD-LOG-02", "Nothing runs, because nothing can be recorded.", "Make room on the disk, then start Cordon again."
 	case errors.Is(err, pin.ErrNotShown):
 		f.Code, f.Means, f.Fix = "CRD-PIN-01", "The server changed while you looked at it.", "Look at it again."
+	case errors.Is(err, consent.ErrStale):
+		f.Code, f.Means = "CRD-ASK-01", "Nothing was allowed by this answer."
+	case errors.Is(err, consent.ErrMismatch):
+		f.Code, f.Means = "CRD-ASK-02", "Nothing was allowed by this answer. The question stays open."
+	case errors.Is(err, consent.ErrEarly):
+		f.Code, f.Means = "CRD-ASK-03", "Nothing was allowed by this answer. The question stays open."
+	case errors.Is(err, consent.ErrTyped):
+		f.Code, f.Means = "CRD-ASK-04", "Nothing was allowed by this answer. The question stays open."
+	case errors.Is(err, consent.ErrSecond):
+		f.Code, f.Means = "CRD-ASK-05", "It was denied."
+	case errors.Is(err, consent.ErrTimedOut):
+		f.Code, f.Means = "CRD-ASK-06", "The answer came too late; it was denied."
 	case errors.Is(err, catalog.ErrNoNode):
 		f.Code, f.Fix = "CRD-CAT-01", "Install Node.js 20 or newer."
 	case errors.Is(err, server.ErrLineTooLong):

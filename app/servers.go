@@ -64,6 +64,7 @@ func (a *App) ServerLog(name string) ([]LogLine, error) {
 // Review returns what is to be approved.
 func (a *App) Review(name string) (ReviewView, error) {
 	r, err := a.host.Review(a.ctx, name)
+	a.changed() // looking may have found the files changed, or as they were again
 	if err != nil {
 		return ReviewView{}, err
 	}

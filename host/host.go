@@ -103,7 +103,7 @@ func Open(ctx context.Context, o Options) (h *Host, err error) {
 	h.pipeline = inspect.New(inspect.Hidden{}, h.own)
 	h.Servers = server.New(server.Options{Sandbox: o.Sandbox, Secrets: h.Secrets, Audit: h, Log: o.Log, Version: o.Version, Changed: o.Changed, Mask: h.Mask})
 	h.Gate = &gate.Gate{User: userName(), Servers: h.Servers, Pins: h.Pins, Inspect: h.pipeline, Secrets: h.own, Labels: label.NewBook(),
-		Policy: h.Policy, Consent: o.Prompter, Audit: h, Tier: h.tier}
+		Policy: h.Policy, Consent: attended{o.Prompter, h.Servers}, Audit: h, Tier: h.tier}
 	for _, def := range h.conf.Servers {
 		h.Servers.Set(def)
 	}
@@ -179,11 +179,11 @@ func (o ownSecrets) Each(f func(name, server string, value []byte)) error {
 }
 
 func (h *Host) tier(name string) string {
-	v, err := h.Servers.View(name)
+	_, tier, err := h.Servers.State(name)
 	if err != nil {
 		return string(sandbox.TierRefused)
 	}
-	return string(v.Report.Tier)
+	return string(tier)
 }
 
 func userName() string {
@@ -300,7 +300,7 @@ func (h *Host) RemoveServer(ctx context.Context, name string) error {
 
 // Call starts the target's server if it is stopped and takes the proposal through the gate.
 func (h *Host) Call(ctx context.Context, p tool.Proposal) (tool.Result, error) {
-	if v, err := h.Servers.View(p.Target.Server); err == nil && v.State == server.Stopped {
+	if state, _, err := h.Servers.State(p.Target.Server); err == nil && state == server.Stopped {
 		if err := h.Servers.Start(ctx, p.Target.Server); err != nil {
 			return tool.Result{}, err
 		}

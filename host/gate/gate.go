@@ -148,6 +148,11 @@ func (g *Gate) walk(ctx context.Context, p tool.Proposal, t *trail) (r tool.Resu
 	if err != nil {
 		return r, err
 	}
+	if receipt != nil {
+		if _, err := g.comparePin(ctx, c, t); err != nil { // 2, after the wait
+			return r, err
+		}
+	}
 	if err := g.intent(c, t); err != nil { // 7
 		return r, err
 	}
@@ -190,24 +195,43 @@ func (g *Gate) resolve(p tool.Proposal, t *trail) (tool.Call, error) {
 
 // pinned compares the server and the tool with what a person approved.
 func (g *Gate) pinned(ctx context.Context, c tool.Call, t *trail) error {
+	what, err := g.comparePin(ctx, c, t)
+	if err == nil {
+		t.pass(Pin, what)
+	}
+	return err
+}
+
+// comparePin is pinned without a note of success: the comparison is made again after a person was asked, because a
+// server may change while it waits.
+func (g *Gate) comparePin(ctx context.Context, c tool.Call, t *trail) (what string, err error) {
 	fp, err := g.Servers.Fingerprint(ctx, c.Tool.ID.Server)
 	if err != nil {
-		return t.deny(Pin, "pin.unreadable", "what the server consists of cannot be read: "+err.Error())
+		return "", t.deny(Pin, "pin.unreadable", "what the server consists of cannot be read: "+err.Error())
 	}
 	st, err := g.Pins.Status(c.Tool.ID.Server, fp)
 	if err != nil {
-		return t.deny(Pin, "pin.unreadable", err.Error())
+		return "", t.deny(Pin, "pin.unreadable", err.Error())
 	}
 	switch st.State {
 	case pin.Pinned:
-		t.pass(Pin, fmt.Sprintf("definition and %s match the pin of %s", files(fp.Files+1), st.At.Format(time.DateOnly)))
-		return nil
+		return fmt.Sprintf("definition and %s match the pin of %s", files(fp.Files+1), st.At.Format(time.DateOnly)), nil
 	case pin.Changed:
+		g.drift(t, st.Changes)
 		d := t.deny(Pin, "pin.changed", changed(st.Changes))
 		d.Changes = st.Changes
-		return d
+		return "", d
 	}
-	return t.deny(Pin, "pin.review", "nobody has reviewed this server yet; review it, then call again")
+	return "", t.deny(Pin, "pin.review", "nobody has reviewed this server yet; review it, then call again")
+}
+
+// drift records what changed. The call is denied whether or not this can be written.
+func (g *Gate) drift(t *trail, cs []pin.Change) {
+	e := audit.Event{Kind: audit.PinDrift, CallID: t.id, Trace: t.trace, Server: t.target.Server, Decision: audit.Denied, Rule: "pin.changed", Reason: changed(cs), Facts: map[string]string{}}
+	for i, c := range cs {
+		e.Facts[fmt.Sprintf("change %d", i+1)] = c.Kind + ": " + c.What
+	}
+	_, _ = g.Audit.Append(e)
 }
 
 func files(n int) string {

@@ -264,43 +264,53 @@ func isWord(c byte) int {
 
 func space(c byte) bool { return c == ' ' || '\t' <= c && c <= '\r' }
 
+// What a byte does to the tokens around it.
+const (
+	outer = 1 << iota // stands between two runs
+	inner             // stands between the parts of a run
+	edge              // does not count at either end of a token
+)
+
+var class = [...]uint8{
+	' ': outer, '\t': outer, '\r': outer, '\n': outer, '\v': outer, '\f': outer, 0: outer, '"': outer, '\'': outer, '`': outer, ',': outer, ';': outer,
+	'(': outer, ')': outer, '[': outer, ']': outer, '{': outer, '}': outer, '<': outer, '>': outer, '|': outer, '=': outer,
+	'/': inner, '\\': inner, ':': inner | edge, '@': inner, '&': inner, '?': inner | edge, '#': inner, '%': inner,
+	'.': edge, '!': edge, '*': edge, 255: 0,
+}
+
 // tokens calls f for what a reader would take for one name in text: runs without white space, quotes and brackets, and
 // the parts of such runs between / \ : @ & ? # %.
 func tokens(text []byte, f func(from, to int)) {
-	each := func(from, to int, seps string, f func(from, to int)) {
-		for start := from; start <= to; {
-			end := start
-			for end < to && strings.IndexByte(seps, text[end]) < 0 {
-				end++
-			}
-			a, b := start, end
-			for a < b && strings.IndexByte(".:!?*", text[a]) >= 0 {
-				a++
-			}
-			for b > a && strings.IndexByte(".:!?*", text[b-1]) >= 0 {
-				b--
-			}
-			if n := b - a; n >= minToken && n <= maxToken {
-				f(a, b)
-			}
-			start = end + 1
+	put := func(from, to int) {
+		for from < to && class[text[from]]&edge != 0 {
+			from++
+		}
+		for to > from && class[text[to-1]]&edge != 0 {
+			to--
+		}
+		if n := to - from; n >= minToken && n <= maxToken {
+			f(from, to)
 		}
 	}
-	const outer = " \t\r\n\v\f\x00\"'`,;()[]{}<>|="
-	for start := 0; start < len(text); {
+	for start := 0; start < len(text); start++ {
 		end := start
-		inner := false
-		for end < len(text) && strings.IndexByte(outer, text[end]) < 0 {
-			inner = inner || strings.IndexByte(`/\:@&?#%`, text[end]) >= 0
+		var seen uint8
+		for end < len(text) && class[text[end]]&outer == 0 {
+			seen |= class[text[end]]
 			end++
 		}
-		if end > start {
-			each(start, end, outer, f)
-			if inner {
-				each(start, end, `/\:@&?#%`, f)
+		if end-start >= minToken {
+			put(start, end)
+		}
+		if seen&inner != 0 {
+			for from, to := start, start; to <= end; to++ {
+				if to == end || class[text[to]]&inner != 0 {
+					put(from, to)
+					from = to + 1
+				}
 			}
 		}
-		start = end + 1
+		start = end
 	}
 }
 

@@ -1,6 +1,7 @@
 package pin
 
 import (
+	"bytes"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"sync"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -26,12 +28,26 @@ const maxFile = 32 << 20
 // version of the file format.
 const version = 1
 
-// Store keeps one file per server in a directory that belongs to Cordon alone. It holds no state in memory and is
-// safe for concurrent use: a file is replaced in one step, so a reader sees the old pin or the new one.
+// Store keeps one file per server in a directory that belongs to Cordon alone. The files are the only state: each is
+// read whole every time, only what the same bytes meant before is not worked out again. It is safe for concurrent use: a
+// file is replaced in one step, so a reader sees the old pin or the new one.
 type Store struct {
 	dir string
 	now func() time.Time
+
+	mu   sync.Mutex
+	last map[string]parsed // by server, guarded by mu; values are never changed
 }
+
+// parsed is what a pin file meant.
+type parsed struct {
+	raw    []byte
+	pin    stored
+	digest tool.Digest // of the fingerprint
+}
+
+// maxKept bounds the files whose meaning is remembered.
+const maxKept = 1 << 20
 
 // Open returns the store in dir and creates the directory (0700) if it is missing.
 func Open(dir string) (*Store, error) {
@@ -51,8 +67,9 @@ func (s *Store) Status(server string, fp Fingerprint) (Status, error) {
 	if err != nil {
 		return Status{State: Changed, Changes: []Change{{What: "pin", Kind: "changed", Old: "a readable pin", New: "a pin that cannot be read"}}}, err
 	}
-	st := Status{State: Pinned, At: f.At}
-	if approved := f.fingerprint(); approved.Digest() != fp.Digest() {
+	st := Status{State: Pinned, At: f.pin.At}
+	if f.digest != fp.Digest() {
+		approved := f.pin.fingerprint()
 		st.State = Changed
 		st.Changes = Compare(approved, fp)
 		if len(st.Changes) == 0 { // nil and empty can differ in nothing one can show
@@ -68,7 +85,7 @@ func (s *Store) Approved(server string) (Fingerprint, time.Time, error) {
 	if err != nil {
 		return Fingerprint{}, time.Time{}, err
 	}
-	return f.fingerprint(), f.At, nil
+	return f.pin.fingerprint(), f.pin.At, nil
 }
 
 // Approve makes fp the pin of server. shown is the digest of the fingerprint that the person saw; if it is not fp's,
@@ -106,37 +123,64 @@ func (s *Store) Forget(server string) error {
 	return syncDir(s.dir)
 }
 
+var serverRE = regexp.MustCompile(`\A[a-z0-9][a-z0-9._-]{0,63}\z`)
+
 func (s *Store) file(server string) (string, error) {
-	if ok, _ := regexp.MatchString(`\A[a-z0-9][a-z0-9._-]{0,63}\z`, server); !ok {
+	if !serverRE.MatchString(server) {
 		return "", fmt.Errorf("pin: %.80q is not a server key", server)
 	}
 	return filepath.Join(s.dir, server+".json"), nil
 }
 
-func (s *Store) load(server string) (stored, error) {
+func (s *Store) load(server string) (parsed, error) {
 	name, err := s.file(server)
 	if err != nil {
-		return stored{}, err
+		return parsed{}, err
 	}
 	raw, err := read(name)
 	if err != nil {
-		return stored{}, fmt.Errorf("read pin: %w", err)
+		return parsed{}, fmt.Errorf("read pin: %w", err)
 	}
+	s.mu.Lock()
+	p, known := s.last[server]
+	s.mu.Unlock()
+	if known && bytes.Equal(p.raw, raw) {
+		return p, nil
+	}
+	if p, err = parse(name, server, raw); err != nil {
+		return parsed{}, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.last == nil {
+		s.last = map[string]parsed{}
+	}
+	if len(raw) <= maxKept {
+		s.last[server] = p
+	} else {
+		delete(s.last, server)
+	}
+	return p, nil
+}
+
+func parse(name, server string, raw []byte) (parsed, error) {
 	var f stored
 	if err := json.Unmarshal(raw, &f, json.RejectUnknownMembers(true)); err != nil {
-		return stored{}, fmt.Errorf("read pin %s: not a pin file of this version", name)
+		return parsed{}, fmt.Errorf("read pin %s: not a pin file of this version", name)
 	}
 	switch {
 	case f.Version != version:
-		return stored{}, fmt.Errorf("read pin %s: version %d is not supported", name, f.Version)
+		return parsed{}, fmt.Errorf("read pin %s: version %d is not supported", name, f.Version)
 	case f.Server != server:
-		return stored{}, fmt.Errorf("read pin %s: it belongs to another server", name)
+		return parsed{}, fmt.Errorf("read pin %s: it belongs to another server", name)
 	case f.At.IsZero(), f.Binary == nil, f.Tree == nil, f.Digest == nil:
-		return stored{}, fmt.Errorf("read pin %s: incomplete", name)
-	case f.fingerprint().Digest() != tool.Digest(*f.Digest):
-		return stored{}, fmt.Errorf("read pin %s: its digest does not match its content", name)
+		return parsed{}, fmt.Errorf("read pin %s: incomplete", name)
 	}
-	return f, nil
+	digest := f.fingerprint().Digest()
+	if digest != tool.Digest(*f.Digest) {
+		return parsed{}, fmt.Errorf("read pin %s: its digest does not match its content", name)
+	}
+	return parsed{raw, f, digest}, nil
 }
 
 // stored is the format of a pin file. The digest finds damage; it does not authenticate.

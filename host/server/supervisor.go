@@ -225,6 +225,18 @@ func (s *Supervisor) View(name string) (View, error) {
 	return u.snapshot(), nil
 }
 
+// State returns a server's state and how well it is confined. Unlike View it does not ask the kernel what the server
+// uses, which takes longer than a call.
+func (s *Supervisor) State(name string) (State, sandbox.Tier, error) {
+	u, err := s.unit(name)
+	if err != nil {
+		return Stopped, sandbox.TierRefused, err
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.view.State, u.view.Report.Tier, nil
+}
+
 // Log returns the kept lines of a server's standard error, oldest first, with known secrets masked.
 func (s *Supervisor) Log(name string) ([]Line, error) {
 	u, err := s.unit(name)
@@ -265,6 +277,21 @@ func (s *Supervisor) Fingerprint(ctx context.Context, name string) (pin.Fingerpr
 		return pin.Fingerprint{}, err
 	}
 	return u.fingerprint(ctx)
+}
+
+// Gone returns a channel that is closed once the process that runs a server now has ended, or closed already if none
+// runs. A restart does not open it again.
+func (s *Supervisor) Gone(name string) <-chan struct{} {
+	if u, err := s.unit(name); err == nil {
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		if u.proc != nil {
+			return u.proc.Done()
+		}
+	}
+	closed := make(chan struct{})
+	close(closed)
+	return closed
 }
 
 // Call runs a frozen call on its server. The gate is the only caller. Errors: ErrNotRunning (wrapped), ctx's, or what

@@ -98,15 +98,10 @@ class App {
     if (await this.attempt(() => api.StopEverything())) this.toast('plain', 'Everything was stopped.', 'All servers ended; calls that were pending are denied.')
   }
 
-  /** Sends the answer; the dialog closes when the host has it. A refused answer leaves the dialog open. */
+  /** Sends the answer; the dialog closes when the host has it. A refused answer throws and leaves the dialog open. */
   async answer(prompt: PromptView, answer: Answer): Promise<void> {
-    try {
-      await api.Answer(answer)
-      this.closedPrompt = promptKey(prompt)
-    } catch (e) {
-      this.fail(e)
-      throw e
-    }
+    await api.Answer(answer)
+    this.closedPrompt = promptKey(prompt)
   }
   /** The deadline has passed: the host has denied it by now. */
   expire(prompt: PromptView): void {

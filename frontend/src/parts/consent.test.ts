@@ -1,5 +1,6 @@
 import { fireEvent } from '@testing-library/svelte'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import { app } from '../lib/app.svelte'
 import { click, find, get, open, press, settle, type } from '../dev/testing'
 import { promptHigh, promptPractice, promptTwo, promptWrite } from '../dev/prompts'
 import type { Answer } from '../lib/types'
@@ -164,7 +165,19 @@ describe('the consent dialog', () => {
     await click('consent-allow')
     expect(find('consent')).not.toBeNull()
     expect(document.activeElement).toBe(get('consent-deny'))
-    expect(document.body.textContent).toContain('CRD-CON-03')
+    expect(get('consent').textContent).toContain('CRD-CON-03')
+  })
+  test('messages stay behind the dialog until it is answered', async () => {
+    const host = await open()
+    app.toast('ok', 'edr is approved.')
+    host.show({ prompt: promptWrite() })
+    await settle()
+    expect(document.querySelector<HTMLElement>('.toasts')?.inert).toBe(true)
+    await pass(9000)
+    expect(document.querySelector('.toasts')?.textContent).toContain('edr is approved.')
+    await click('consent-deny')
+    await pass(9000)
+    expect(document.querySelector('.toasts')?.textContent).not.toContain('edr is approved.')
   })
   test('Tab stays inside; the focus goes back where it was', async () => {
     const host = await open()

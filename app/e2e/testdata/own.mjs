@@ -1,0 +1,37 @@
+// An MCP server of a few lines, for the window's tests. Its description of echo comes from a file beside it, so that a
+// test can change what it offers without changing its program. "--mode" makes it misbehave in one way.
+import { createHash } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { createInterface } from 'node:readline'
+
+const mode = process.argv[2] ?? ''
+const about = readFileSync(new URL('about.txt', import.meta.url), 'utf8').trim()
+const text = { type: 'object', properties: { text: { type: 'string' } }, required: ['text'] }
+const tools = [
+  { name: 'read_env', description: 'Says whether TOKEN is set.', inputSchema: { type: 'object' } },
+  { name: 'echo', description: about, inputSchema: text },
+  { name: 'isolate_host', description: 'Cuts a computer off the network.', inputSchema: { type: 'object', properties: { host: { type: 'string' } }, required: ['host'] } },
+]
+if (mode === 'cyclic') tools.push({ name: 'cyclic', description: 'Refers to itself.', inputSchema: { type: 'object', properties: { next: { $ref: '#' } } } })
+
+const send = (id, result) => console.log(JSON.stringify({ jsonrpc: '2.0', id, result }))
+const say = (id, said) => send(id, { content: [{ type: 'text', text: said }] })
+console.error('own server started')
+
+createInterface({ input: process.stdin }).on('line', (line) => {
+  const { id, method, params } = JSON.parse(line)
+  if (id === undefined) return
+  if (method === 'initialize') {
+    if (mode === 'long-line') {
+      process.stdout.write('x'.repeat(100 << 20) + '\n')
+      return
+    }
+    send(id, { protocolVersion: '2025-11-25', capabilities: { tools: {} }, serverInfo: { name: 'own', version: '1.2.3' } })
+  } else if (method === 'tools/list') send(id, { tools })
+  else if (method === 'tools/call' && params.name === 'echo') say(id, params.arguments.text)
+  else if (method === 'tools/call' && params.name === 'isolate_host') say(id, `${params.arguments.host} is cut off`)
+  else if (method === 'tools/call' && params.name === 'read_env') {
+    const token = process.env.TOKEN
+    say(id, token === undefined ? 'TOKEN is not set' : 'TOKEN is set, sha256 ' + createHash('sha256').update(token).digest('hex'))
+  } else console.log(JSON.stringify({ jsonrpc: '2.0', id, error: { code: -32601, message: 'no such method' } }))
+})
