@@ -138,7 +138,7 @@ func open(stderr io.Writer) error {
 				log.Error("close", "err", err)
 			}
 		},
-		Linux: &linux.Options{ProgramName: "cordon", WebviewGpuPolicy: gpuPolicy},
+		Linux: &linux.Options{ProgramName: "cordon", WebviewGpuPolicy: linux.WebviewGpuPolicyNever},
 	})
 	close(done)
 	watching.Wait()

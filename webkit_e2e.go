@@ -33,13 +33,8 @@ static void keep(void) {}
 */
 import "C"
 
-import "github.com/wailsapp/wails/v2/pkg/options/linux"
-
 // This build lets WebDriver control the window. It is for tests and never shipped.
-const (
-	automation = true
-	gpuPolicy  = linux.WebviewGpuPolicyOnDemand // WebDriver's screenshots need it
-)
+const automation = true
 
 // Without a call, cgo would leave the C code out.
 func init() { C.keep() }

@@ -2,9 +2,4 @@
 
 package main
 
-import "github.com/wailsapp/wails/v2/pkg/options/linux"
-
-const (
-	automation = false
-	gpuPolicy  = linux.WebviewGpuPolicyNever
-)
+const automation = false

@@ -1,6 +1,7 @@
 """Finds a named thing in any window through the accessibility bus and presses it.
 
 Usage: atspi.py ROLE NAME [SECONDS]   presses a button, link, check box; only looks for anything else
+       atspi.py text WORDS [SECONDS]  looks for a node that says these words, whatever its role
        atspi.py list                  prints role and name of everything there is
 Exit code 0 when found, and pressed where it can be; 1 when not found in time; 2 when it cannot be pressed.
 """
@@ -37,12 +38,19 @@ def desktop():
         yield from walk(app)
 
 
+def says(node):
+    try:
+        return node.queryText().getText(0, -1)
+    except Exception:  # it has no text, or has vanished
+        return ""
+
+
 def find(role, name, seconds):
     roles = ALIASES.get(role, {role})
     end = time.time() + seconds
     while True:
         for node, _, r, n in desktop():
-            if r in roles and n.strip() == name:
+            if r in roles and n.strip() == name or role == "text" and name in says(node):
                 return node, r
         if time.time() > end:
             return None, None
@@ -63,7 +71,7 @@ def main(args):
         for _, depth, r, n in desktop():
             print("  " * depth + r, repr(n))
         return 1
-    if role not in PRESSABLE:
+    if args[0] == "text" or role not in PRESSABLE:
         print("found", role, repr(args[1]))
         return 0
     try:

@@ -185,7 +185,14 @@ func (d *desktop) open(extra ...string) (*process, *browser) {
 	app := d.start(func(c *exec.Cmd) {
 		c.Env = append(append(d.env[:len(d.env):len(d.env)], "WEBKIT_INSPECTOR_SERVER="+inspector), extra...)
 	}, bin)
-	return app, d.attach(app, inspector)
+	b := d.attach(app, inspector)
+	b.must("first frame", b.script(nil, `await new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)))`))
+	d.t.Cleanup(func() { // while the window is still there
+		if dir := os.Getenv("SHOTS"); dir != "" && d.t.Failed() {
+			d.screenshot(filepath.Join(dir, "failed-"+strings.ReplaceAll(d.t.Name(), "/", "-")+".png"))
+		}
+	})
+	return app, b
 }
 
 // openShipped starts the production build. Only the accessibility bus and the screen reach into it.
@@ -199,7 +206,7 @@ func (d *desktop) openShipped(extra ...string) *process {
 // run runs a program in the session and returns what it printed and its exit code.
 func (d *desktop) run(timeout time.Duration, name string, args ...string) (string, int) {
 	d.t.Helper()
-	ctx, cancel := context.WithTimeout(d.t.Context(), timeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(d.t.Context()), timeout) // also used while the test is cleaned up
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Env, cmd.WaitDelay = d.env, time.Second

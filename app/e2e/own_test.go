@@ -111,7 +111,7 @@ func TestOwnServer(t *testing.T) {
 		}
 		b.press("nav-activity")
 		b.fill("activity-find", "secret.argument")
-		b.until(`document.querySelectorAll('table.log tbody tr').length >= 4`)
+		b.until(`(rows => rows.length === 4 && rows.every(r => r.innerText.includes('secret.argument')))([...document.querySelectorAll('table.log tbody tr')])`)
 		b.click(b.find("table.log tbody tr td"))
 		b.find(".story ol.stages")
 		hidden(t, b)
@@ -181,6 +181,10 @@ func TestOwnServer(t *testing.T) {
 		b.press("review-approve")
 		b.server("own", approved)
 		b.callJSON("own", "echo", `{"text":"approved"}`)
+		b.asked() // it says that it sends: it is no longer taken for a mere read
+		b.armed()
+		b.press("consent-allow")
+		b.gone(hook("consent"))
 		b.ended("ok", "approved")
 	})
 	step("removed with its secret", func(t *testing.T, b *browser) {
