@@ -21,10 +21,27 @@ func (b *browser) in(t *testing.T) *browser {
 // hook selects what carries a data-test name.
 func hook(name string) string { return fmt.Sprintf("[data-test=%q]", name) }
 
-// press clicks what carries a data-test name.
+// press clicks what carries a data-test name, as soon as it can be clicked. What lies above it for longer than an
+// animation takes is an error.
 func (b *browser) press(name string) {
 	b.t.Helper()
-	b.click(b.find(hook(name)))
+	b.pressAt(hook(name))
+}
+
+func (b *browser) pressAt(css string) {
+	b.t.Helper()
+	began := time.Now()
+	eventually(b.t, wait, "press "+css, func() error {
+		e, err := b.lookup(css)
+		if err != nil {
+			return err
+		}
+		err = b.call("POST", b.base+"/element/"+string(e)+"/click", nil, nil)
+		if err != nil && strings.Contains(err.Error(), "intercepted") && time.Since(began) > 2*time.Second {
+			b.t.Fatalf("press %s: something lies above it", css)
+		}
+		return err
+	})
 }
 
 // fill replaces what a field holds by typing.
@@ -35,10 +52,16 @@ func (b *browser) fill(name, text string) {
 	b.keys(e, text)
 }
 
+// still waits until nothing moves or fades: what is not opaque yet counts as not shown.
+func (b *browser) still() {
+	b.t.Helper()
+	b.until(`document.getAnimations().every(a => a.playState === 'finished' || a.effect.getComputedTiming().iterations === Infinity)`)
+}
+
 // pick chooses an option of a list.
 func (b *browser) pick(name, value string) {
 	b.t.Helper()
-	b.click(b.find(hook(name) + fmt.Sprintf(" option[value=%q]", value)))
+	b.pressAt(hook(name) + fmt.Sprintf(" option[value=%q]", value))
 }
 
 // Special keys (section 17.4.2).
@@ -154,7 +177,7 @@ func (b *browser) callJSON(serverName, tool, args string) {
 	b.form(serverName, tool)
 	b.press("args-json")
 	b.fill("args-raw", args)
-	b.click(b.find(hook("run-button") + ":not([disabled])"))
+	b.pressAt(hook("run-button") + ":not([disabled])")
 }
 
 // form opens a fresh form for a tool.
@@ -169,8 +192,10 @@ func (b *browser) form(serverName, tool string) {
 // result waits for the end of a call and returns how it ended and all that is said about it.
 func (b *browser) result() (outcome, text string) {
 	b.t.Helper()
-	e := b.find(hook("result"))
-	return b.attribute(e, "data-outcome"), b.text(e)
+	b.find(hook("result"))
+	var r []string
+	b.must("result", b.script(&r, `const e = document.querySelector('[data-test=result]'); return [e.dataset.outcome ?? '', e.innerText]`))
+	return r[0], r[1]
 }
 
 // ended fails the test unless the call ended in this way and says all of this.
@@ -191,7 +216,7 @@ func (b *browser) ended(outcome string, says ...string) {
 func (b *browser) asked() *prompt {
 	b.t.Helper()
 	b.find(hook("consent"))
-	b.until(`document.querySelector('[data-test=consent]').getAnimations().every(a => a.playState === 'finished')`)
+	b.until(`document.querySelector('[data-test=consent]')?.getAnimations().every(a => a.playState === 'finished')`)
 	p := b.snapshot().Prompt
 	if p == nil {
 		b.t.Fatal("the dialog is shown, but the host asks nothing")

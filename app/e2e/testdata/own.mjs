@@ -32,6 +32,7 @@ createInterface({ input: process.stdin }).on('line', (line) => {
   else if (method === 'tools/call' && params.name === 'isolate_host') say(id, `${params.arguments.host} is cut off`)
   else if (method === 'tools/call' && params.name === 'read_env') {
     const token = process.env.TOKEN
+    console.error(`TOKEN is ${token}`) // what a careless server does
     say(id, token === undefined ? 'TOKEN is not set' : 'TOKEN is set, sha256 ' + createHash('sha256').update(token).digest('hex'))
   } else console.log(JSON.stringify({ jsonrpc: '2.0', id, error: { code: -32601, message: 'no such method' } }))
 })
