@@ -502,6 +502,39 @@ func TestHiddenTextCannotBeApproved(t *testing.T) {
 	denied(t, err, gate.Pin, "pin.review")
 }
 
+// waiting is a person who never answers.
+type waiting struct{ asked chan struct{} }
+
+func (w waiting) Ask(ctx context.Context, _ consent.Prompt) (consent.Answer, error) {
+	close(w.asked)
+	<-ctx.Done()
+	return consent.Answer{}, fmt.Errorf("%w: %w", consent.ErrCancelled, context.Cause(ctx))
+}
+
+func TestAQuestionEndsWithItsServer(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	w := waiting{make(chan struct{})}
+	r.o.Prompter = w
+	r.open()
+	r.add("one")
+	r.approve("one")
+	target := filepath.Join(r.case_(), "new.txt")
+	ended := make(chan error, 1)
+	go func() {
+		_, err := r.call("one", "write_thing", object{"path": target, "content": "x"})
+		ended <- err
+	}()
+	<-w.asked
+	r.restart("one")
+	if d := denied(t, <-ended, gate.Consent, "consent.write"); !strings.Contains(d.Reason, "withdrawn") {
+		t.Errorf("reason %q", d.Reason)
+	}
+	if _, err := os.Stat(target); err == nil {
+		t.Error("it was written all the same")
+	}
+}
+
 func TestBrokenConfiguration(t *testing.T) {
 	t.Parallel()
 	const good = `{"version":1,"servers":[{"name":"one","title":"","source":"","version":"","command":["true"],"dir":"","read":[],"write":[],"net":"none","memory":268435456,"pids":64,"env":{},"secrets":{}}],"secrets":[],"firstRunDone":true}`

@@ -19,11 +19,11 @@ import (
 const Home = "/home/sandbox"
 
 // System is what every program sees of the machine: programs and libraries, certificates, time zones. None of it is
-// particular to a person. Entries that a machine lacks are skipped; symbolic links stay links.
+// particular to a person, and no private key lies in it, not even one that only root can read. Entries that a machine lacks are skipped; symbolic links stay links.
 var System = []string{
 	"/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32",
-	"/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/alternatives", "/etc/ssl", "/etc/ca-certificates",
-	"/etc/ca-certificates.conf", "/etc/pki", "/etc/localtime", "/etc/mime.types", "/etc/protocols", "/etc/services", "/etc/os-release",
+	"/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/alternatives", "/etc/ssl/certs", "/etc/ssl/cert.pem", "/etc/ssl/openssl.cnf", "/etc/ca-certificates",
+	"/etc/ca-certificates.conf", "/etc/pki/ca-trust", "/etc/pki/tls/certs", "/etc/pki/tls/cert.pem", "/etc/pki/tls/openssl.cnf", "/etc/localtime", "/etc/mime.types", "/etc/protocols", "/etc/services", "/etc/os-release",
 }
 
 // resolver is what name resolution needs; granted only with the machine's own network.
@@ -154,7 +154,7 @@ func planFiles(s *spec.Spec, p Profile, id Identity, r Report) {
 	for _, d := range p.Read {
 		add(d, rightsRead, spec.Mount{})
 	}
-	for _, d := range p.Write {
+	for _, d := range slices.Concat(p.Write, between(p)) {
 		add(d, rightsWrite, spec.Mount{Write: true})
 	}
 	s.Dirs = []string{"/tmp", "/dev/shm", Home}
@@ -174,12 +174,36 @@ func planFiles(s *spec.Spec, p Profile, id Identity, r Report) {
 		spec.File{Path: "/etc/nsswitch.conf", Data: "passwd: files\ngroup: files\nhosts: files\n"})
 }
 
+// between returns the directories that lie between a grant for reading and the grant for writing around it. Each becomes
+// a mount of its own: what is mounted on cannot be renamed, so nothing else can be put in the place of what must not be
+// changed.
+func between(p Profile) []string {
+	var all []string
+	for _, path := range p.Read {
+		var dirs []string
+		for d := filepath.Dir(path); d != "/"; d = filepath.Dir(d) {
+			if slices.Contains(p.Write, d) {
+				all, dirs = append(all, dirs...), nil // and on: this one may lie in another
+				continue
+			}
+			if slices.Contains(p.Read, d) || slices.Contains(System, d) {
+				break
+			}
+			if !slices.Contains(all, d) {
+				dirs = append(dirs, d)
+			}
+		}
+	}
+	return all
+}
+
 // planLimits puts what a cgroup cannot bound into rlimits, and says so.
 func planLimits(s *spec.Spec, r *Report, p Profile, k Kernel) {
 	limit := func(resource int, max uint64) { s.Limits = append(s.Limits, spec.Limit{Resource: resource, Max: max}) }
 	limit(unix.RLIMIT_CORE, 0)
 	limit(unix.RLIMIT_NOFILE, 4096)
 	limit(unix.RLIMIT_MEMLOCK, 8<<20)
+	limit(unix.RLIMIT_SIGPENDING, 1024) // they are counted for the user as a whole, outside too
 	mem, pids, cpu := r.Get(LimitsMemory), r.Get(LimitsPids), r.Get(LimitsCPU)
 	switch {
 	case p.Memory == 0:

@@ -3,6 +3,7 @@
 package sandbox
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -115,6 +116,9 @@ func reserved(path string) bool {
 // Resolve returns path as the launcher wants it: absolute, clean, symbolic links followed. It fails when the path
 // does not exist.
 func Resolve(path string) (string, error) {
+	if path == "" { // filepath.Abs would take the working directory: a variable that is not set must not grant it
+		return "", errors.New("\"\": the path is empty")
+	}
 	abs, err := filepath.Abs(path)
 	if err != nil {
 		return "", err

@@ -143,7 +143,7 @@ func doctorCommand(e *env) *cobra.Command {
 }
 
 func auditCommand(e *env) *cobra.Command {
-	c := &cobra.Command{Use: "audit", Short: "Read and verify the log"}
+	c := group(&cobra.Command{Use: "audit", Short: "Read and verify the log"})
 	var lines int
 	tail := &cobra.Command{Use: "tail", Short: "Print the newest events", Args: usage(cobra.NoArgs), RunE: func(c *cobra.Command, _ []string) error { return e.tail(lines) }}
 	tail.Flags().IntVarP(&lines, "lines", "n", 20, "how many")

@@ -140,12 +140,25 @@ if it was tampered with. The window is cordon-desktop; this command does the sam
 		SilenceErrors: true,
 		Version:       Version,
 	}
+	group(root)
 	root.PersistentFlags().BoolVar(&e.json, "json", false, "print JSON for machines")
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return &exitError{exitUsage, fmt.Errorf("%w; see %s --help", err, c.CommandPath())}
 	})
 	root.AddCommand(sandboxCommand(), callCommand(e), serversCommand(e), secretsCommand(e), doctorCommand(e), auditCommand(e), tryCommand(e), attemptCommand(e), practiceCommand())
 	return root
+}
+
+// group makes a command that only holds others: alone it prints its help, and a word that names none of them is wrong.
+func group(c *cobra.Command) *cobra.Command {
+	c.Args = usage(func(c *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return fmt.Errorf("unknown command %q for %q", args[0], c.CommandPath())
+		}
+		return nil
+	})
+	c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
+	return c
 }
 
 // usage wraps a check of positional arguments so that its failure exits with 2.

@@ -17,7 +17,7 @@ import (
 )
 
 func sandboxCommand() *cobra.Command {
-	c := &cobra.Command{Use: "sandbox", Short: "Confine any program"}
+	c := group(&cobra.Command{Use: "sandbox", Short: "Confine any program"})
 	c.AddCommand(execCommand())
 	return c
 }

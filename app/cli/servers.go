@@ -24,7 +24,7 @@ import (
 )
 
 func serversCommand(e *env) *cobra.Command {
-	c := &cobra.Command{Use: "servers", Short: "Define, review and remove servers"}
+	c := group(&cobra.Command{Use: "servers", Short: "Define, review and remove servers"})
 	c.AddCommand(addCommand(e), listCommand(e), showCommand(e), removeCommand(e), reviewCommand(e))
 	return c
 }
@@ -339,7 +339,7 @@ func (e *env) confirm(question string) bool {
 }
 
 func secretsCommand(e *env) *cobra.Command {
-	c := &cobra.Command{Use: "secrets", Short: "Keep tokens in the keyring, each for one server"}
+	c := group(&cobra.Command{Use: "secrets", Short: "Keep tokens in the keyring, each for one server"})
 	var ref secret.Ref
 	set := &cobra.Command{Use: "set NAME", Short: "Store a secret; the value is read from the terminal or standard input", Args: usage(cobra.ExactArgs(1)), RunE: func(c *cobra.Command, args []string) error {
 		ref.Name = args[0]

@@ -231,7 +231,7 @@ func (g *Gate) drift(t *trail, cs []pin.Change) {
 	for i, c := range cs {
 		e.Facts[fmt.Sprintf("change %d", i+1)] = c.Kind + ": " + c.What
 	}
-	_, _ = g.Audit.Append(e)
+	_, _ = g.append(e)
 }
 
 func files(n int) string {

@@ -366,6 +366,26 @@ func TestChangesComeWithTheRefusal(t *testing.T) {
 	}
 }
 
+func TestAServerThatChangesWhileItIsAskedFor(t *testing.T) {
+	r := newRig(t)
+	r.Consent = prompter(func(ctx context.Context, p consent.Prompt) (consent.Answer, error) {
+		r.pins.status = pin.Status{State: pin.Changed, Changes: []pin.Change{{What: "tool " + canary, Kind: "added"}}}
+		return allow(ctx, p)
+	})
+	_, err := r.Do(t.Context(), propose("write", somewhere))
+	var d *Denied
+	if !errors.As(err, &d) || d.Stage != Pin || d.Rule != "pin.changed" || r.servers.runs() != 0 {
+		t.Fatalf("Do = %v after %d runs, want a refusal at the pin", err, r.servers.runs())
+	}
+	if n := len(r.journal.of(audit.CallOutcome)); n != 1 {
+		t.Errorf("%d outcomes", n)
+	}
+	drift := r.journal.of(audit.PinDrift)
+	if len(drift) != 1 || drift[0].Facts["change 1"] != "added: tool [secret token]" || strings.Contains(drift[0].Reason, canary) {
+		t.Errorf("recorded %+v", drift)
+	}
+}
+
 func TestTheZeroGateDenies(t *testing.T) {
 	res, err := (&Gate{}).Do(t.Context(), propose("read", somewhere))
 	if err == nil || len(res.Content) > 0 {

@@ -3,6 +3,7 @@ package gate
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"time"
@@ -124,6 +125,10 @@ func (g *Gate) clean(text string) string {
 // append writes e without secrets. Names, reasons and places in arguments come from outside and can hold one.
 func (g *Gate) append(e audit.Event) (uint64, error) {
 	e.Server, e.Tool, e.Reason, e.Asker = g.clean(e.Server), g.clean(e.Tool), g.clean(e.Reason), g.clean(e.Asker)
+	e.Facts = maps.Clone(e.Facts)
+	for k, v := range e.Facts {
+		e.Facts[k] = g.clean(v)
+	}
 	e.Stages, e.Findings = slices.Clone(e.Stages), slices.Clone(e.Findings)
 	for i := range e.Stages {
 		e.Stages[i].Detail = g.clean(e.Stages[i].Detail)

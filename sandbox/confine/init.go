@@ -485,6 +485,12 @@ func serve() {
 	mem.mask = ^uint64(0)
 	sig, errno := call(unix.SYS_SIGNALFD4, ^uintptr(0), addr(&mem.mask), 8, unix.SFD_CLOEXEC|unix.SFD_NONBLOCK, 0)
 	must(spec.StepExec, -1, errno)
+	mem.polls[1] = unix.PollFd{Fd: hostFD, Events: unix.POLLRDHUP}
+	mem.ts = unix.Timespec{}
+	call(unix.SYS_PPOLL, addr(&mem.polls[1]), 1, addr(&mem.ts), 0, 0)
+	if mem.polls[1].Revents != 0 {
+		call(unix.SYS_EXIT_GROUP, 137, 0, 0, 0, 0) // gone already: nothing is started
+	}
 	report()
 	mem.pid, errno = call(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0, 0)
 	must(spec.StepExec, -2, errno)
@@ -496,23 +502,18 @@ func serve() {
 	call(unix.SYS_CLOSE, 1, 0, 0, 0, 0)
 	call(unix.SYS_CLOSE, 2, 0, 0, 0, 0)
 	mem.polls[0] = unix.PollFd{Fd: int32(sig), Events: unix.POLLIN}
-	mem.polls[1] = unix.PollFd{Fd: hostFD, Events: unix.POLLRDHUP}
 	for {
 		call(unix.SYS_PPOLL, addr(&mem.polls), 2, 0, 0, 0)
 		if mem.polls[1].Revents != 0 {
 			call(unix.SYS_EXIT_GROUP, 137, 0, 0, 0, 0) // the host is gone
 		}
-		for {
-			n, errno := call(unix.SYS_READ, sig, addr(&mem.info), 128, 0, 0)
-			if errno != 0 || n != 128 {
-				break
-			}
-			if s := uintptr(mem.info[0]); s == uintptr(unix.SIGCHLD) {
-				reap()
-			} else {
-				call(unix.SYS_KILL, mem.pid, s, 0, 0, 0)
-			}
+		// One signal each round, and a look for the dead in each: the program may send signals faster than they can be
+		// read, and must not keep init from seeing that the host, or the program, has ended.
+		n, errno := call(unix.SYS_READ, sig, addr(&mem.info), 128, 0, 0)
+		if s := uintptr(mem.info[0]); errno == 0 && n == 128 && s != uintptr(unix.SIGCHLD) {
+			call(unix.SYS_KILL, mem.pid, s, 0, 0, 0)
 		}
+		reap()
 	}
 }
 

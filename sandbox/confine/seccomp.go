@@ -108,8 +108,11 @@ func filter(net spec.Net) ([]unix.SockFilter, error) {
 		look(s.nr, arg(s.flags), has(unix.MSG_FASTOPEN, 0, 1), fails(unix.EOPNOTSUPP), done(actAllow))
 	}
 	look(unix.SYS_SOCKET, sockets(net)...)
-	// socketpair makes two connected ends and no name; only the local family exists for it.
-	look(unix.SYS_SOCKETPAIR, arg(0), when(unix.AF_UNIX, 1, 0), fails(unix.EAFNOSUPPORT), done(actAllow))
+	// socketpair makes two connected ends and no name; only the local family exists for it. Of its types only those that
+	// stay connected: a datagram end can still be sent from and connected to any socket whose path is granted. RAW is
+	// another name for DGRAM there (net/unix/af_unix.c, unix_create).
+	look(unix.SYS_SOCKETPAIR, arg(0), when(unix.AF_UNIX, 1, 0), fails(unix.EAFNOSUPPORT),
+		arg(1), mask(0xf), when(unix.SOCK_STREAM, 2, 0), when(unix.SOCK_SEQPACKET, 1, 0), fails(unix.EPROTONOSUPPORT), done(actAllow))
 	return assemble(spans(points), ends)
 }
 

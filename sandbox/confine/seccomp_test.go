@@ -97,6 +97,9 @@ func expected(net spec.Net, d data) uint32 {
 	case unix.SYS_SENDMSG:
 		return fails(low(2)&0x20000000 != 0, unix.EOPNOTSUPP)
 	case unix.SYS_SOCKETPAIR:
+		if kind := low(1) & 0xf; low(0) == unix.AF_UNIX && kind != unix.SOCK_STREAM && kind != unix.SOCK_SEQPACKET {
+			return errno(unix.EPROTONOSUPPORT)
+		}
 		return fails(low(0) != unix.AF_UNIX, unix.EAFNOSUPPORT)
 	case unix.SYS_SOCKET:
 		family, kind, protocol := low(0), low(1)&0xf, low(2)
