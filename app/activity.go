@@ -6,6 +6,8 @@ import (
 	"sort"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"cordon/host/audit"
 	"cordon/host/gate"
@@ -150,20 +152,37 @@ func story(e, outcome audit.Event) string {
 	}
 	switch e.Kind {
 	case audit.CallIntent, audit.CallOutcome, audit.ConsentAnswer:
-		who := outcome.Asker
-		if i := strings.Index(who, ": "); i >= 0 {
-			who = who[i+2:]
+		text := fmt.Sprintf("%s asked for %s", asker(outcome.Asker), name)
+		switch {
+		case outcome.Decision == "":
+			return text + "."
+		case outcome.Reason == "" || outcome.Decision == audit.Allowed || outcome.Decision == audit.YouDenied && outcome.Reason == "you denied it":
+			return text + ": " + string(outcome.Decision) + "."
 		}
-		text := fmt.Sprintf("%s asked for %s", who, name)
-		if outcome.Decision != "" {
-			text += ": " + string(outcome.Decision)
-		}
-		if outcome.Reason != "" && outcome.Decision != audit.Allowed {
-			return text + ". " + outcome.Reason
-		}
-		return text + "."
+		return text + ": " + string(outcome.Decision) + ". " + sentence(outcome.Reason)
 	}
 	return title(entry(audit.Stored{Event: e})) + "."
+}
+
+// asker names who asked: "Run a tool" of "window: Run a tool".
+func asker(who string) string {
+	if _, name, ok := strings.Cut(who, ": "); ok {
+		return name
+	}
+	return who
+}
+
+// sentence gives a reason a capital letter and a full stop.
+func sentence(s string) string {
+	if s == "" {
+		return ""
+	}
+	r, size := utf8.DecodeRuneInString(s)
+	s = string(unicode.ToUpper(r)) + s[size:]
+	if !strings.ContainsAny(s[len(s)-1:], ".!?") {
+		s += "."
+	}
+	return s
 }
 
 // facts are the remaining fields of an event, in a stable order.
@@ -174,8 +193,9 @@ func facts(e audit.Event) []FactView {
 			out = append(out, FactView{name, value})
 		}
 	}
-	add("asked by", e.Asker)
-	add("reason", e.Reason)
+	kind, _, _ := strings.Cut(e.Asker, ": ")
+	add("asked by", asker(e.Asker)+map[string]string{"window": ", in the window", "terminal": ", in the terminal"}[kind])
+	add("reason", sentence(e.Reason))
 	add("arguments", e.Args)
 	if e.Args == "" && e.ArgsDigest != "" {
 		add("arguments", "withheld")

@@ -82,13 +82,21 @@ func words(v *PromptView, q gate.Question) {
 		v.Consequence = fmt.Sprintf("changes 1 file, +%d −%d lines", v.Preview.Added, v.Preview.Removed)
 		v.Undo, v.UndoDetail = "No", "The file is replaced. Cordon keeps no copy of the old one."
 	case v.Preview != nil:
-		v.Consequence = fmt.Sprintf("creates 1 file, %d lines", v.Preview.Added)
+		v.Consequence = "creates 1 file, " + many(v.Preview.Added, "line")
 		v.Undo, v.UndoDetail = "Yes", "Delete the new file."
 	default:
 		v.Consequence = map[string]string{"unknown": "Cordon does not know what this tool does and treats it as a change", "read": "reads", "costly": "an expensive read",
 			"disclose": "sends data to a third party", "write": "changes something", "high": "acts on people's systems", "irreversible": "cannot be taken back"}[v.Effect]
 		v.Undo, v.UndoDetail = "Not by Cordon", "Cordon cannot take back what a tool has done."
 	}
+}
+
+// many counts in words: "1 line", "2 lines".
+func many(n int, one string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %ss", n, one)
 }
 
 // phrase turns a tool's name into words: "write_file" becomes "Write file".

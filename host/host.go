@@ -57,6 +57,8 @@ type Host struct {
 	pipeline *inspect.Pipeline
 	own      *inspect.Secret
 
+	editing sync.Mutex // held while the configuration is changed, with its I/O; readers do not wait for it
+
 	mu   sync.Mutex
 	conf config.Config // guarded by mu
 	bad  error         // why conf could not be loaded, so must not be saved; set by Open alone
@@ -197,11 +199,6 @@ func userName() string {
 func (h *Host) Config() config.Config {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.copyConfig()
-}
-
-// copyConfig needs h.mu.
-func (h *Host) copyConfig() config.Config {
 	c := h.conf
 	c.Servers, c.Secrets = slices.Clone(c.Servers), slices.Clone(c.Secrets)
 	return c
@@ -209,19 +206,21 @@ func (h *Host) copyConfig() config.Config {
 
 // edit changes the configuration and saves it; on any error nothing has changed.
 func (h *Host) edit(f func(c *config.Config) error) error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
+	h.editing.Lock()
+	defer h.editing.Unlock()
 	if h.bad != nil {
 		return fmt.Errorf("the configuration could not be read, so it is not changed: %w", h.bad)
 	}
-	c := h.copyConfig()
+	c := h.Config()
 	if err := f(&c); err != nil {
 		return err
 	}
 	if err := config.Save(h.o.Paths, c); err != nil {
 		return err
 	}
+	h.mu.Lock()
 	h.conf = c
+	h.mu.Unlock()
 	return nil
 }
 

@@ -82,7 +82,7 @@ func (d *desktop) start(prepare func(*exec.Cmd), name string, args ...string) *p
 	p := &process{cmd: exec.Command(name, args...), exited: make(chan struct{}), out: out.Name()}
 	p.cmd.Env = d.env
 	p.cmd.Stdout, p.cmd.Stderr = out, out
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL} // tests that are killed leave nothing behind
 	if prepare != nil {
 		prepare(p.cmd)
 	}

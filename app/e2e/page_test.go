@@ -40,6 +40,9 @@ func (b *browser) pressAt(css string) {
 		if err != nil && strings.Contains(err.Error(), "intercepted") && time.Since(began) > 2*time.Second {
 			b.t.Fatalf("press %s: something lies above it", css)
 		}
+		if err != nil && strings.Contains(err.Error(), "not interactable") { // out of sight in a pane that scrolls
+			_ = b.script(nil, `document.querySelector(arguments[0])?.scrollIntoView({block: 'center'})`, css)
+		}
 		return err
 	})
 }

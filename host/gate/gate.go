@@ -265,7 +265,7 @@ func (g *Gate) inspectArguments(ctx context.Context, c tool.Call, t *trail) insp
 	case len(v.Degraded) > 0:
 		t.mark(InspectArgs, "degraded: "+v.Degraded[0])
 	case len(v.Findings) > 0:
-		t.mark(InspectArgs, fmt.Sprintf("%d findings, the first: %s", len(v.Findings), v.Findings[0].Text))
+		t.mark(InspectArgs, many(len(v.Findings), "finding")+", the first: "+v.Findings[0].Text)
 	default:
 		t.pass(InspectArgs, "nothing found")
 	}
@@ -282,7 +282,7 @@ func (g *Gate) label(c tool.Call, t *trail) ([]label.Value, label.Session) {
 			outside++
 		}
 	}
-	detail := fmt.Sprintf("%d values by %s", len(values), c.Wrote)
+	detail := many(len(values), "value") + " by " + c.Wrote.String()
 	if outside > 0 {
 		detail = fmt.Sprintf("%d of %d values come from tool results", outside, len(values))
 		t.mark(Label, detail)
@@ -417,7 +417,7 @@ func (g *Gate) execute(ctx context.Context, p tool.Proposal, c tool.Call, d poli
 		return r, err
 	}
 	r.CallID = c.ID
-	t.pass(Execute, fmt.Sprintf("%d content blocks", len(r.Content)))
+	t.pass(Execute, many(len(r.Content), "content block"))
 	return r, nil
 }
 
@@ -426,4 +426,12 @@ func newID(n int) string {
 	b := make([]byte, n)
 	rand.Read(b)
 	return hex.EncodeToString(b)
+}
+
+// many counts in words: "1 value", "2 values".
+func many(n int, one string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %ss", n, one)
 }

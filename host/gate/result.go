@@ -47,7 +47,7 @@ func (g *Gate) inspectResult(ctx context.Context, c tool.Call, r tool.Result, t 
 		return tool.Result{}, t.deny(InspectOut, "result.quarantined", r.Findings[0].Text)
 	}
 	if len(r.Findings) > 0 {
-		t.mark(InspectOut, fmt.Sprintf("%d findings, the first: %s", len(r.Findings), r.Findings[0].Text))
+		t.mark(InspectOut, many(len(r.Findings), "finding")+", the first: "+r.Findings[0].Text)
 	} else {
 		t.pass(InspectOut, fmt.Sprintf("%d bytes, nothing found, labelled outside", size))
 	}
