@@ -1,4 +1,4 @@
-//go:build !(e2e && linux && production && webkit2_41)
+//go:build linux && production && webkit2_41 && !e2e
 
 package main
 

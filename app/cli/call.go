@@ -104,7 +104,7 @@ func printResult(w, errw io.Writer, r tool.Result) {
 		case c.Type == "text":
 			fmt.Fprintln(w, c.Text)
 		default:
-			fmt.Fprintf(w, "[%s %s, %s] %s\n", c.Type, c.MIME, sandbox.Bytes(int64(len(c.Data))), consent.Escape(c.URI))
+			fmt.Fprintf(w, "[%s %s, %s] %s\n", c.Type, consent.Escape(c.MIME), sandbox.Bytes(int64(len(c.Data))), consent.Escape(c.URI))
 		}
 	}
 	for _, f := range r.Findings {

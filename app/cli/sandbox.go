@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -82,6 +84,10 @@ func writeReport(path string, p *sandbox.Process, took time.Duration) error {
 	abs, err := filepath.Abs(path)
 	if err != nil {
 		return err
+	}
+	// The file is replaced, so what is no plain file stays: a device, or a link that the program may have put there.
+	if st, err := os.Lstat(abs); err == nil && !st.Mode().IsRegular() {
+		return fmt.Errorf("write report: %s is not a plain file", path)
 	}
 	return config.WriteFile(abs, append(b, '\n'))
 }

@@ -109,7 +109,7 @@ func TestAxe(t *testing.T) {
 		b.press("add-server")
 		audit(theme + " add a server")
 		b.strike(keyEscape)
-		b.callJSON("own", "echo", `{"text":"a‮b <i>c</i>"}`)
+		b.callJSON("own", "echo", "{\"text\":\"a\u202eb <i>c</i>\"}")
 		b.result()
 		audit(theme + " run and result")
 		b.callJSON("own", "isolate_host", `{"host":"ws-fin-0142"}`)

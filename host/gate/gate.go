@@ -414,6 +414,8 @@ func (g *Gate) execute(ctx context.Context, p tool.Proposal, c tool.Call, d poli
 		return r, fmt.Errorf("%s gave no answer in %s", c.Tool.ID, limit)
 	default:
 		t.stop(Execute, "failed")
+		// A server words its own errors, so they are outside text like its results.
+		g.Labels.Saw(c.By.Conversation, c.Tool.ID.Server, c.Tool.ID.Name, []string{err.Error()})
 		return r, err
 	}
 	r.CallID = c.ID

@@ -3,6 +3,7 @@ package gate
 import (
 	"context"
 	"fmt"
+	"unicode/utf8"
 
 	"cordon/host/inspect"
 	"cordon/host/tool"
@@ -100,6 +101,12 @@ func resultTexts(r tool.Result) []inspect.Text {
 		}
 		if b.URI != "" {
 			texts = append(texts, inspect.Text{Pointer: fmt.Sprintf("/content/%d/uri", i), Value: b.URI})
+		}
+		if b.MIME != "" {
+			texts = append(texts, inspect.Text{Pointer: fmt.Sprintf("/content/%d/mimeType", i), Value: b.MIME})
+		}
+		if len(b.Data) > 0 && utf8.Valid(b.Data) { // text that came as a blob is text
+			texts = append(texts, inspect.Text{Pointer: fmt.Sprintf("/content/%d/data", i), Value: string(b.Data)})
 		}
 	}
 	if r.Structured != nil {
