@@ -20,8 +20,16 @@ type counter struct {
 	by  map[tool.ID]int
 }
 
+// dates are when a secret was set and last given to its server, as far as the log's index reaches.
+type dates struct{ added, used time.Time }
+
 func (a *App) count(e audit.Entry) {
-	if e.Kind != audit.CallOutcome {
+	switch e.Kind {
+	case audit.SecretSet, audit.SecretUse:
+		a.dateSecret(e)
+		return
+	case audit.CallOutcome:
+	default:
 		return
 	}
 	a.mu.Lock()
@@ -30,6 +38,23 @@ func (a *App) count(e audit.Entry) {
 		a.today = counter{day, map[tool.ID]int{}}
 	}
 	a.today.by[tool.ID{Server: e.Server, Name: e.Tool}]++
+}
+
+func (a *App) dateSecret(e audit.Entry) {
+	s, err := a.host.Log().Get(e.Seq)
+	if err != nil {
+		return // only a date is missing
+	}
+	key := secretKey{e.Server, s.Event.Facts["secret"]}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	d := a.secrets[key]
+	if e.Kind == audit.SecretSet {
+		d.added = e.Time
+	} else {
+		d.used = e.Time
+	}
+	a.secrets[key] = d
 }
 
 func (a *App) callsToday(id tool.ID) int {
@@ -161,7 +186,7 @@ func story(e, outcome audit.Event) string {
 		}
 		return text + ": " + string(outcome.Decision) + ". " + sentence(outcome.Reason)
 	}
-	return title(entry(audit.Stored{Event: e})) + "."
+	return sentence(title(entry(audit.Stored{Event: e})))
 }
 
 // asker names who asked: "Run a tool" of "window: Run a tool".
@@ -197,7 +222,7 @@ func facts(e audit.Event) []FactView {
 	add("asked by", asker(e.Asker)+map[string]string{"window": ", in the window", "terminal": ", in the terminal"}[kind])
 	add("reason", sentence(e.Reason))
 	add("arguments", e.Args)
-	if e.Args == "" && e.ArgsDigest != "" {
+	if e.Args == "" && e.ArgsDigest != "" && (e.Kind == audit.CallIntent || e.Kind == audit.CallOutcome) {
 		add("arguments", "withheld")
 	}
 	add("digest", e.ArgsDigest)
@@ -255,7 +280,7 @@ func title(e audit.Entry) string {
 	case audit.ServerStop:
 		return e.Server + " " + orElse(e.Reason, "stopped")
 	case audit.ServerRefused:
-		return e.Server + " did not start: " + e.Reason
+		return e.Server + " did not start: " + strings.TrimPrefix(e.Reason, e.Server+": ")
 	case audit.ServerAdd:
 		return e.Server + " was added"
 	case audit.ServerRemove:
@@ -267,15 +292,15 @@ func title(e audit.Entry) string {
 	case audit.FindingMade:
 		return e.Server + ": " + e.Reason
 	case audit.SecretSet:
-		return "secret set for " + e.Server
+		return "Secret set for " + e.Server
 	case audit.SecretRemove:
-		return "secret removed from " + e.Server
+		return "Secret removed from " + e.Server
 	case audit.SecretUse:
-		return "secret given to " + e.Server
+		return "Secret given to " + e.Server
 	case audit.LogOpen:
 		return "Cordon started"
 	case audit.LogRecovered:
-		return "an unfinished record was removed from the log"
+		return "An unfinished record was removed from the log"
 	}
 	return orElse(name, string(e.Kind))
 }

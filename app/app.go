@@ -41,6 +41,7 @@ type App struct {
 	logView  LogView                       // guarded by mu; the last verification
 	calls    map[string]context.CancelFunc // guarded by mu; by ticket
 	progress map[string]context.CancelFunc // guarded by mu; by id
+	secrets  map[secretKey]dates           // guarded by mu
 	today    counter                       // guarded by mu
 	stopping bool                          // guarded by mu
 	cache    reviewCache                   // has its own lock
@@ -55,7 +56,7 @@ func New(o Options) (*App, error) {
 		}
 		o.Sandbox = sb
 	}
-	a := &App{o: o, desk: consent.NewDesk(), started: time.Now(), dirty: make(chan struct{}, 1), calls: map[string]context.CancelFunc{}, progress: map[string]context.CancelFunc{}}
+	a := &App{o: o, desk: consent.NewDesk(), started: time.Now(), dirty: make(chan struct{}, 1), calls: map[string]context.CancelFunc{}, secrets: map[secretKey]dates{}, progress: map[string]context.CancelFunc{}}
 	a.ctx, a.cancel = context.WithCancel(context.Background())
 	h, err := host.Open(a.ctx, host.Options{Paths: o.Paths, Sandbox: o.Sandbox, Prompter: a.desk, Log: o.Log, Version: Version, Changed: a.changed})
 	if err != nil {

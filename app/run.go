@@ -60,7 +60,7 @@ func callView(ticket string, r tool.Result, err error) CallView {
 	var denied *gate.Denied
 	switch {
 	case errors.As(err, &denied):
-		v.Outcome, v.Stage, v.Rule, v.Reason = "denied", string(denied.Stage), denied.Rule, denied.Reason
+		v.Outcome, v.Stage, v.Rule, v.Reason = "denied", string(denied.Stage), denied.Rule, sentence(denied.Reason)
 		v.CallID, v.Event, v.Changes = denied.CallID, denied.Event, changeViews(denied.Changes)
 	case errors.Is(err, context.Canceled):
 		v.Outcome, v.Reason = "cancelled", "You cancelled it."

@@ -69,7 +69,7 @@ func (a *App) Review(name string) (ReviewView, error) {
 		return ReviewView{}, err
 	}
 	v := ReviewView{Server: name, Digest: r.Digest.String(), First: r.First, Command: list(r.Fingerprint.Command), Binary: r.Fingerprint.BinaryPath,
-		Files: r.Fingerprint.Files, Tools: []ToolView{}, Changes: changeViews(r.Changes)}
+		Files: r.Fingerprint.Files + 1, Tools: []ToolView{}, Changes: changeViews(r.Changes)}
 	changed := changedTools(r.Changes)
 	for _, t := range r.Tools {
 		state := "pinned"

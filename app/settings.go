@@ -11,7 +11,6 @@ import (
 	"cordon/host/audit"
 	"cordon/host/policy"
 	"cordon/host/secret"
-	"cordon/host/server"
 )
 
 // SetSecret stores a secret in the keyring for one server's variable.
@@ -30,12 +29,14 @@ func (a *App) UseSessionSecrets() error {
 	return err
 }
 
+// secretKey names a secret of one server.
+type secretKey struct{ server, name string }
+
 func (a *App) secretView(r secret.Ref) SecretView {
-	v := SecretView{Name: r.Name, Server: r.Server, Env: r.Env}
-	if s, err := a.host.Servers.View(r.Server); err == nil && s.State == server.Running {
-		v.LastUsed = stamp(s.Report.TriedAt)
-	}
-	return v
+	a.mu.Lock()
+	d := a.secrets[secretKey{r.Server, r.Name}]
+	a.mu.Unlock()
+	return SecretView{Name: r.Name, Server: r.Server, Env: r.Env, Added: stamp(d.added), LastUsed: stamp(d.used)}
 }
 
 func ruleViews(rules []policy.Rule) []RuleView {

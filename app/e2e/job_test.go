@@ -117,7 +117,7 @@ func TestMainJob(t *testing.T) {
 		}
 		b.press("consent-deny")
 		b.gone(hook("consent"))
-		b.ended("denied", "you denied it", "consent.write")
+		b.ended("denied", "You denied it", "consent.write")
 		absent(t, target)
 	})
 	step("Allow is not there before it has armed", func(t *testing.T, b *browser) {
@@ -140,7 +140,7 @@ func TestMainJob(t *testing.T) {
 		}
 		b.strike(keyEscape)
 		b.gone(hook("consent"))
-		b.ended("denied", "you denied it")
+		b.ended("denied", "You denied it")
 		absent(t, target)
 	})
 	step("Enter on Deny denies, typing ahead approves nothing", func(t *testing.T, b *browser) {
@@ -188,7 +188,7 @@ func TestMainJob(t *testing.T) {
 			t.Fatal(err)
 		}
 		b.gone(hook("consent"))
-		b.ended("denied", "the question was withdrawn")
+		b.ended("denied", "The question was withdrawn")
 		absent(t, target)
 		b.server("filesystem", func(s server) bool { return approved(s) && s.Pid != before.Pid })
 	})
@@ -327,7 +327,7 @@ func refusesAnswers(t *testing.T, b *browser, target string) {
 	}
 	b.press("consent-deny") // the dialog still works
 	b.gone(hook("consent"))
-	b.ended("denied", "you denied it")
+	b.ended("denied", "You denied it")
 	absent(t, target)
 	answer("an answered question", p.ID, p.Digest)
 	absent(t, target)

@@ -79,6 +79,12 @@ func TestOwnServer(t *testing.T) {
 		b.press("secret-save")
 		b.findXPath("//table//*[.='own-token']")
 		hidden(t, b)
+		eventually(t, wait, "the day it was added", func() error {
+			if s := b.snapshot().Secrets; len(s) != 1 || s[0].Added == "" || s[0].LastUsed != "" {
+				return fmt.Errorf("%+v; want a day it was added and none it was used", s)
+			}
+			return nil
+		})
 		before := b.server("own", running)
 		b.press("nav-servers")
 		b.press("server-own")
@@ -86,6 +92,9 @@ func TestOwnServer(t *testing.T) {
 		b.server("own", func(s server) bool { return running(s) && s.Pid != before.Pid })
 		b.callJSON("own", "read_env", "{}")
 		b.ended("ok", "TOKEN is set, sha256 "+hex.EncodeToString(sum[:]))
+		if s := b.snapshot().Secrets; s[0].LastUsed == "" {
+			t.Error("it does not say when it was used")
+		}
 		hidden(t, b)
 	})
 	step("it leaves in no form through another tool", func(t *testing.T, b *browser) {

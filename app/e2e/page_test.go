@@ -129,7 +129,7 @@ type state struct {
 	Servers  []server
 	Prompt   *prompt
 	Problems []failure
-	Secrets  []struct{ Name string }
+	Secrets  []struct{ Name, Added, LastUsed string }
 }
 
 type server struct {

@@ -225,6 +225,9 @@ func (b *browser) until(expression string) {
 // screenshot saves the page as PNG.
 func (b *browser) screenshot(path string) {
 	b.t.Helper()
+	// Drawn without a GPU, as shipped, the driver waits for the next frame, which a page at rest does not have.
+	b.must("screenshot", b.script(nil, `const s = document.documentElement.style; let n = 0;
+		const i = setInterval(() => { s.opacity = ++n % 2 ? '0.999' : ''; if (n >= 40) clearInterval(i) }, 50)`))
 	var data string
 	b.must("screenshot", b.call("GET", b.base+"/screenshot", nil, &data))
 	png, err := base64.StdEncoding.DecodeString(data)

@@ -142,6 +142,9 @@ func tree(f Fingerprint) string {
 	if f.Files == 0 && f.Tree == (tool.Digest{}) {
 		return ""
 	}
+	if f.Files == 1 {
+		return fmt.Sprintf("1 file, sha256 %s", f.Tree)
+	}
 	return fmt.Sprintf("%d files, sha256 %s", f.Files, f.Tree)
 }
 

@@ -67,13 +67,13 @@ function settle(raw: Json, root: Obj): Obj {
 
 function readField(name: string, raw: Json, required: boolean, root: Obj): Field {
   const s = settle(raw, root)
-  const kind = kindOf(s)
+  const kind = kindOf(name, s)
   const choices = kind === 'choice' ? (own(s, 'enum') as Json[]).map((v) => JSON.stringify(v)) : []
   const dflt = own(s, 'default')
   return { name, kind, required, title: str(own(s, 'title')), hint: hintOf(s), initial: dflt === undefined ? '' : typed(kind, dflt), choices }
 }
 
-function kindOf(s: Obj): FieldKind {
+function kindOf(name: string, s: Obj): FieldKind {
   if (['$ref', 'anyOf', 'oneOf', 'allOf', 'not', 'if'].some((k) => own(s, k) !== undefined)) return 'json'
   const values = own(s, 'enum')
   if (Array.isArray(values) && values.length > 0 && values.every((v) => v === null || typeof v !== 'object')) return 'choice'
@@ -86,7 +86,7 @@ function kindOf(s: Obj): FieldKind {
     case 'string': {
       const longest = own(s, 'maxLength')
       const says = /\b(?:content|contents|text|body|query|code|script|message|markdown|multi-?line)\b/i
-      const long = (typeof longest === 'number' && longest > 200) || says.test(str(own(s, 'description'))) || str(own(s, 'contentMediaType')) !== ''
+      const long = (typeof longest === 'number' && longest > 200) || says.test(str(own(s, 'description'))) || /^(?:content|contents|text|body|code|script|message|markdown)$/i.test(name) || str(own(s, 'contentMediaType')) !== ''
       return long ? 'text' : 'string'
     }
     case 'number': return 'number'

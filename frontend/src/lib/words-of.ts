@@ -15,7 +15,7 @@ export const stateLook: Record<ServerState, Look> = {
   degraded: { icon: 's-degraded', mark: 'degraded', word: 'Degraded' },
   quarantined: { icon: 's-held', mark: 'danger', word: 'Quarantined' },
   refused: { icon: 's-denied', mark: 'danger', word: 'Refused' },
-  crashed: { icon: 's-danger', mark: 'danger', word: 'Crashed' },
+  crashed: { icon: 's-danger', mark: 'danger', word: 'Failed' },
 }
 export const checkLook: Record<CheckState, Look> = {
   ok: { icon: 's-on', mark: 'ok', word: 'works' },
