@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 
 packages=(gcc pkg-config libgtk-3-dev libwebkit2gtk-4.1-dev bubblewrap xdg-dbus-proxy)
 if [ "${1:-}" = test ]; then
-  packages+=(xvfb openbox dbus dbus-x11 gnome-keyring webkit2gtk-driver at-spi2-core python3-pyatspi
+  packages+=(xvfb openbox dbus dbus-x11 gnome-keyring webkit2gtk-driver at-spi2-core python3-pyatspi xdotool
     gir1.2-atspi-2.0 imagemagick fonts-dejavu-core libgl1-mesa-dri)
 fi
 
