@@ -236,3 +236,18 @@ func TestResolveTakesNoEmptyPath(t *testing.T) {
 		t.Errorf("the working directory: %q, %v", got, err)
 	}
 }
+
+func TestStandardStreamsAreNoDirectories(t *testing.T) {
+	s := box(t)
+	root, err := os.Open("/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	for _, f := range []Files{{In: root}, {Out: root}, {Err: root}} {
+		if p, err := s.Start(t.Context(), Profile{}, Command{Argv: []string{"/bin/true"}}, f); err == nil {
+			p.Wait()
+			t.Error("a program was started with a directory of the host open")
+		}
+	}
+}

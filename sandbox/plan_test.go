@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"errors"
+	"math"
 	"strings"
 	"testing"
 
@@ -67,6 +68,9 @@ func TestProfileValidate(t *testing.T) {
 		"NUL":               {Profile{Read: []string{"/srv/a\x00b"}}, "NUL"},
 		"tiny memory":       {Profile{Memory: 1}, "below 4 MiB"},
 		"negative pids":     {Profile{Pids: -1}, "negative"},
+		"no cpu":            {Profile{CPU: 0.001}, "cpu limit"},
+		"not a number":      {Profile{CPU: math.NaN()}, "cpu limit"},
+		"a cpu":             {Profile{CPU: 1.5}, ""},
 		"unknown guarantee": {Profile{Demand: []Guarantee{"fs.everything"}}, "not a guarantee"},
 		"foreign guarantee": {Profile{Net: NetLoopback, Demand: []Guarantee{NetNoneG}}, "not a guarantee"},
 		"unknown network":   {Profile{Net: 9}, "unknown network"},

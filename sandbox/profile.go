@@ -90,8 +90,8 @@ func (p Profile) Validate() error {
 		return fmt.Errorf("profile: memory limit %d bytes is below 4 MiB", p.Memory)
 	case p.Pids < 0:
 		return fmt.Errorf("profile: pids limit %d is negative", p.Pids)
-	case p.CPU < 0:
-		return fmt.Errorf("profile: cpu limit %v is negative", p.CPU)
+	case p.CPU != 0 && !(p.CPU >= 0.01 && p.CPU <= 4096): // NaN too
+		return fmt.Errorf("profile: cpu limit %v is not between 0.01 and 4096 cores", p.CPU)
 	case p.Net < NetNone || p.Net > NetHost:
 		return fmt.Errorf("profile: unknown network mode %d", p.Net)
 	}

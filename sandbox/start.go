@@ -61,6 +61,12 @@ func (s *Sandbox) Start(ctx context.Context, p Profile, c Command, f Files) (*Pr
 	if err != nil {
 		return nil, err
 	}
+	for _, stream := range []*os.File{f.In, f.Out, f.Err} {
+		// From an open directory of the host a program can look at and chmod everything around it: Landlock guards neither.
+		if dir, err := isDir(stream); err != nil || dir {
+			return nil, fmt.Errorf("start %s: a standard stream is a directory or cannot be looked at", c.Argv[0])
+		}
+	}
 	g, err := newGroup(s.Kernel.Groups, p)
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", c.Argv[0], err)
@@ -82,6 +88,15 @@ func (s *Sandbox) Start(ctx context.Context, p Profile, c Command, f Files) (*Pr
 	}
 	proc.Report = report
 	return proc, nil
+}
+
+// isDir reports whether f is a directory. No file is none.
+func isDir(f *os.File) (dir bool, err error) {
+	if f == nil {
+		return false, nil
+	}
+	st, err := f.Stat()
+	return err == nil && st.IsDir(), err
 }
 
 // NotFoundError says that the program to start does not exist inside the sandbox, or cannot be executed there.

@@ -52,7 +52,7 @@ func TestWindowOpensAndEnds(t *testing.T) {
 			t.Errorf("GET = %d, %v; want 200", status, err)
 		}
 	})
-	b.screenshot(filepath.Join(t.TempDir(), "page.png"))
+	d.screenshot(filepath.Join(t.TempDir(), "page.png"))
 
 	t.Run("a second start says so", func(t *testing.T) {
 		out, code := d.run(20*time.Second, filepath.Join(root(t), "bin", "cordon-desktop"))
@@ -150,7 +150,7 @@ func TestWebDriverTools(t *testing.T) {
 		t.Errorf("a rejection arrives as %v", err)
 	}
 	shot := filepath.Join(t.TempDir(), "page.png")
-	b.screenshot(shot)
+	d.screenshot(shot)
 	if png, err := os.ReadFile(shot); err != nil || !strings.HasPrefix(string(png), "\x89PNG") {
 		t.Errorf("screenshot: %d bytes, %v", len(png), err)
 	}

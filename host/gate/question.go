@@ -55,11 +55,18 @@ func (p *pending) get(id string) (Question, bool) {
 var targetKeys = []string{"host", "hostname", "device", "device_id", "endpoint", "machine", "user", "username", "account", "mailbox", "email", "recipient",
 	"path", "file", "destination", "url", "domain", "ip", "address", "index", "rule", "name", "id"}
 
-// Target names what a call acts on, in words short enough to type: the first telling argument, or the tool itself.
+// Target names what a call acts on, in words short enough to type: the first telling argument that the tool itself
+// declares, or the tool. What a tool does not know it does not act on: an extra "host" must not stand for the path.
 func Target(c tool.Call) string {
 	var args map[string]any
-	if json.Unmarshal(c.Args, &args) == nil {
+	var schema struct {
+		Properties map[string]any `json:"properties"`
+	}
+	if json.Unmarshal(c.Args, &args) == nil && json.Unmarshal(c.Tool.InputSchema, &schema) == nil {
 		for _, k := range targetKeys {
+			if _, declared := schema.Properties[k]; !declared {
+				continue
+			}
 			if s, ok := args[k].(string); ok && s != "" && len(s) <= 80 && printable(s) {
 				return s
 			}

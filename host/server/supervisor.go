@@ -66,7 +66,8 @@ const (
 	connectTimeout = 20 * time.Second // from the program's start to its tool list
 	maxRestarts    = 5                // in a row; one minute of running starts the count anew
 	steady         = time.Minute
-	maxFindings    = 20 // audit events a session may cause by misbehaving
+	relistPause    = time.Second // between listings of one server
+	maxFindings    = 20          // audit events a session may cause by misbehaving
 )
 
 // ErrUnknown means that no server has that name.

@@ -316,6 +316,8 @@ func (u *unit) serve(ctx context.Context, proc *sandbox.Process, p *pipes, def c
 	ready()
 	gone := make(chan struct{})
 	go func() { _ = s.mcp.Wait(); close(gone) }() // ends when the pipe does
+	var last time.Time
+	var again <-chan time.Time // nil unless a listing is due
 	for {
 		select {
 		case <-ctx.Done():
@@ -329,9 +331,14 @@ func (u *unit) serve(ctx context.Context, proc *sandbox.Process, p *pipes, def c
 			case <-time.After(u.s.o.Grace):
 				return fmt.Errorf("%s closed its connection", u.name)
 			}
-		case <-relist:
-			again, cancel := context.WithTimeout(ctx, u.s.patience)
-			tools, err := s.tools(again, def.Source)
+		case <-relist: // a server that announces changes without end is listed once in a while
+			if again == nil {
+				again = time.After(time.Until(last.Add(relistPause)))
+			}
+		case <-again:
+			again, last = nil, time.Now()
+			listing, cancel := context.WithTimeout(ctx, u.s.patience)
+			tools, err := s.tools(listing, def.Source)
 			cancel()
 			if err != nil {
 				found("wire.relist-failed", "its changed tool list could not be read")

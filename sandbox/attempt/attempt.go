@@ -57,7 +57,25 @@ var acts = map[string]func(arg string) (string, error){
 		_, err = f.WriteString("appended by attempt\n")
 		return "appended", err
 	},
-	"chmod":    func(p string) (string, error) { return "changed", os.Chmod(p, 0o777) },
+	"chmod": func(p string) (string, error) { return "changed", os.Chmod(p, 0o777) },
+	"setid": func(p string) (string, error) { // a file that lends its owner's rights, made in one go and in two
+		f, err := os.OpenFile(p, os.O_WRONLY|os.O_CREATE, 0o700)
+		if err != nil {
+			return "", err
+		}
+		f.Close()
+		return "made", unix.Chmod(p, 0o4755)
+	},
+	"setid-new": func(p string) (string, error) {
+		fd, err := unix.Open(p, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, 0o4755)
+		if err != nil {
+			return "", err
+		}
+		return "made", unix.Close(fd)
+	},
+	"load": func(p string) (string, error) { // run it past execve, through the loader
+		return "ran", exec.Command("/lib64/ld-linux-x86-64.so.2", p).Run()
+	},
 	"remove":   func(p string) (string, error) { return "removed", os.Remove(p) },
 	"truncate": func(p string) (string, error) { return "emptied", os.Truncate(p, 0) },
 	"link": func(p string) (string, error) {

@@ -8,3 +8,6 @@ const auditArch = unix.AUDIT_ARCH_AARCH64
 const foreign = 0
 
 var archDenied = []uint32{unix.SYS_KEXEC_FILE_LOAD, unix.SYS_LOOKUP_DCOOKIE}
+
+// archModes is empty: the older calls do not exist here.
+var archModes []modes

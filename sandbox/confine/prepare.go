@@ -187,7 +187,9 @@ func prepareRoot(s *spec.Spec) error {
 		switch {
 		case m.Device:
 			attr.Attr_set = unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NOEXEC | unix.MOUNT_ATTR_RDONLY
-		case !m.Write:
+		case m.Write:
+			attr.Attr_set |= unix.MOUNT_ATTR_NOEXEC // the loader can be asked to run what execve may not
+		default:
 			attr.Attr_set |= unix.MOUNT_ATTR_RDONLY
 		}
 		plan.mounts = append(plan.mounts, mount{source: cstr(m.Source), target: cstr(m.Target), attr: attr, access: access, index: int32(i)})

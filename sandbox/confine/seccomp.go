@@ -65,7 +65,8 @@ type span struct {
 }
 
 // nosys are refused as if the kernel did not know them, so that callers fall back: libc to clone, runtimes to epoll.
-var nosys = []uint32{unix.SYS_CLONE3, unix.SYS_IO_URING_SETUP, unix.SYS_IO_URING_ENTER, unix.SYS_IO_URING_REGISTER}
+// openat2 hides its mode in memory; io_setup takes from a pool that is the whole machine's.
+var nosys = []uint32{unix.SYS_CLONE3, unix.SYS_IO_URING_SETUP, unix.SYS_IO_URING_ENTER, unix.SYS_IO_URING_REGISTER, unix.SYS_OPENAT2, unix.SYS_IO_SETUP}
 
 // denied fail with EPERM, with those of archDenied.
 var denied = []uint32{
@@ -113,7 +114,27 @@ func filter(net spec.Net) ([]unix.SockFilter, error) {
 	// another name for DGRAM there (net/unix/af_unix.c, unix_create).
 	look(unix.SYS_SOCKETPAIR, arg(0), when(unix.AF_UNIX, 1, 0), fails(unix.EAFNOSUPPORT),
 		arg(1), mask(0xf), when(unix.SOCK_STREAM, 2, 0), when(unix.SOCK_SEQPACKET, 1, 0), fails(unix.EPROTONOSUPPORT), done(actAllow))
+	// A file that the program makes setuid in a folder granted for writing would lend its owner's rights to others outside.
+	for _, m := range append(archModes, modes{mode: 2, nrs: []uint32{unix.SYS_FCHMODAT, unix.SYS_FCHMODAT2, unix.SYS_MKNODAT}}, modes{mode: 1, nrs: []uint32{unix.SYS_FCHMOD}},
+		modes{flags: 2, mode: 3, nrs: []uint32{unix.SYS_OPENAT}}) {
+		block := []unix.SockFilter{arg(m.mode), has(setID, 0, 1), fails(unix.EPERM), done(actAllow)}
+		if m.flags > 0 {
+			block = append([]unix.SockFilter{arg(m.flags), has(unix.O_CREAT|unix.O_TMPFILE&^unix.O_DIRECTORY, 1, 0), done(actAllow)}, block...)
+		}
+		deny(len(ends), m.nrs...)
+		ends = append(ends, block)
+	}
 	return assemble(spans(points), ends)
+}
+
+// setID are the mode bits that lend a file's owner and group to whoever runs it.
+const setID = unix.S_ISUID | unix.S_ISGID
+
+// modes are calls that give a file its mode, and which argument that is. With flags, the mode counts only when the
+// call makes a file.
+type modes struct {
+	flags, mode uint32 // argument numbers; flags 0: none
+	nrs         []uint32
 }
 
 // spans turns single numbers into ranges that cover every number; between them stands endAllow.
