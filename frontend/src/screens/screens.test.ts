@@ -237,6 +237,22 @@ describe('run', () => {
     await settle()
     expect((get('arg-path') as HTMLInputElement).value).toBe('/x')
   })
+  test('a server that ends leaves the form and the result; it can be started there', async () => {
+    const host = await open()
+    const whole = structuredClone(host.now.servers)
+    app.openRun('filesystem', 'read_text_file')
+    await settle()
+    await type('arg-path', '/x')
+    await click('run-button')
+    await vi.waitFor(() => expect(find('result')).not.toBeNull())
+    host.show({ servers: whole.map((s) => (s.name === 'filesystem' ? { ...s, state: 'stopped', pid: 0, tools: [] } : s)) })
+    await settle()
+    expect((get('arg-path') as HTMLInputElement).value).toBe('/x')
+    expect(find('result')).not.toBeNull()
+    expect((get('run-button') as HTMLButtonElement).disabled).toBe(true)
+    await click('run-start')
+    expect(host.calls).toContainEqual(['StartServer', 'filesystem'])
+  })
   test('a running call can be cancelled by its ticket', async () => {
     const host = await open()
     host.slow = 50
