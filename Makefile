@@ -38,8 +38,8 @@ vet: $(PAGE)
 frontend-check: $(MODULES)
 	cd frontend && npm run --silent check && npm test --silent
 
-bench: $(PAGE)
-	go test -run '^$$' -bench . -benchmem ./host/... ./sandbox/...
+bench: build
+	go run ./build/bench
 
 deps:
 	@build/deps.sh
