@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // A server of one's own: added by its command, given a secret, changed behind Cordon's back.
@@ -54,6 +55,31 @@ func TestOwnServer(t *testing.T) {
 		b.server("own", approved)
 		b.callJSON("own", "read_env", "{}")
 		b.ended("ok", "TOKEN is not set")
+	})
+
+	step("a high-impact call needs its target typed", func(t *testing.T, b *browser) {
+		const host = "ws-fin-0142"
+		b.callJSON("own", "isolate_host", fmt.Sprintf(`{"host":%q}`, host))
+		if p := b.asked(); p.Level != 2 || p.Target != host {
+			t.Fatalf("asks at level %d for %q, want level 2 for the host", p.Level, p.Target)
+		}
+		time.Sleep(approvable / 3)
+		if b.attribute(b.find(hook("consent-allow")), "disabled") == "" {
+			t.Error("Allow can be pressed before the target is typed")
+		}
+		b.fill("consent-typed", host+"x")
+		if b.attribute(b.find(hook("consent-allow")), "disabled") == "" {
+			t.Error("Allow can be pressed with another target")
+		}
+		b.strike(keyBackspace)
+		b.armed()
+		b.strike(keyEnter)
+		if b.snapshot().Prompt == nil {
+			t.Error("Enter in the field answered the question")
+		}
+		b.press("consent-allow")
+		b.gone(hook("consent"))
+		b.ended("ok", host+" is cut off")
 	})
 
 	const value = "s3cr3t-Zx81-qwertz-00117"

@@ -758,6 +758,7 @@ func TestOutsideTextRaisesTheDecision(t *testing.T) {
 	}{
 		"the model repeats a result":        {"/srv/evil-destination-4711/x", tool.OriginModel, consent.Type},
 		"the model writes somewhere else":   {"/home/me/notes.md", tool.OriginModel, consent.Click},
+		"a person types what was read":      {"/srv/evil-destination-4711/x", tool.OriginUser, consent.Click},
 		"the same path from nobody's mouth": {"/home/me/notes.md", tool.OriginOutside, consent.Type},
 	} {
 		t.Run(name, func(t *testing.T) {

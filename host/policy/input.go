@@ -72,6 +72,8 @@ type facts struct {
 	destinations, findings          []string
 }
 
+// factsOf derives what the rules look at. Outside text chooses a destination only when somebody else than the user put it
+// there: a person who types or pastes what a result named has chosen it, and the dialog shows where it is from.
 func factsOf(r Request) facts {
 	var f facts
 	for _, v := range r.Values {
@@ -79,7 +81,7 @@ func factsOf(r Request) facts {
 			continue
 		}
 		f.quoted = true
-		if Destination(v.Pointer) {
+		if r.Call.Wrote != tool.OriginUser && Destination(v.Pointer) {
 			f.destinations = append(f.destinations, v.Pointer)
 		}
 	}
