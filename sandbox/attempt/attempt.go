@@ -79,7 +79,11 @@ var acts = map[string]func(arg string) (string, error){
 	"remove":   func(p string) (string, error) { return "removed", os.Remove(p) },
 	"truncate": func(p string) (string, error) { return "emptied", os.Truncate(p, 0) },
 	"link": func(p string) (string, error) {
-		return "linked", os.Link(p, "/tmp/attempt-link-"+strconv.Itoa(os.Getpid()))
+		name := "/tmp/attempt-link-" + strconv.Itoa(os.Getpid())
+		if err := os.Link(p, name); err != nil {
+			return "", err
+		}
+		return "linked", os.Remove(name)
 	},
 	"exec": func(p string) (string, error) { return "ran", exec.Command(p).Run() },
 	"unix": func(p string) (string, error) {
