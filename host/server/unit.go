@@ -450,7 +450,7 @@ func (u *unit) prepare(ctx context.Context, def config.Server) (sandbox.Profile,
 	if err != nil {
 		return p, sandbox.Command{}, files{}, fmt.Errorf("%s: %w", u.name, err)
 	}
-	if !underSystem(program) {
+	if !sandbox.InSystem(program) {
 		p.Read = append(p.Read, program)
 	}
 	if def.Dir != "" {
@@ -490,16 +490,6 @@ func lookUp(name string) (string, error) {
 		}
 	}
 	return "", fmt.Errorf("program %q does not exist or cannot be executed", name)
-}
-
-// underSystem reports whether path is visible in every sandbox.
-func underSystem(path string) bool {
-	for _, d := range sandbox.System {
-		if path == d || strings.HasPrefix(path, d+"/") {
-			return true
-		}
-	}
-	return false
 }
 
 // files is what a server consists of on disk, and how to notice that one of them was touched.
