@@ -88,13 +88,14 @@ func expected(net spec.Net, d data) uint32 {
 		return unix.SECCOMP_RET_ALLOW
 	}
 	const making = 0x40 | 0x400000 // O_CREAT, O_TMPFILE without O_DIRECTORY
+	if mode, flags, ok := setsModes(d.nr); ok {
+		return fails((flags == 0 || low(flags)&making != 0) && low(mode)&0o6000 != 0, unix.EPERM)
+	}
 	switch d.nr {
-	case unix.SYS_CHMOD, unix.SYS_CREAT, unix.SYS_MKNOD, unix.SYS_FCHMOD:
+	case unix.SYS_FCHMOD:
 		return fails(low(1)&0o6000 != 0, unix.EPERM)
 	case unix.SYS_FCHMODAT, unix.SYS_FCHMODAT2, unix.SYS_MKNODAT:
 		return fails(low(2)&0o6000 != 0, unix.EPERM)
-	case unix.SYS_OPEN:
-		return fails(low(1)&making != 0 && low(2)&0o6000 != 0, unix.EPERM)
 	case unix.SYS_OPENAT:
 		return fails(low(2)&making != 0 && low(3)&0o6000 != 0, unix.EPERM)
 	case unix.SYS_CLONE:

@@ -1,0 +1,136 @@
+package cli
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"cordon/sandbox/attempt"
+)
+
+// The small cordon confines a copy of itself instead of starting cordon-launch. What the sandbox package proves of the
+// launcher is tried here of the copy.
+
+// execIn returns `cordon sandbox exec` for the given flags and program, in a home of its own.
+func execIn(t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
+	needSandbox(t)
+	c := exec.Command(filepath.Join(binaries, "cordon"), append([]string{"sandbox", "exec"}, args...)...)
+	c.Env = environment(t.TempDir())
+	return c
+}
+
+func TestExecForbidsWhatTheLauncherForbids(t *testing.T) {
+	program := filepath.Join(binaries, "attempt")
+	home, err := os.MkdirTemp("/var/tmp", "cli-home-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(home) })
+	secret, granted := filepath.Join(home, "secret"), filepath.Join(home, "granted")
+	for _, path := range []string{secret, granted} {
+		if err := os.WriteFile(path, []byte("x"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Descriptors first: later acts leave some of their own.
+	acts := []string{"fd=3", "fd=4", "fd=5", "fd=64", "fd=65", "read=" + secret, "stat=" + secret, "write=" + secret, "remove=" + secret, "write=" + granted, "chmod=" + granted, "list=" + home, "list=/etc/ssl/private",
+		"read=/proc/1/environ", "read=/proc/1/mem", "kill=" + strconv.Itoa(os.Getpid()), "tcp=127.0.0.1:9", "udp=127.0.0.1:9", "mptcp=127.0.0.1:9", "bind-tcp=0.0.0.0:0",
+		"bind-tcp=[::]:0", "bind-udp=127.0.0.1:0", "bind-mptcp=127.0.0.1:0", "unix=/run/dbus/system_bus_socket", "unshare", "clone-ns", "mount=/tmp", "chroot=/tmp", "ptrace",
+		"io_uring", "keyring", "bpf", "userfaultfd", "capability", "setuid", "env=SECRET_OF_MINE"}
+	c := execIn(t, append([]string{"--read", granted, "--read", program, "--", program}, acts...)...)
+	c.Env = append(c.Env, "SECRET_OF_MINE=visible")
+	// A descriptor that stays open across exec must not stay open in the sandbox.
+	leak, err := os.Open(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer leak.Close()
+	c.ExtraFiles = []*os.File{leak, leak, leak}
+	c.Stderr = os.Stderr
+	out, err := c.Output()
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	tried := 0
+	for dec := json.NewDecoder(bytes.NewReader(out)); ; tried++ {
+		var r attempt.Result
+		if err := dec.Decode(&r); err == io.EOF {
+			break
+		} else if err != nil {
+			t.Fatalf("%q: %v", out, err)
+		}
+		if r.Worked {
+			t.Errorf("%s %s worked: %s", r.Act, r.Arg, r.Detail)
+		}
+	}
+	if tried != len(acts) {
+		t.Errorf("%d of %d acts were tried", tried, len(acts))
+	}
+	if out, err := execIn(t, "--read", granted, "--", "cat", granted).Output(); err != nil || string(out) != "x" {
+		t.Errorf("reading what was granted: %q, %v", out, err)
+	}
+}
+
+// The copy's command line could tell a program what else was typed, and its environment everything.
+func TestExecWipesItsArguments(t *testing.T) {
+	const word = "word-0x51-of-the-command-line"
+	c := execIn(t, "--env", "PLAIN="+word, "--read", "/usr/share", "--", "sh", "-c", `tr '\0' ' ' </proc/1/cmdline; echo "[$PLAIN]"`)
+	c.Env = append(c.Env, "SECRET_OF_MINE="+word)
+	out, err := c.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if got, want := strings.TrimLeft(string(out), " "), "["+word+"]\n"; got != want {
+		t.Errorf("the program sees %q in /proc/1/cmdline, and its variable; want nothing and the variable %q", got, want)
+	}
+}
+
+// However cordon dies, what it confined dies too, with everything that has left its session.
+func TestExecDiesWithItsHost(t *testing.T) {
+	mark := fmt.Sprintf("%d.%09d", 86400, time.Now().UnixNano()%1e9) // seconds to sleep, found in /proc
+	left := func() (pids []string) {
+		all, _ := filepath.Glob("/proc/[0-9]*")
+		for _, dir := range all {
+			if b, err := os.ReadFile(filepath.Join(dir, "cmdline")); err == nil && bytes.HasPrefix(b, []byte("sleep\x00"+mark)) {
+				pids = append(pids, filepath.Base(dir))
+			}
+		}
+		return pids
+	}
+	for _, limits := range [][]string{nil, {"--pids", "32"}} {
+		c := execIn(t, append(limits, "--", "sh", "-c", `trap "" TERM HUP INT; setsid sh -c "trap '' TERM HUP INT; sleep `+mark+`" & sleep `+mark+` & echo up; wait`)...)
+		out, err := c.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Start(); err != nil {
+			t.Fatal(err)
+		}
+		line, err := bufio.NewReader(out).ReadString('\n')
+		deadline := time.Now().Add(5 * time.Second)
+		for err == nil && len(left()) < 2 && time.Now().Before(deadline) {
+			time.Sleep(5 * time.Millisecond)
+		}
+		if n := len(left()); err != nil || line != "up\n" || n != 2 {
+			t.Errorf("%v: %q, %v, %d processes; want 2", limits, line, err, n)
+		}
+		_ = c.Process.Kill()
+		_ = c.Wait()
+		for deadline = time.Now().Add(5 * time.Second); len(left()) > 0 && time.Now().Before(deadline); {
+			time.Sleep(5 * time.Millisecond)
+		}
+		if pids := left(); len(pids) > 0 {
+			t.Errorf("%v: left behind: %v", limits, pids)
+		}
+	}
+}
