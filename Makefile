@@ -61,7 +61,7 @@ bin/cordon-desktop: $(PAGE)
 bin/cordon-desktop-e2e: $(PAGE)
 	go build -tags $(DESKTOP),e2e $(RELEASE) -o $@ .
 bin/cordon: # small, because it is what starts a sandbox by hand; cordon-cli does the rest
-	CGO_ENABLED=0 go build -tags nolimits $(RELEASE) -o $@ ./app/cli/cordon
+	CGO_ENABLED=0 go build -tags small $(RELEASE) -o $@ ./app/cli/cordon
 bin/cordon-cli:
 	CGO_ENABLED=0 go build $(RELEASE) -o $@ ./app/cli/cordon-cli
 bin/cordon-launch:

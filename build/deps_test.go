@@ -17,14 +17,13 @@ import (
 // modules are those that our own code may import, each with its reason. What they need themselves is in go.mod.
 var modules = map[string]string{
 	"github.com/cedar-policy/cedar-go":       "policy: default deny, explainable, small",
-	"github.com/containerd/cgroups/v3":       "limits and tree kill",
+	"github.com/containerd/cgroups/v3":       "statistics of cgroups",
 	"github.com/go-json-experiment/json":     "strict and canonical JSON on every boundary",
 	"github.com/godbus/dbus/v5":              "state of the keyring, systemd scopes, notifications",
 	"github.com/google/jsonschema-go":        "schemas of tools, after our own bounds",
 	"github.com/landlock-lsm/go-landlock":    "Landlock",
 	"github.com/modelcontextprotocol/go-sdk": "MCP",
 	"github.com/moby/sys/userns":             "whether we run inside a user namespace",
-	"github.com/opencontainers/runtime-spec": "limits in the form that cgroups takes them",
 	"github.com/rogpeppe/go-internal":        "testscript for the command line, tests only",
 	"github.com/spf13/cobra":                 "the command line",
 	"github.com/spf13/pflag":                 "flags of the command line",

@@ -213,7 +213,7 @@ func planLimits(s *spec.Spec, r *Report, p Profile, k Kernel) {
 	default:
 		// Address space cannot be bounded (WebAssembly reserves gigabytes), writable private memory can.
 		limit(unix.RLIMIT_DATA, uint64(p.Memory))
-		mem.State, mem.Detail = Missing, fmt.Sprintf("%s for each process, not for the tree: no writable cgroup", Bytes(p.Memory))
+		mem.State, mem.Detail = Missing, fmt.Sprintf("%s for each process, not for the tree: %s", Bytes(p.Memory), k.Groups.lack())
 	}
 	switch {
 	case p.Pids == 0:
@@ -225,7 +225,7 @@ func planLimits(s *spec.Spec, r *Report, p Profile, k Kernel) {
 		limit(unix.RLIMIT_NPROC, uint64(p.Pids))
 		pids.Detail = fmt.Sprintf("%d tasks (RLIMIT_NPROC in its own user namespace)", p.Pids)
 		if !atLeast(k.Release, 5, 14) || os0(s) {
-			pids.State, pids.Detail = Missing, fmt.Sprintf("%d tasks wanted: no writable cgroup", p.Pids)
+			pids.State, pids.Detail = Missing, fmt.Sprintf("%d tasks wanted: %s", p.Pids, k.Groups.lack())
 		}
 	}
 	switch {
@@ -234,7 +234,7 @@ func planLimits(s *spec.Spec, r *Report, p Profile, k Kernel) {
 	case k.Groups.CPU:
 		cpu.Detail = fmt.Sprintf("%g cores (%s)", p.CPU, k.Groups)
 	default:
-		cpu.State, cpu.Detail = Missing, fmt.Sprintf("%g cores wanted: no writable cgroup", p.CPU)
+		cpu.State, cpu.Detail = Missing, fmt.Sprintf("%g cores wanted: %s", p.CPU, k.Groups.lack())
 	}
 }
 

@@ -19,7 +19,7 @@ type Process struct {
 
 	init    *child
 	host    *os.File // our end of the pair: closing it ends the sandbox
-	group   group    // nil without limits
+	group   *group   // nil without limits
 	outcome *spec.Outcome
 	done    chan struct{}
 	once    sync.Once
@@ -61,7 +61,7 @@ func (e Exit) String() string {
 	return fmt.Sprintf("ended with status %d", e.Status.ExitStatus())
 }
 
-func newProcess(m *monitor, host *os.File, g group) *Process {
+func newProcess(m *monitor, host *os.File, g *group) *Process {
 	p := &Process{Pid: m.pid, init: &child{pid: m.pid}, host: host, group: g, outcome: m.outcome, done: make(chan struct{})}
 	go p.watch()
 	return p

@@ -25,7 +25,10 @@ type Sandbox struct {
 	Kernel   Kernel
 	Launcher string // path of cordon-launch
 
-	// Spawn replaces the launcher, for profiles without limits, by a copy of this process: it starts sp's init with files as its descriptors and returns
+	settling sync.Once
+	settled  Groups // written by settling
+
+	// Spawn replaces the launcher by a copy of this process: it starts sp's init with files as its descriptors and returns
 	// its pid. nil starts Launcher. Only for small programs; see confine.Spawn.
 	Spawn func(sp *spec.Spec, files []uintptr) (pid int, err error)
 }
@@ -49,6 +52,19 @@ func New() (*Sandbox, error) {
 	return nil, fmt.Errorf("find launcher: no cordon-launch beside %s", exe)
 }
 
+// settleTimeout bounds how long a service manager may take to make a cgroup. Measured: 10 to 40 ms.
+const settleTimeout = 5 * time.Second
+
+// kernelFor returns the facts that a plan for p rests on: before the first limit, the place for cgroups is made ready.
+func (s *Sandbox) kernelFor(p Profile) Kernel {
+	k := s.Kernel
+	if wantsGroup(p) {
+		s.settling.Do(func() { s.settled = k.Groups.settle(settleTimeout) })
+		k.Groups = s.settled
+	}
+	return k
+}
+
 // Files are the program's standard streams. A nil file becomes /dev/null.
 type Files struct{ In, Out, Err *os.File }
 
@@ -57,7 +73,8 @@ type Files struct{ In, Out, Err *os.File }
 // *NotFoundError when the program does not exist inside; in each case nothing runs. Cancelling ctx before Start
 // returns ends the start; afterwards it has no effect.
 func (s *Sandbox) Start(ctx context.Context, p Profile, c Command, f Files) (*Process, error) {
-	sp, report, err := Plan(p, c, s.Kernel, CurrentIdentity())
+	k := s.kernelFor(p)
+	sp, report, err := Plan(p, c, k, CurrentIdentity())
 	if err != nil {
 		return nil, err
 	}
@@ -67,7 +84,7 @@ func (s *Sandbox) Start(ctx context.Context, p Profile, c Command, f Files) (*Pr
 			return nil, fmt.Errorf("start %s: a standard stream is a directory or cannot be looked at", c.Argv[0])
 		}
 	}
-	g, err := newGroup(s.Kernel.Groups, p)
+	g, err := newGroup(k.Groups, p)
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", c.Argv[0], err)
 	}
@@ -77,14 +94,14 @@ func (s *Sandbox) Start(ctx context.Context, p Profile, c Command, f Files) (*Pr
 			_ = g.kill()
 			_ = g.remove(time.Second)
 		}
-		return nil, explain(err, p, c, s.Kernel)
+		return nil, explain(err, p, c, k)
 	}
 	report.measure(proc.outcome, p)
 	report.TriedAt = time.Now().UTC()
 	if lost := report.missing(p.Demand); len(lost) > 0 { // measured less than planned
 		proc.Kill()
 		<-proc.Done()
-		return nil, &Refusal{Missing: lost, Fix: s.Kernel.Fix}
+		return nil, &Refusal{Missing: lost, Fix: k.Fix}
 	}
 	proc.Report = report
 	return proc, nil
@@ -136,7 +153,7 @@ func explain(err error, p Profile, c Command, k Kernel) error {
 }
 
 // launch starts init, through the launcher or as a copy of this process, and reads what comes back until end of file.
-func (s *Sandbox) launch(ctx context.Context, sp *spec.Spec, g group, f Files) (*Process, error) {
+func (s *Sandbox) launch(ctx context.Context, sp *spec.Spec, g *group, f Files) (*Process, error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
@@ -156,7 +173,7 @@ func (s *Sandbox) launch(ctx context.Context, sp *spec.Spec, g group, f Files) (
 }
 
 // begin returns when the program runs. On an error the monitor, if there is one, holds the pid of an init that is left.
-func (s *Sandbox) begin(ctx context.Context, sp *spec.Spec, g group, f Files, ours, theirs *os.File) (*monitor, error) {
+func (s *Sandbox) begin(ctx context.Context, sp *spec.Spec, g *group, f Files, ours, theirs *os.File) (*monitor, error) {
 	defer theirs.Close()
 	reportR, reportW, err := os.Pipe()
 	if err != nil {
@@ -177,13 +194,13 @@ func (s *Sandbox) begin(ctx context.Context, sp *spec.Spec, g group, f Files, ou
 	}
 	files := []*os.File{orNull(f.In), orNull(f.Out), orNull(f.Err), theirs, reportW}
 	if g != nil {
-		tasks, err := g.join()
+		joined, into, err := g.join()
 		if err != nil {
 			return nil, fmt.Errorf("open cgroup: %w", err)
 		}
-		defer closeAll(tasks)
-		sp.Join = len(tasks)
-		files = append(files, tasks...)
+		defer closeAll(joined)
+		sp.Join, sp.Into = len(joined), into
+		files = append(files, joined...)
 	}
 	m := new(monitor)
 	stop := context.AfterFunc(ctx, func() { _ = reportR.SetReadDeadline(time.Unix(1, 0)) })
@@ -201,7 +218,7 @@ func (s *Sandbox) begin(ctx context.Context, sp *spec.Spec, g group, f Files, ou
 		}
 		return err
 	}
-	if s.Spawn != nil && g == nil {
+	if s.Spawn != nil {
 		if m.pid, err = s.spawn(sp, files); err != nil {
 			return m, err
 		}
@@ -215,13 +232,8 @@ func (s *Sandbox) begin(ctx context.Context, sp *spec.Spec, g group, f Files, ou
 	}
 	theirs.Close()
 	reportW.Close()
-	if g != nil {
-		err = g.attach(launcher.Pid)
-	}
-	if err == nil {
-		_ = ours.SetWriteDeadline(time.Now().Add(startTimeout))
-		err = sendSpec(ours, sp)
-	}
+	_ = ours.SetWriteDeadline(time.Now().Add(startTimeout))
+	err = sendSpec(ours, sp)
 	if err == nil {
 		err = read()
 	}

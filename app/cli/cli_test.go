@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 	binaries = os.Getenv("CLI_BINARIES") // built before by whoever runs this as another user
 	if binaries == "" {
 		binaries = dir
-		for _, args := range [][]string{{"-o", "cordon", "-tags", "nolimits", "./cordon"}, {"-o", "cordon-cli", "./cordon-cli"},
+		for _, args := range [][]string{{"-o", "cordon", "-tags", "small", "./cordon"}, {"-o", "cordon-cli", "./cordon-cli"},
 			{"-o", "cordon-launch", "cordon/sandbox/launcher"}, {"-o", "fake", "cordon/host/server/testdata/fake"}, {"-o", "attempt", "cordon/sandbox/testdata/attempt"}} {
 			args[1] = filepath.Join(dir, args[1])
 			c := exec.Command("go", append([]string{"build"}, args...)...)

@@ -143,12 +143,25 @@ func block() (before uint64) {
 	return before
 }
 
-// begin clones. In the child it does not return.
+// begin clones, into a cgroup v2 where the Spec says so: a process that is moved there later has to wait for every
+// processor to pass a grace period. In the child it does not return.
 //
 //go:norace
 func begin(flags uintptr) (pid int, errno syscall.Errno) {
 	stamp(0)
-	r, _, errno := syscall.RawSyscall6(unix.SYS_CLONE, plan.clone|flags|uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
+	flags |= plan.clone
+	nr, a, b := uintptr(unix.SYS_CLONE), flags|uintptr(unix.SIGCHLD), uintptr(0)
+	if plan.into {
+		mem.clone = cloneArgs{flags: uint64(flags) | unix.CLONE_INTO_CGROUP, cgroup: joinFD}
+		if flags&unix.CLONE_PARENT == 0 { // else it is that of this process, SIGCHLD too
+			mem.clone.exitSignal = uint64(unix.SIGCHLD)
+		}
+		if plan.files != nil {
+			mem.clone.cgroup = uint64(plan.files[joinFD])
+		}
+		nr, a, b = unix.SYS_CLONE3, addr(&mem.clone), unsafe.Sizeof(mem.clone)
+	}
+	r, _, errno := syscall.RawSyscall6(nr, a, b, 0, 0, 0, 0)
 	if errno == 0 && r == 0 {
 		initMain()
 	}

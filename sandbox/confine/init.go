@@ -36,10 +36,14 @@ var mem struct {
 	mask    uint64
 	info    [128]byte // signalfd_siginfo
 	polls   [2]unix.PollFd
+	clone   cloneArgs
 	status  int32
 	pid     uintptr
 	proc    uintptr // fsmount fd
 }
+
+// cloneArgs is struct clone_args up to the cgroup (clone(2)).
+type cloneArgs struct{ flags, pidfd, childTID, parentTID, exitSignal, stack, stackSize, tls, setTID, setTIDSize, cgroup uint64 }
 
 // Paths and names init uses; NUL-terminated.
 var (
@@ -186,14 +190,14 @@ func placeFiles() {
 	}
 }
 
-// joinGroups moves this process, a single task, into its cgroups before it does anything. A process that moves another
+// joinGroups moves this process, a single task, into its cgroups v1 before it does anything. A process that moves another
 // has to write to cgroup.procs, where the kernel waits for every processor to pass a grace period: 5.5 ms here against
 // 40 µs. The host's right to do this was checked when it opened the files.
 //
 //go:nosplit
 //go:norace
 func joinGroups() {
-	for i := uintptr(0); i < plan.join; i++ {
+	for i := uintptr(0); i < plan.join && !plan.into; i++ {
 		_, errno := call(unix.SYS_WRITE, joinFD+i, addr(pathZero), 1, 0, 0)
 		must(spec.StepJoin, int32(i), errno)
 		call(unix.SYS_CLOSE, joinFD+i, 0, 0, 0, 0)

@@ -35,6 +35,7 @@ var plan struct {
 	files    []uintptr // for Spawn: what becomes descriptor 0, 1, …
 	wipe     [][]byte  // for Spawn: memory that the copy must not keep
 	join     uintptr   // descriptors from joinFD on
+	into     bool      // the one at joinFD is a cgroup to be cloned into
 	setgroup []byte
 	uidMap   []byte
 	gidMap   []byte
@@ -71,7 +72,7 @@ func prepare(s *spec.Spec) error {
 	if s.Net != spec.NetHost {
 		plan.clone |= unix.CLONE_NEWNET
 	}
-	plan.join = uintptr(s.Join)
+	plan.join, plan.into = uintptr(s.Join), s.Into
 	plan.loopback = s.Net == spec.NetLoopback
 	plan.inet = s.Net != spec.NetNone
 	uid, gid := strconv.Itoa(unix.Geteuid()), strconv.Itoa(unix.Getegid())

@@ -57,6 +57,7 @@ func (s *Spec) Encode() []byte {
 		e.num(l.Max)
 	}
 	e.num(uint64(s.Join))
+	e.flag(s.Into)
 	if len(e.b) > MaxSpecBytes {
 		return nil
 	}
@@ -86,11 +87,11 @@ func Decode(b []byte) (*Spec, error) {
 	for range d.count() {
 		s.Limits = append(s.Limits, Limit{Resource: int(d.num()), Max: d.num()})
 	}
-	s.Join = int(d.num())
+	s.Join, s.Into = int(d.num()), d.flag()
 	switch {
 	case d.err != nil:
 		return nil, d.err
-	case len(d.b) > 0 || s.Join < 0 || s.Join > MaxJoin || s.Net < NetNone || s.Net > NetHost:
+	case len(d.b) > 0 || s.Join < 0 || s.Join > MaxJoin || s.Into && s.Join != 1 || s.Net < NetNone || s.Net > NetHost:
 		return nil, ErrLong
 	}
 	return s, nil

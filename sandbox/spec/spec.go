@@ -17,7 +17,7 @@ package spec
 import "syscall"
 
 // Version comes first on the wire, so that binaries of different builds never work together by accident.
-const Version = 2
+const Version = 3
 
 // MaxJoin bounds Spec.Join.
 const MaxJoin = 8
@@ -50,7 +50,8 @@ type Spec struct {
 	Net      Net
 	Landlock Landlock
 	Limits   []Limit
-	Join     int // cgroup v1 task files that are open from fd 5 on; init writes itself into each, first of all
+	Join     int  // how many files are open from fd 5 on: cgroup v1 task files, into each of which init writes itself first of all
+	Into     bool // with Join 1: the file is the directory of a cgroup v2, into which init is cloned
 }
 
 // Mount is one tree or file of the host that is visible inside.

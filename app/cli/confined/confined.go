@@ -27,6 +27,9 @@ type Flags struct {
 	CPU         float64  // cores, 0 for no limit
 }
 
+// Limited reports whether there is a limit that a cgroup keeps.
+func (f Flags) Limited() bool { return f.Mem != "" || f.Pids != 0 || f.CPU != 0 }
+
 // Exit codes besides the program's own, as env(1) has them.
 const (
 	CodeUsage   = 2   // the flags are wrong

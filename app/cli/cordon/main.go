@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -34,6 +35,9 @@ func run(f confined.Flags, args []string) {
 	if err != nil {
 		return
 	}
+	if f.Limited() && sb.Kernel.Groups.Unready != "" {
+		return // cordon-cli can ask the service manager for a cgroup
+	}
 	sb.Spawn = func(sp *spec.Spec, files []uintptr) (int, error) { return confine.Spawn(sp, files, os.Args) }
 	ran, err := f.Run(context.Background(), sb, args, nil)
 	if !ran {
@@ -54,7 +58,7 @@ func run(f confined.Flags, args []string) {
 }
 
 // parse reads the flags in their plainest forms, --name value and --name=value. What else pflag would take, it leaves to
-// cordon-cli, limits too: this program is built without what makes cgroups (tag nolimits).
+// cordon-cli, reports too: this program is built without D-Bus and the library for statistics (tag small).
 func parse(args []string) (f confined.Flags, program []string, ok bool) {
 	f.Net = "none"
 	for len(args) > 0 {
@@ -81,6 +85,20 @@ func parse(args []string) (f confined.Flags, program []string, ok bool) {
 			f.Env = append(f.Env, value)
 		case "--net":
 			f.Net = value
+		case "--mem":
+			f.Mem = value
+		case "--pids":
+			n, err := strconv.Atoi(value)
+			if err != nil {
+				return f, nil, false
+			}
+			f.Pids = n
+		case "--cpu":
+			n, err := strconv.ParseFloat(value, 64)
+			if err != nil {
+				return f, nil, false
+			}
+			f.CPU = n
 		default:
 			return f, nil, false
 		}
