@@ -1,8 +1,9 @@
 # make run    opens Cordon            make test   runs every test, in sandboxes, keyrings and a real window
 # make check  is quick, before a push make build  builds what is shipped into bin/
+# make test-vm  runs the sandbox tests on other kernels, in emulated machines
 .DEFAULT_GOAL := build
 .DELETE_ON_ERROR:
-.PHONY: run test check build bench deps clean vet frontend-check \
+.PHONY: run test test-vm check build bench deps clean vet frontend-check \
   bin/cordon-desktop bin/cordon-desktop-e2e bin/cordon bin/cordon-cli bin/cordon-launch
 
 DESKTOP     := desktop,production,webkit2_41
@@ -25,6 +26,10 @@ test: check bin/cordon-desktop-e2e
 	build/deps.sh test
 	build/test-as-user.sh
 	go test -count=1 ./app/e2e/...
+
+test-vm:
+	build/deps.sh vm
+	build/vm/test.sh
 
 check: build vet frontend-check
 	go test -race $$(go list ./... | grep -v /app/e2e)

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what building Cordon needs and this machine lacks. "deps.sh test" adds what the window tests need.
+# Installs what building Cordon needs and this machine lacks. "deps.sh test" adds what the window tests need,
+# "deps.sh vm" what the emulated machines need.
 # It says first what it will install. With nothing missing it only looks, and takes no time.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -8,6 +9,8 @@ packages=(gcc pkg-config libgtk-3-dev libwebkit2gtk-4.1-dev bubblewrap xdg-dbus-
 if [ "${1:-}" = test ]; then
   packages+=(xvfb openbox dbus dbus-x11 gnome-keyring webkit2gtk-driver at-spi2-core python3-pyatspi xdotool
     gir1.2-atspi-2.0 imagemagick fonts-dejavu-core libgl1-mesa-dri)
+elif [ "${1:-}" = vm ]; then
+  packages+=(qemu-system-x86 mmdebstrap e2fsprogs)
 fi
 
 fail() {

@@ -133,7 +133,8 @@ func (g *Groups) use(controllers string) {
 }
 
 // delegated accepts a v2 cgroup only when it was handed to us: writable, and marked as delegated wherever systemd manages
-// the tree. Being root is no permission to write into systemd's cgroups.
+// the tree. Being root is no permission to write into systemd's cgroups. The user's manager marks nothing before systemd
+// 253, so a scope with the name that we ask for counts as marked.
 func delegated(path string) bool {
 	dir := filepath.Join(groupRoot, path)
 	for _, file := range []string{"cgroup.procs", "cgroup.subtree_control"} {
@@ -141,7 +142,7 @@ func delegated(path string) bool {
 			return false
 		}
 	}
-	if !bySystemd() {
+	if base := filepath.Base(path); !bySystemd() || strings.HasPrefix(base, groupPrefix) && strings.HasSuffix(base, ".scope") {
 		return true
 	}
 	for _, name := range []string{"user.delegate", "trusted.delegate"} {
@@ -211,6 +212,9 @@ func ownGroups(file string) (map[string]string, error) {
 func (g Groups) settle(timeout time.Duration) Groups {
 	if g.Version != 2 || g.Unready == "" {
 		return g
+	}
+	if now := probeGroups(); now.Version == 2 && now.Unready == "" {
+		return now // done by somebody else in this process since g was found out
 	}
 	if g.Path != "" {
 		if ready, err := g.descend(); err == nil {

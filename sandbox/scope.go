@@ -41,7 +41,7 @@ func newScope(timeout time.Duration) (path string, err error) {
 		Properties []property
 	}
 	pid := os.Getpid()
-	unit := fmt.Sprintf("cordon-%d.scope", pid)
+	unit := fmt.Sprintf("%s%d.scope", groupPrefix, pid)
 	properties := []property{
 		{"Description", dbus.MakeVariant("Cordon and the servers that it runs")},
 		{"PIDs", dbus.MakeVariant([]uint32{uint32(pid)})},

@@ -28,7 +28,7 @@ export $variables SANDBOX_BINARIES=/payload TMPDIR=/var/tmp HOME
 echo "user \$(id -un), kernel \$(uname -r), cgroup \$(cat /proc/self/cgroup), Landlock and others: \$(cat /sys/kernel/security/lsm 2>/dev/null)"
 ./sandbox.test -test.v -test.run '$tests' >/tmp/test.log 2>&1
 echo "tests ended: \$?"
-grep -E '^(---|===|PASS|FAIL|ok|panic|    .*_test.go|    --- )' /tmp/test.log | grep -v '^=== '
+grep -E '^(---|PASS|FAIL|ok|panic|    .*_test.go)' /tmp/test.log
 ./cordon-cli doctor 2>&1 | sed 's/^/doctor: /'
 RUN
   chmod +x "$work/payload/run"
