@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"sync"
 	"syscall"
@@ -16,6 +17,11 @@ import (
 type Process struct {
 	Report Report // what was enforced; set before Start returns
 	Pid    int    // of its init, on the host
+
+	// Egress is the listener of the proxy, with NetHosts: it lies in the sandbox's network namespace, at 127.0.0.1 and
+	// spec.EgressPort, and its connections come from the program. The caller accepts on it; it is closed when the
+	// program has ended. nil otherwise.
+	Egress net.Listener
 
 	init    *child
 	host    *os.File // our end of the pair: closing it ends the sandbox
@@ -61,8 +67,8 @@ func (e Exit) String() string {
 	return fmt.Sprintf("ended with status %d", e.Status.ExitStatus())
 }
 
-func newProcess(m *monitor, host *os.File, g *group) *Process {
-	p := &Process{Pid: m.pid, init: &child{pid: m.pid}, host: host, group: g, outcome: m.outcome, done: make(chan struct{})}
+func newProcess(m *monitor, host *os.File, g *group, egress net.Listener) *Process {
+	p := &Process{Pid: m.pid, Egress: egress, init: &child{pid: m.pid}, host: host, group: g, outcome: m.outcome, done: make(chan struct{})}
 	go p.watch()
 	return p
 }
@@ -72,6 +78,9 @@ func (p *Process) watch() {
 	status, known := waitStatus(p.host)
 	p.init.wait()
 	p.exit = Exit{Status: status, Known: known}
+	if p.Egress != nil {
+		_ = p.Egress.Close()
+	}
 	if p.group != nil {
 		p.exit.Usage = p.group.usage()
 		p.exit.OOM = p.exit.Usage.OOM

@@ -20,6 +20,7 @@ type Net = spec.Net
 const (
 	NetNone     = spec.NetNone     // no internet sockets
 	NetLoopback = spec.NetLoopback // a loopback interface of its own; nothing outside the sandbox can be reached
+	NetHosts    = spec.NetHosts    // the same, and a proxy of the host's that leads to named hosts; see Process.Egress
 	NetHost     = spec.NetHost     // the machine's network, for installing packages
 )
 
@@ -45,6 +46,7 @@ const (
 	FSMetadata   Guarantee = "fs.metadata"   // other paths cannot even be seen
 	NetNoneG     Guarantee = "net.none"      // no internet socket can be opened
 	NetLoopbackG Guarantee = "net.loopback"  // nothing but the sandbox's own loopback can be reached or bound
+	NetHostsG    Guarantee = "net.hosts"     // nothing leads out but the host's proxy
 	IPCUnix      Guarantee = "ipc.unix"      // no session bus, no X11, no agent socket
 	IPCPrivate   Guarantee = "ipc.private"   // System V IPC, abstract sockets and signals end at the sandbox
 	ProcPrivate  Guarantee = "proc.private"  // other processes cannot be seen or signalled
@@ -141,6 +143,8 @@ func guaranteesFor(p Profile) []Guarantee {
 		gs = append(gs, NetNoneG)
 	case NetLoopback:
 		gs = append(gs, NetLoopbackG)
+	case NetHosts:
+		gs = append(gs, NetHostsG)
 	}
 	return append(gs, IPCUnix, IPCPrivate, ProcPrivate, PrivNone, Syscalls, EnvClean, LimitsMemory, LimitsPids, LimitsCPU, KillTree)
 }
@@ -148,12 +152,7 @@ func guaranteesFor(p Profile) []Guarantee {
 // Isolation lists the guarantees every server demands unless a person gave some up: all but the limits, which
 // need a cgroup that not every machine lends to users.
 func Isolation(n Net) []Guarantee {
-	gs := []Guarantee{FSRead, FSWrite, FSMetadata, IPCUnix, IPCPrivate, ProcPrivate, PrivNone, Syscalls, EnvClean, KillTree}
-	switch n {
-	case NetNone:
-		gs = append(gs, NetNoneG)
-	case NetLoopback:
-		gs = append(gs, NetLoopbackG)
-	}
-	return gs
+	return slices.DeleteFunc(guaranteesFor(Profile{Net: n}), func(g Guarantee) bool {
+		return g == LimitsMemory || g == LimitsPids || g == LimitsCPU
+	})
 }

@@ -126,6 +126,7 @@ func (r *Report) measure(o *spec.Outcome, p Profile) {
 	set(FSMetadata, "look at /sys: "+e(spec.TryStatHost))
 	set(NetNoneG, "open an internet socket: "+e(spec.TryInetSocket))
 	set(NetLoopbackG, fmt.Sprintf("reach 192.0.2.1: %s, bind it: %s", e(spec.TryConnectOutside), e(spec.TryBindOutside)))
+	set(NetHostsG, fmt.Sprintf("reach 192.0.2.1 past the proxy: %s, bind it: %s", e(spec.TryConnectOutside), e(spec.TryBindOutside)))
 	set(IPCUnix, "open a Unix socket: "+e(spec.TryUnixSocket))
 	set(IPCPrivate, "own IPC, host name and network namespaces")
 	if p.Net == NetHost {

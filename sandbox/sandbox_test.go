@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"cordon/sandbox/attempt"
+	"cordon/sandbox/spec"
 
 	"golang.org/x/sys/unix"
 )
@@ -571,4 +572,57 @@ func processesWith(mark string) []int {
 		}
 	}
 	return pids
+}
+
+// TestEgressListener: the program reaches what the host serves on the listener that it was handed, and nothing past it.
+func TestEgressListener(t *testing.T) {
+	s := box(t)
+	outside, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer outside.Close()
+	inside := fmt.Sprintf("127.0.0.1:%d", spec.EgressPort)
+	profile := Profile{Net: NetHosts, Demand: Isolation(NetHosts)}
+	got, proc, exit := try(t, s, profile, Command{}, "tcp="+inside, "tcp="+outside.Addr().String(), "tcp=192.0.2.1:443", "udp=192.0.2.1:53", "bind-tcp="+inside, "bind-tcp=192.0.2.1:0", "mptcp="+inside)
+	for i, r := range got {
+		if want := i == 0; r.Worked != want {
+			t.Errorf("%s %s: worked %v, want %v (%s)", r.Act, r.Arg, r.Worked, want, r.Detail)
+		}
+	}
+	if len(got) != 7 || exit.Code() != 0 || proc.Report.Get(NetHostsG).State != Enforced {
+		t.Errorf("%d results, exit %v, report %+v", len(got), exit, proc.Report.Get(NetHostsG))
+	}
+	if _, err := proc.Egress.Accept(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("after the end, accepting on the listener: %v, want it closed", err)
+	}
+
+	// What goes in comes out, by the host's hand.
+	out := must(os.CreateTemp(t.TempDir(), "out"))
+	defer out.Close()
+	p, err := s.Start(t.Context(), profile, Command{Argv: []string{"bash", "-c", fmt.Sprintf("exec 3<>/dev/tcp/127.0.0.1/%d; echo question >&3; cat <&3", spec.EgressPort)}}, Files{Out: out})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := p.Egress.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	question := make([]byte, len("question\n"))
+	if _, err := io.ReadFull(c, question); err != nil || string(question) != "question\n" {
+		t.Errorf("the host reads %q, %v", question, err)
+	}
+	_, _ = io.WriteString(c, "answer")
+	c.Close()
+	p.Wait()
+	if b, err := os.ReadFile(out.Name()); err != nil || string(b) != "answer" {
+		t.Errorf("the program reads %q, %v", b, err)
+	}
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
 }

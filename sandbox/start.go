@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"sync"
@@ -161,6 +162,10 @@ func (s *Sandbox) launch(ctx context.Context, sp *spec.Spec, g *group, f Files) 
 	_ = unix.SetNonblock(pair[0], true) // so that reads of it can be interrupted by Close
 	ours, theirs := os.NewFile(uintptr(pair[0]), "sandbox"), os.NewFile(uintptr(pair[1]), "launcher")
 	m, err := s.begin(ctx, sp, g, f, ours, theirs)
+	var egress net.Listener
+	if err == nil && sp.Net == spec.NetHosts {
+		egress, err = receiveListener(ours)
+	}
 	if err != nil {
 		// The launcher ends by itself, or because its end of the pair is gone; init likewise.
 		ours.Close()
@@ -169,7 +174,38 @@ func (s *Sandbox) launch(ctx context.Context, sp *spec.Spec, g *group, f Files) 
 		}
 		return nil, err
 	}
-	return newProcess(m, ours, g), nil
+	return newProcess(m, ours, g, egress), nil
+}
+
+// receiveListener takes the egress listener that init sent, one byte with a descriptor, before its report.
+func receiveListener(from *os.File) (net.Listener, error) {
+	raw, err := from.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	var n, oobn int
+	data, oob := make([]byte, 1), make([]byte, unix.CmsgSpace(4))
+	var failed error
+	if err := raw.Read(func(fd uintptr) bool {
+		n, oobn, _, _, failed = unix.Recvmsg(int(fd), data, oob, unix.MSG_CMSG_CLOEXEC)
+		return true // it has been sent before the report that we have read
+	}); err != nil {
+		return nil, err
+	}
+	if failed != nil {
+		return nil, fmt.Errorf("receive the egress listener: %w", failed)
+	}
+	messages, err := unix.ParseSocketControlMessage(oob[:oobn])
+	if err != nil || n != 1 || len(messages) != 1 {
+		return nil, errors.New("receive the egress listener: the message is not one descriptor")
+	}
+	fds, err := unix.ParseUnixRights(&messages[0])
+	if err != nil || len(fds) != 1 {
+		return nil, errors.New("receive the egress listener: the message is not one descriptor")
+	}
+	file := os.NewFile(uintptr(fds[0]), "egress")
+	defer file.Close()
+	return net.FileListener(file)
 }
 
 // begin returns when the program runs. On an error the monitor, if there is one, holds the pid of an init that is left.

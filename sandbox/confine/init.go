@@ -36,10 +36,17 @@ var mem struct {
 	mask    uint64
 	info    [128]byte // signalfd_siginfo
 	polls   [2]unix.PollFd
-	clone   cloneArgs
-	status  int32
-	pid     uintptr
-	proc    uintptr // fsmount fd
+	iov     unix.Iovec
+	msg     unix.Msghdr
+	rights  struct {
+		head unix.Cmsghdr
+		fd   int32
+		_    int32 // messages are padded to eight bytes
+	}
+	clone  cloneArgs
+	status int32
+	pid    uintptr
+	proc   uintptr // fsmount fd
 }
 
 // cloneArgs is struct clone_args up to the cgroup (clone(2)).
@@ -149,6 +156,9 @@ func initMain() {
 	if plan.loopback {
 		raiseLoopback()
 	}
+	if plan.egress {
+		handListener()
+	}
 	stamp(spec.StepLoopback)
 	openTrees()
 	openProc()
@@ -215,6 +225,26 @@ func raiseLoopback() {
 	_, errno = call(unix.SYS_IOCTL, s, unix.SIOCSIFFLAGS, addr(&mem.ifreq), 0, 0)
 	must(spec.StepLoopback, 1, errno)
 	call(unix.SYS_CLOSE, s, 0, 0, 0, 0)
+}
+
+// handListener opens the egress proxy's listener, in this network namespace and for good, and sends it to the host, which
+// accepts on it from outside. The program can connect to it and to nothing else that leads out.
+//
+//go:nosplit
+//go:norace
+func handListener() {
+	l, errno := call(unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0, 0, 0)
+	must(spec.StepLoopback, 2, errno)
+	mem.inet.Family, mem.inet.Port = unix.AF_INET, spec.EgressPort>>8|spec.EgressPort&0xff<<8
+	mem.inet.Addr[0], mem.inet.Addr[3] = 127, 1
+	_, errno = call(unix.SYS_BIND, l, addr(&mem.inet), unsafe.Sizeof(mem.inet), 0, 0)
+	must(spec.StepLoopback, 3, errno)
+	_, errno = call(unix.SYS_LISTEN, l, 128, 0, 0, 0)
+	must(spec.StepLoopback, 4, errno)
+	mem.rights.fd = int32(l)
+	_, errno = call(unix.SYS_SENDMSG, hostFD, addr(&mem.msg), 0, 0, 0)
+	must(spec.StepLoopback, 5, errno)
+	call(unix.SYS_CLOSE, l, 0, 0, 0, 0)
 }
 
 // openTrees takes a detached copy of every granted tree while the host's root is still in place. No symbolic link

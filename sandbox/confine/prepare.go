@@ -42,6 +42,7 @@ var plan struct {
 	hostname []byte
 	loopback bool
 	inet     bool // AF_INET sockets exist
+	egress   bool // the host is handed a listener
 	tmpfs    *byte
 	mounts   []mount
 	nodes    []node
@@ -73,7 +74,12 @@ func prepare(s *spec.Spec) error {
 		plan.clone |= unix.CLONE_NEWNET
 	}
 	plan.join, plan.into = uintptr(s.Join), s.Into
-	plan.loopback = s.Net == spec.NetLoopback
+	plan.loopback = s.Net == spec.NetLoopback || s.Net == spec.NetHosts
+	if plan.egress = s.Net == spec.NetHosts; plan.egress {
+		mem.iov.Base, mem.iov.Len = pathZero, 1
+		mem.rights.head = unix.Cmsghdr{Len: uint64(unsafe.Sizeof(mem.rights.head) + unsafe.Sizeof(mem.rights.fd)), Level: unix.SOL_SOCKET, Type: unix.SCM_RIGHTS}
+		mem.msg = unix.Msghdr{Iov: &mem.iov, Iovlen: 1, Control: (*byte)(unsafe.Pointer(&mem.rights)), Controllen: uint64(unsafe.Sizeof(mem.rights))}
+	}
 	plan.inet = s.Net != spec.NetNone
 	uid, gid := strconv.Itoa(unix.Geteuid()), strconv.Itoa(unix.Getegid())
 	plan.setgroup = []byte("deny")

@@ -8,6 +8,7 @@
 //	  pid of init           ◀─fd 4── record kind "pid"                      │
 //	  Outcome               ◀─fd 4────────────────────────── record kind "outcome"
 //	  end of file           ◀─fd 4── (launcher gone)           exec closed the last copy
+//	  listener (NetHosts)   ◀─fd 3── one byte and a descriptor, before the outcome
 //	  (stays open)          ──fd 3────────────────────────▶ end of file: the host is gone, die
 //	  wait status           ◀─fd 3────────────────────────── four bytes when the program has ended
 //
@@ -17,7 +18,7 @@ package spec
 import "syscall"
 
 // Version comes first on the wire, so that binaries of different builds never work together by accident.
-const Version = 3
+const Version = 4
 
 // MaxJoin bounds Spec.Join.
 const MaxJoin = 8
@@ -32,6 +33,7 @@ type Net int
 const (
 	NetNone     Net = iota // no internet sockets at all
 	NetLoopback            // TCP and UDP, in a network namespace that has only lo
+	NetHosts               // the same, and a listener at EgressPort that the host accepts on
 	NetHost                // the machine's own network; for installing packages, never for servers
 )
 
@@ -87,6 +89,9 @@ type Limit struct {
 	Resource int
 	Max      uint64
 }
+
+// EgressPort is where the host's proxy listens inside, on 127.0.0.1 of the sandbox's own network namespace.
+const EgressPort = 3128
 
 // Step names the stages of confinement, for Outcome.Failed and Outcome.At.
 type Step int32
