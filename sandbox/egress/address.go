@@ -55,7 +55,8 @@ var carriers = []struct {
 }
 
 // forbidden says what kind of address a is when it must not be dialled, or "". private tells whether the rule accepts
-// private ranges; own are the machine's own addresses. In IPv6 only what is known to be global is let through, so that
+// private ranges; own are the machine's own addresses, as
+// ownAddresses returns them. In IPv6 only what is known to be global is let through, so that
 // ranges assigned tomorrow, site-local and local NAT64 (64:ff9b:1::/48) are refused without being named.
 func forbidden(a netip.Addr, private bool, own []netip.Addr) string {
 	if !a.IsValid() || a.Zone() != "" {
@@ -63,7 +64,7 @@ func forbidden(a netip.Addr, private bool, own []netip.Addr) string {
 	}
 	a = a.Unmap()
 	for _, o := range own {
-		if o.Unmap().WithZone("") == a {
+		if o.WithZone("") == a {
 			return "this machine's own"
 		}
 	}
@@ -121,7 +122,7 @@ func ownAddresses() ([]netip.Addr, error) {
 		if !ok {
 			return nil, fmt.Errorf("interface address of %d bytes", len(n.IP))
 		}
-		own = append(own, ip)
+		own = append(own, ip.Unmap())
 	}
 	return own, nil
 }

@@ -19,6 +19,7 @@ type session struct {
 	answer  func(*refusal) []byte // puts a refusal into the protocol that the program speaks
 	busy    bool                  // there are too many: only refuse
 	saw     Connection            // what is reported
+	told    bool                  // saw has been reported
 }
 
 // serve handles one connection of the program and closes it. A panic refuses that connection alone.
@@ -31,7 +32,9 @@ func (p *Proxy) serve(ctx context.Context, conn net.Conn, busy bool) {
 	defer func() {
 		if v := recover(); v != nil {
 			cut(conn)
-			s.report(BadRequest, fmt.Sprintf("internal error: %T", v))
+			if !s.told {
+				s.report(BadRequest, fmt.Sprintf("internal error: %T", v))
+			}
 		}
 	}()
 	wait := orDefault(p.HeadTimeout, defaultHead)
@@ -83,12 +86,12 @@ func (s *session) carry(ctx context.Context, o *origin, talk func() *refusal) {
 	release()
 	o.Conn.Close()
 	s.saw.Sent, s.saw.Received = o.sent, o.received
-	if refused != nil {
+	switch {
+	case ctx.Err() != nil:
+		s.addReason("cut: " + context.Cause(ctx).Error())
+	case refused != nil:
 		s.refuse(refused)
 		return
-	}
-	if ctx.Err() != nil {
-		s.addReason("cut: " + context.Cause(ctx).Error())
 	}
 	s.report("", s.saw.Reason)
 }
@@ -115,7 +118,7 @@ func (s *session) refuse(err error) {
 }
 
 func (s *session) report(code Code, reason string) {
-	s.saw.Took, s.saw.Refused, s.saw.Reason = time.Since(s.saw.Began), code, reason
+	s.saw.Took, s.saw.Refused, s.saw.Reason, s.told = time.Since(s.saw.Began), code, reason, true
 	s.p.observe(s.saw)
 }
 
