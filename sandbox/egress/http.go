@@ -111,11 +111,15 @@ func (s *session) forward(req *http.Request, t target, o *origin) *refusal {
 	if refused == nil && resp.StatusCode == http.StatusSwitchingProtocols && upgrade == "" {
 		refused = refuse(Unreachable, "%s switches protocols unasked", t)
 	}
-	if refused != nil {
+	stop := func() {
 		over.Store(true)
-		cut(o)
+		o.Conn.Close()
 		_ = s.client.SetReadDeadline(time.Now())
 		<-sent
+	}
+	if refused != nil {
+		cut(o)
+		stop()
 		return refused
 	}
 	bounded.N = math.MaxInt64
@@ -139,13 +143,9 @@ func (s *session) forward(req *http.Request, t target, o *origin) *refusal {
 	}
 	if err != nil {
 		s.cutBoth(fmt.Errorf("the answer broke off: %w", err))
-		cut(o) // and do not wait for cutBoth's goroutine
-		<-sent
-		return nil
+		cut(o)
 	}
-	over.Store(true)
-	o.Conn.Close()
-	finish(s.client, func() { <-sent })
+	stop()
 	return nil
 }
 

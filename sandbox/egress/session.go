@@ -89,11 +89,13 @@ func (s *session) carry(ctx context.Context, o *origin, talk func() *refusal) {
 	switch {
 	case ctx.Err() != nil:
 		s.addReason("cut: " + context.Cause(ctx).Error())
+		s.report("", s.saw.Reason)
 	case refused != nil:
 		s.refuse(refused)
-		return
+	default:
+		s.report("", s.saw.Reason)
+		finish(s.client)
 	}
-	s.report("", s.saw.Reason)
 }
 
 func (s *session) addReason(why string) {
@@ -113,7 +115,7 @@ func (s *session) refuse(err error) {
 	s.report(r.code, s.saw.Reason)
 	_ = s.client.SetDeadline(time.Now().Add(linger))
 	if _, err := s.client.Write(s.answer(r)); err == nil {
-		finish(s.client, nil)
+		finish(s.client)
 	}
 }
 

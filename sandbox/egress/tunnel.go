@@ -96,13 +96,10 @@ func cutWhenDone(ctx context.Context, c net.Conn) (release func()) {
 }
 
 // finish closes c in a way that lets the program read what was written: closing with bytes unread makes the kernel reset
-// the connection and drop the answer. wait, if any, is called when reading from c has an end.
-func finish(c net.Conn, wait func()) {
+// the connection and drop the answer.
+func finish(c net.Conn) {
 	_ = closeWrite(c)
 	_ = c.SetDeadline(time.Now().Add(linger))
-	if wait != nil {
-		wait()
-	}
 	_, _ = io.CopyN(io.Discard, c, maxLinger)
 	c.Close()
 }
