@@ -142,8 +142,14 @@ func toASCII(hostport string) (string, error) {
 	if i < 0 || strings.HasPrefix(hostport, "[") {
 		return hostport, nil
 	}
-	name, err := idna.New(idna.MapForLookup(), idna.BidiRule(), idna.Transitional(false),
-		idna.StrictDomainName(false), idna.CheckHyphens(false)).ToASCII(hostport[:i])
+	lookup := idna.New(idna.MapForLookup(), idna.BidiRule(), idna.Transitional(false), idna.StrictDomainName(false), idna.CheckHyphens(false))
+	name, err := lookup.ToASCII(hostport[:i])
+	if err == nil {
+		var again string // what does not map to itself (bytes outside UTF-8 do not) is no name
+		if again, err = lookup.ToASCII(name); again != name {
+			err = errors.New("it does not map to itself")
+		}
+	}
 	if err != nil {
 		return "", errors.New("not an internationalised domain name")
 	}
