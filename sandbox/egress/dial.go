@@ -75,12 +75,13 @@ func (p *Proxy) addresses(ctx context.Context, t target, private bool) ([]netip.
 	var good []netip.Addr
 	why := "has no address"
 	for _, a := range found {
+		a = a.Unmap() // resolvers write IPv4 either way
 		what := forbidden(a, private, own)
 		if p.loopback && a.Is4() && a.IsLoopback() {
 			what = ""
 		}
 		if what == "" {
-			good = append(good, a.Unmap())
+			good = append(good, a)
 		} else {
 			why = fmt.Sprintf("leads to %s, which is %s", a, what)
 		}

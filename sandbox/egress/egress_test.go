@@ -122,6 +122,16 @@ func (w *world) next() Connection {
 	return c
 }
 
+// settle waits until n connections are counted: a place is free a moment after its connection's end is seen.
+func (w *world) settle(n int32) {
+	w.t.Helper()
+	for end := time.Now().Add(10 * time.Second); w.p.open.Load() != n; runtime.Gosched() {
+		if time.Now().After(end) {
+			w.t.Fatalf("%d connections are counted, want %d", w.p.open.Load(), n)
+		}
+	}
+}
+
 func (w *world) dial() *net.TCPConn {
 	w.t.Helper()
 	c, err := net.Dial("tcp", w.addr)
@@ -209,7 +219,7 @@ func web(t testing.TB, h http.HandlerFunc) uint16 {
 	t.Helper()
 	s := httptest.NewServer(h)
 	t.Cleanup(s.Close)
-	return uint16(s.Listener.Addr().(*net.TCPAddr).Port)
+	return portOf(s)
 }
 
 func status(answer string) string {
@@ -534,6 +544,7 @@ func TestTooManyConnections(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 	w.next()
+	w.settle(2)
 	// Silent ones count too: they fill the places for polite refusals, and the rest is closed.
 	silent := []*net.TCPConn{w.dial(), w.dial(), w.dial(), w.dial()}
 	for _, c := range silent {
@@ -543,10 +554,12 @@ func TestTooManyConnections(t *testing.T) {
 		t.Errorf("reported %+v", r)
 	}
 	w.next()
+	w.settle(2)
 	first.Close()
 	if r := w.next(); r.Refused != "" {
 		t.Errorf("reported %+v", r)
 	}
+	w.settle(1)
 	w.connect(to)
 }
 

@@ -81,10 +81,12 @@ func (s *session) carry(ctx context.Context, o *origin, talk func() *refusal) {
 	idle := time.AfterFunc(limit, func() { s.cutBoth(fmt.Errorf("nothing was sent either way for %s", limit)) })
 	o.busy = func() { idle.Reset(limit) }
 	release := cutWhenDone(ctx, o.Conn)
-	refused := talk()
-	idle.Stop()
-	release()
-	o.Conn.Close()
+	refused := func() *refusal {
+		defer idle.Stop()
+		defer release()
+		defer o.Conn.Close() // while ctx still cuts: saying goodbye in TLS may block
+		return talk()
+	}()
 	s.saw.Sent, s.saw.Received = o.sent, o.received
 	switch {
 	case ctx.Err() != nil:

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -73,6 +74,7 @@ func TestUpstream(t *testing.T) {
 		t.Run(scheme, func(t *testing.T) {
 			u := &upstream{}
 			s := httptest.NewUnstartedServer(u)
+			s.Config.ErrorLog = log.New(io.Discard, "", 0)
 			if scheme == "https" {
 				s.StartTLS()
 			} else {
@@ -157,7 +159,9 @@ func TestUpstreamThatIsSilent(t *testing.T) {
 
 func TestUpstreamWithAWrongCertificate(t *testing.T) {
 	u := &upstream{}
-	s := httptest.NewTLSServer(u)
+	s := httptest.NewUnstartedServer(u)
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.StartTLS()
 	defer s.Close()
 	w := start(t, &Proxy{Rules: []Rule{{Host: "api.example", Port: 443}}, Upstream: mustURL(s.URL)})
 	got := w.ask("CONNECT api.example:443 HTTP/1.1\r\n\r\n")
