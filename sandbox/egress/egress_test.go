@@ -741,3 +741,14 @@ func mustURL(s string) *url.URL {
 	}
 	return u
 }
+
+// TestSystemResolver asks the machine's own for a name that lies in /etc/hosts, without a network.
+func TestSystemResolver(t *testing.T) {
+	found, err := new(Proxy).resolve(t.Context(), "localhost")
+	if err != nil || len(found) == 0 || !found[0].Unmap().IsLoopback() {
+		t.Fatalf("got %v, %v; want loopback", found, err)
+	}
+	if got, err := new(Proxy).addresses(t.Context(), target{"localhost", 80}, true); err == nil || err.code != ForbiddenAddress {
+		t.Errorf("got %v, %v; want a refusal", got, err)
+	}
+}

@@ -128,9 +128,9 @@ func (s *session) report(code Code, reason string) {
 
 // broken is what is said of a request that did not come whole.
 func broken(err error) *refusal {
-	var timeout net.Error
+	timeout, ok := errors.AsType[net.Error](err)
 	switch {
-	case errors.As(err, &timeout) && timeout.Timeout():
+	case ok && timeout.Timeout():
 		return refuse(BadRequest, "the request did not come whole in time")
 	case errors.Is(err, bufio.ErrBufferFull):
 		return refuse(BadRequest, "the request head is longer than %d bytes", maxHead)

@@ -154,6 +154,18 @@ func TestUpstreamThatIsSilent(t *testing.T) {
 			t.Errorf("%s: got %q, reported %+v", scheme, got, r)
 		}
 		w.stop()
+
+		asked := make(chan struct{}, 1)
+		w = start(t, &Proxy{Rules: p.Rules, Upstream: p.Upstream, Dial: func(ctx context.Context, a netip.AddrPort) (net.Conn, error) {
+			defer func() { asked <- struct{}{} }()
+			return new(net.Dialer).DialContext(ctx, "tcp", a.String())
+		}})
+		_, _ = io.WriteString(w.dial(), "CONNECT api.example:443 HTTP/1.1\r\n\r\n")
+		<-asked
+		began := time.Now()
+		if w.stop(); time.Since(began) > 2*time.Second {
+			t.Errorf("%s: cancelling took %s", scheme, time.Since(began))
+		}
 	}
 }
 
