@@ -18,9 +18,9 @@ type Process struct {
 	Report Report // what was enforced; set before Start returns
 	Pid    int    // of its init, on the host
 
-	// Egress is the listener of the proxy, with NetHosts: it lies in the sandbox's network namespace, at 127.0.0.1 and
-	// spec.EgressPort, and its connections come from the program. The caller accepts on it; it is closed when the
-	// program has ended. nil otherwise.
+	// Egress is the listener of the proxy, with NetHosts: it lies in the sandbox's network namespace, at EgressAddr, and
+	// its connections come from the program. The caller accepts on it; it is closed when the program has ended. nil
+	// otherwise.
 	Egress net.Listener
 
 	init    *child

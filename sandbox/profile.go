@@ -59,6 +59,9 @@ const (
 	KillTree     Guarantee = "kill.tree"     // stopping ends every descendant
 )
 
+// EgressAddr is where a program with NetHosts finds the host's proxy.
+const EgressAddr = "127.0.0.1:3128"
+
 // maxGrants bounds each list of a profile.
 const maxGrants = 128
 

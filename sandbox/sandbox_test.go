@@ -19,7 +19,6 @@ import (
 	"time"
 
 	"cordon/sandbox/attempt"
-	"cordon/sandbox/spec"
 
 	"golang.org/x/sys/unix"
 )
@@ -582,7 +581,7 @@ func TestEgressListener(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer outside.Close()
-	inside := fmt.Sprintf("127.0.0.1:%d", spec.EgressPort)
+	inside := EgressAddr
 	profile := Profile{Net: NetHosts, Demand: Isolation(NetHosts)}
 	got, proc, exit := try(t, s, profile, Command{}, "tcp="+inside, "tcp="+outside.Addr().String(), "tcp=192.0.2.1:443", "udp=192.0.2.1:53", "bind-tcp="+inside, "bind-tcp=192.0.2.1:0", "mptcp="+inside)
 	for i, r := range got {
@@ -600,7 +599,7 @@ func TestEgressListener(t *testing.T) {
 	// What goes in comes out, by the host's hand.
 	out := must(os.CreateTemp(t.TempDir(), "out"))
 	defer out.Close()
-	p, err := s.Start(t.Context(), profile, Command{Argv: []string{"bash", "-c", fmt.Sprintf("exec 3<>/dev/tcp/127.0.0.1/%d; echo question >&3; cat <&3", spec.EgressPort)}}, Files{Out: out})
+	p, err := s.Start(t.Context(), profile, Command{Argv: []string{"bash", "-c", "exec 3<>/dev/tcp/" + strings.Replace(EgressAddr, ":", "/", 1) + "; echo question >&3; cat <&3"}}, Files{Out: out})
 	if err != nil {
 		t.Fatal(err)
 	}

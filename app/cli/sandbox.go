@@ -14,6 +14,7 @@ import (
 	"cordon/host/config"
 	"cordon/sandbox"
 	"cordon/sandbox/attempt"
+	"cordon/sandbox/egress"
 
 	"github.com/spf13/cobra"
 )
@@ -27,20 +28,24 @@ func sandboxCommand() *cobra.Command {
 func execCommand() *cobra.Command {
 	var f confined.Flags
 	var report string
+	var hosts, private []string
 	c := &cobra.Command{
 		Use:   "exec [flags] -- PROGRAM [ARGUMENT]...",
 		Short: "Run a program with what is granted here and nothing more",
 		Long: `Runs a program in a sandbox of its own. It sees the system's programs and libraries, empty private /tmp
-and home directories, and what --read and --write grant. It has no network, no environment but PATH, HOME and
-LANG, and cannot reach other processes. Standard streams, exit code and signals pass through.
+and home directories, and what --read and --write grant. It has no network but the hosts that --host names, no
+environment but PATH, HOME and LANG, and cannot reach other processes. Standard streams, exit code and signals pass through.
 
 Exit codes: the program's own; 125 the sandbox could not be made, 126 the program cannot be executed,
 127 there is no such program.`,
 		Example: `  cordon sandbox exec -- ls /
   cordon sandbox exec --read ~/case --write ~/out --mem 512M --pids 64 -- python3 parse.py
-  cordon sandbox exec --net loopback --env TOKEN --report report.json -- node server.js`,
+  cordon sandbox exec --net loopback --env TOKEN --report report.json -- node server.js
+  cordon sandbox exec --host api.example.org:443 -- curl https://api.example.org/`,
 		Args: usage(cobra.MinimumNArgs(1)),
-		RunE: func(c *cobra.Command, args []string) error { return execute(c.Context(), f, report, args) },
+		RunE: func(c *cobra.Command, args []string) error {
+			return execute(c.Context(), f, hosts, private, report, args)
+		},
 	}
 	fs := c.Flags()
 	fs.SetInterspersed(false)
@@ -48,6 +53,8 @@ Exit codes: the program's own; 125 the sandbox could not be made, 126 the progra
 	fs.StringArrayVar(&f.Write, "write", nil, "grant reading and writing a file or directory")
 	fs.StringArrayVar(&f.Env, "env", nil, "pass a variable (NAME) or set it (NAME=VALUE)")
 	fs.StringVar(&f.Net, "net", "none", "network: none, or loopback (its own, not this computer's)")
+	fs.StringArrayVar(&hosts, "host", nil, "let it reach this host through Cordon's proxy: NAME:PORT, *.NAME:PORT or ADDRESS:PORT")
+	fs.StringArrayVar(&private, "private-host", nil, "the same, for a host in a private network")
 	fs.StringVar(&f.Mem, "mem", "", "memory limit for the whole tree, such as 512M")
 	fs.IntVar(&f.Pids, "pids", 0, "limit of processes and threads")
 	fs.Float64Var(&f.CPU, "cpu", 0, "limit of processor cores, such as 0.5")
@@ -56,7 +63,18 @@ Exit codes: the program's own; 125 the sandbox could not be made, 126 the progra
 	return c
 }
 
-func execute(ctx context.Context, f confined.Flags, report string, args []string) error {
+func execute(ctx context.Context, f confined.Flags, hosts, private []string, report string, args []string) error {
+	if len(hosts)+len(private) > 0 {
+		proxy, err := proxyTo(hosts, private)
+		if err == nil && f.Net != "none" {
+			err = fmt.Errorf("--host and --net %s exclude each other", f.Net)
+		}
+		if err != nil {
+			return &exitError{confined.CodeUsage, err}
+		}
+		// What a person sets by hand comes later and counts.
+		f.Net, f.Serve, f.Env = "hosts", proxy.Serve, append(egress.Environment(sandbox.EgressAddr), f.Env...)
+	}
 	sb, err := sandbox.New()
 	if err != nil {
 		return &exitError{confined.CodeFailed, err}
@@ -70,6 +88,22 @@ func execute(ctx context.Context, f confined.Flags, report string, args []string
 		return &exitError{coded.Code, coded.Err}
 	}
 	return err
+}
+
+// proxyTo returns the proxy that leads to hosts.
+func proxyTo(hosts, private []string) (*egress.Proxy, error) {
+	p := new(egress.Proxy)
+	for _, list := range [][]string{hosts, private} {
+		for _, s := range list {
+			r, err := egress.ParseRule(s)
+			if err != nil {
+				return nil, err
+			}
+			r.Private = len(p.Rules) >= len(hosts)
+			p.Rules = append(p.Rules, r)
+		}
+	}
+	return p, nil
 }
 
 func writeReport(path string, p *sandbox.Process, took time.Duration) error {

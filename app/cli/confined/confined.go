@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/signal"
 	"strconv"
@@ -21,10 +22,13 @@ import (
 type Flags struct {
 	Read, Write []string // files and directories
 	Env         []string // NAME to pass on, or NAME=VALUE
-	Net         string   // "none" or "loopback"
+	Net         string   // "none", "loopback" or "hosts"
 	Mem         string   // such as "512M", "" for no limit
 	Pids        int      // 0 for no limit
 	CPU         float64  // cores, 0 for no limit
+
+	// Serve is the proxy for Net "hosts": it serves the listener inside until that is closed. nil where there is none.
+	Serve func(ctx context.Context, l net.Listener) error
 }
 
 // Limited reports whether there is a limit that a cgroup keeps.
@@ -85,6 +89,15 @@ func (f Flags) Run(ctx context.Context, sb *sandbox.Sandbox, args []string, star
 	case err != nil:
 		return false, &Error{CodeFailed, err}
 	}
+	if p.Egress != nil {
+		served := make(chan error, 1)
+		go func() { served <- f.Serve(ctx, p.Egress) }()
+		defer func() { // the listener is closed by then
+			if failed := <-served; failed != nil && err == nil {
+				err = &Error{CodeFailed, failed}
+			}
+		}()
+	}
 	if started != nil {
 		if err := started(p, time.Since(began)); err != nil {
 			p.Kill()
@@ -122,6 +135,9 @@ func (f Flags) profile() (sandbox.Profile, error) {
 	if p.Net, err = network(f.Net); err != nil {
 		return p, err
 	}
+	if p.Net == sandbox.NetHosts && f.Serve == nil {
+		return p, errors.New("--net hosts: name each with --host")
+	}
 	if p.Memory, err = ParseBytes(f.Mem); err != nil {
 		return p, err
 	}
@@ -147,8 +163,10 @@ func network(s string) (sandbox.Net, error) {
 		return sandbox.NetNone, nil
 	case "loopback":
 		return sandbox.NetLoopback, nil
+	case "hosts":
+		return sandbox.NetHosts, nil
 	}
-	return 0, fmt.Errorf("--net %q: it is none or loopback", s)
+	return 0, fmt.Errorf("--net %q: it is none or loopback, or is left out with --host", s)
 }
 
 // command builds what to run: a named file is granted by naming it, the working directory is kept where it is
