@@ -152,12 +152,12 @@ func begin(flags uintptr) (pid int, errno syscall.Errno) {
 	flags |= plan.clone
 	nr, a, b := uintptr(unix.SYS_CLONE), flags|uintptr(unix.SIGCHLD), uintptr(0)
 	if plan.into {
-		mem.clone = cloneArgs{flags: uint64(flags) | unix.CLONE_INTO_CGROUP, cgroup: joinFD}
+		mem.clone = cloneArgs{cloneFlags: uint64(flags) | unix.CLONE_INTO_CGROUP, cloneCgroup: joinFD}
 		if flags&unix.CLONE_PARENT == 0 { // else it is that of this process, SIGCHLD too
-			mem.clone.exitSignal = uint64(unix.SIGCHLD)
+			mem.clone[cloneExitSignal] = uint64(unix.SIGCHLD)
 		}
 		if plan.files != nil {
-			mem.clone.cgroup = uint64(plan.files[joinFD])
+			mem.clone[cloneCgroup] = uint64(plan.files[joinFD])
 		}
 		nr, a, b = unix.SYS_CLONE3, addr(&mem.clone), unsafe.Sizeof(mem.clone)
 	}

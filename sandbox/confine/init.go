@@ -49,8 +49,14 @@ var mem struct {
 	proc   uintptr // fsmount fd
 }
 
-// cloneArgs is struct clone_args up to the cgroup (clone(2)).
-type cloneArgs struct{ flags, pidfd, childTID, parentTID, exitSignal, stack, stackSize, tls, setTID, setTIDSize, cgroup uint64 }
+// cloneArgs is struct clone_args up to the cgroup (clone(2)), and which of its words are used.
+type cloneArgs [11]uint64
+
+const (
+	cloneFlags      = 0
+	cloneExitSignal = 4
+	cloneCgroup     = 10
+)
 
 // Paths and names init uses; NUL-terminated.
 var (
