@@ -250,7 +250,7 @@ func facts(e audit.Event) []FactView {
 // kinds maps the log's kinds to those of the screen.
 var kinds = map[audit.Kind]string{audit.CallIntent: "call", audit.CallOutcome: "call", audit.ConsentAnswer: "consent", audit.ServerStart: "server", audit.ServerStop: "server",
 	audit.ServerRefused: "server", audit.ServerFound: "server", audit.ServerAdd: "server", audit.ServerRemove: "server", audit.PinApprove: "pin", audit.PinDrift: "pin",
-	audit.FindingMade: "result", audit.SecretSet: "secret", audit.SecretRemove: "secret", audit.SecretUse: "secret", audit.LogOpen: "log", audit.LogRecovered: "log", audit.SandboxReport: "sandbox"}
+	audit.FindingMade: "result", audit.SecretSet: "secret", audit.SecretRemove: "secret", audit.SecretUse: "secret", audit.LogOpen: "log", audit.LogRecovered: "log", audit.SandboxReport: "sandbox", audit.NetConnection: "net"}
 
 func eventView(e audit.Entry) EventView {
 	return EventView{Seq: e.Seq, Time: stamp(e.Time), Kind: kinds[e.Kind], Title: title(e), Server: e.Server, Tool: e.Tool, Effect: effectOf(e), Decision: string(e.Decision),
@@ -291,6 +291,11 @@ func title(e audit.Entry) string {
 		return e.Server + " changed since it was approved"
 	case audit.FindingMade:
 		return e.Server + ": " + e.Reason
+	case audit.NetConnection:
+		if e.Decision == audit.Denied {
+			return e.Server + " was refused a connection: " + e.Reason
+		}
+		return e.Server + " reached " + e.Reason
 	case audit.SecretSet:
 		return "Secret set for " + e.Server
 	case audit.SecretRemove:

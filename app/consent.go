@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -130,8 +131,11 @@ func shorten(s string, n int) string {
 }
 
 func leaves(def config.Server) (answer, detail string) {
-	if def.Net == config.NetLoopback {
+	switch def.Net {
+	case config.NetLoopback:
 		return "Nothing", "The server can reach only a loopback network of its own."
+	case config.NetHosts:
+		return "Whatever the server sends", "The server can reach " + strings.Join(slices.Concat(def.Hosts, def.Private), ", ") + " and nothing else."
 	}
 	return "Nothing", "The server has no network."
 }

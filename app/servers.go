@@ -19,7 +19,7 @@ import (
 
 // AddServer defines a server by its command and starts it.
 func (a *App) AddServer(n NewServer) error {
-	def := config.Server{Name: n.Name, Source: "command", Command: n.Command, Read: n.Read, Write: n.Write, Net: n.Net, Memory: n.MemoryBytes, Pids: n.Pids}
+	def := config.Server{Name: n.Name, Source: "command", Command: n.Command, Read: n.Read, Write: n.Write, Net: n.Net, Hosts: n.Hosts, Private: n.Private, Memory: n.MemoryBytes, Pids: n.Pids}
 	if def.Memory == 0 {
 		def.Memory = config.DefaultMemory
 	}
@@ -140,7 +140,7 @@ func (a *App) serverView(v server.View) ServerView {
 	if s.Version == "" {
 		s.Version = v.Version
 	}
-	s.Profile = ProfileView{Read: list(v.Def.Read), Write: list(v.Def.Write), Net: v.Def.Net, MemoryBytes: v.Def.Memory, Pids: v.Def.Pids}
+	s.Profile = ProfileView{Read: list(v.Def.Read), Write: list(v.Def.Write), Net: v.Def.Net, Hosts: list(v.Def.Hosts), Private: list(v.Def.Private), MemoryBytes: v.Def.Memory, Pids: v.Def.Pids}
 	s.Usage = UsageView{MemoryBytes: v.Usage.Memory, MemoryMax: v.Def.Memory, Tasks: v.Usage.Tasks, TasksMax: v.Def.Pids, CPUMillis: v.Usage.CPU.Milliseconds(), Source: v.Usage.Source}
 	a.tierOf(v, &s)
 	st := a.host.PinStatus(v)

@@ -96,6 +96,8 @@ type ProfileView struct {
 	Read        []string `json:"read"`
 	Write       []string `json:"write"`
 	Net         string   `json:"net"`
+	Hosts       []string `json:"hosts"`        // with Net "hosts"
+	Private     []string `json:"privateHosts"` // the same, in private networks
 	MemoryBytes int64    `json:"memoryBytes"`
 	Pids        int      `json:"pids"`
 }
@@ -295,6 +297,8 @@ type NewServer struct {
 	Read        []string `json:"read"`
 	Write       []string `json:"write"`
 	Net         string   `json:"net"`
+	Hosts       []string `json:"hosts"`
+	Private     []string `json:"privateHosts"`
 	MemoryBytes int64    `json:"memoryBytes"`
 	Pids        int      `json:"pids"`
 }

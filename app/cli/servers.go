@@ -60,6 +60,9 @@ func addCommand(e *env) *cobra.Command {
 				}
 				def.Env[name] = value
 			}
+			if len(def.Hosts)+len(def.Private) > 0 && !c.Flags().Changed("net") {
+				def.Net = config.NetHosts
+			}
 			h, done, err := e.open(c.Context())
 			if err != nil {
 				return err
@@ -79,6 +82,8 @@ func addCommand(e *env) *cobra.Command {
 	f.StringArrayVar(&def.Write, "write", nil, "grant reading and writing a directory")
 	f.StringArrayVar(&settings, "env", nil, "set a variable, NAME=VALUE; not for secrets")
 	f.StringVar(&def.Net, "net", config.NetNone, "network: none, or loopback (its own)")
+	f.StringArrayVar(&def.Hosts, "host", nil, "let it reach this host through Cordon's proxy: NAME:PORT, *.NAME:PORT or ADDRESS:PORT")
+	f.StringArrayVar(&def.Private, "private-host", nil, "the same, for a host in a private network")
 	f.StringVar(&mem, "mem", "512M", "memory limit")
 	f.IntVar(&def.Pids, "pids", def.Pids, "limit of processes and threads")
 	f.StringVar(&def.Title, "title", "", "name for people")
@@ -169,6 +174,8 @@ func showCommand(e *env) *cobra.Command {
 			row("may read", strings.Join(s.Read, ", "))
 			row("may write", strings.Join(s.Write, ", "))
 			row("network", s.Net)
+			row("may reach", strings.Join(s.Hosts, ", "))
+			row("may reach, in private networks", strings.Join(s.Private, ", "))
 			row("memory", sandbox.Bytes(s.Memory))
 			row("tasks", fmt.Sprint(s.Pids))
 			for k, v := range s.Env {

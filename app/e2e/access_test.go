@@ -107,6 +107,8 @@ func TestAxe(t *testing.T) {
 			audit(theme + " server " + tab)
 		}
 		b.press("add-server")
+		b.press("add-net-hosts")
+		b.press("add-save") // every field says what is wrong with it
 		audit(theme + " add a server")
 		b.strike(keyEscape)
 		b.callJSON("own", "echo", "{\"text\":\"a\u202eb <i>c</i>\"}")
@@ -167,6 +169,12 @@ func TestShots(t *testing.T) {
 	b.fill("add-name", "edr")
 	b.fill("add-command", "node '"+folder+"/own.mjs' $HOME")
 	shot("add")
+	b.fill("add-name", "intel")
+	b.press("add-net-hosts")
+	b.press("add-save")
+	b.fill("add-hosts", "api.example.org:443")
+	b.pressAt("#add-pids") // in sight: the fields for hosts and what is below
+	shot("add-hosts")
 	b.strike(keyEscape)
 	b.press("nav-start")
 	b.press("try-sandbox")

@@ -35,6 +35,7 @@ const (
 	LogOpen       Kind = "log.open"       // Application Lifecycle
 	LogRecovered  Kind = "log.recovered"  // Application Lifecycle
 	SandboxReport Kind = "sandbox.report" // Process Activity
+	NetConnection Kind = "net.connection" // Network Activity: facts host, port, addr, method, sent, received
 )
 
 // Decision is how it went, in the words that screens use.

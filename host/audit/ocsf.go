@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -57,6 +58,11 @@ func classOf(e *Event) class {
 		return class{6002, 6, 99, "Recover"}
 	case PinDrift, FindingMade:
 		return class{2004, 2, 1, "Create"}
+	case NetConnection:
+		if e.Decision.refused() {
+			return class{4001, 4, 5, "Refuse"}
+		}
+		return class{4001, 4, 6, "Traffic"}
 	case SecretSet:
 		return class{3004, 3, 1, "Create"}
 	case SecretUse:
@@ -124,6 +130,17 @@ type device struct {
 	Hostname string `json:"hostname"`
 }
 
+type endpoint struct {
+	Hostname string `json:"hostname,omitzero"`
+	IP       string `json:"ip,omitzero"`
+	Port     int    `json:"port,omitzero"`
+}
+
+type traffic struct {
+	Out int64 `json:"bytes_out"`
+	In  int64 `json:"bytes_in"`
+}
+
 type findingInfo struct {
 	UID   string `json:"uid"`
 	Title string `json:"title"`
@@ -147,6 +164,8 @@ type record struct {
 	Actor       *actor       `json:"actor,omitzero"`
 	API         *api         `json:"api,omitzero"`
 	Source      *named       `json:"src_endpoint,omitzero"`
+	Destination *endpoint    `json:"dst_endpoint,omitzero"`
+	Traffic     *traffic     `json:"traffic,omitzero"`
 	User        *named       `json:"user,omitzero"`
 	Privileges  []string     `json:"privileges,omitzero"`
 	Device      *device      `json:"device,omitzero"`
@@ -240,6 +259,11 @@ func toRecord(e *Event) *record {
 		if e.Server == "" {
 			r.App.Name = "Cordon"
 		}
+	case 4001:
+		r.Source = &named{Name: e.Server}
+		number := func(fact string) int64 { n, _ := strconv.ParseInt(e.Facts[fact], 10, 64); return n }
+		r.Destination = &endpoint{e.Facts["host"], e.Facts["addr"], int(number("port"))}
+		r.Traffic = &traffic{number("sent"), number("received")}
 	case 3004:
 		r.Entity = &named{Name: e.Facts["name"], UID: e.Facts["fingerprint"], Type: "secret"}
 		if r.Entity.Name == "" {

@@ -175,6 +175,12 @@ func TestValidate(t *testing.T) {
 		"relative prefix":          {func(s *Server) { s.Dir = "x" }, "dir"},
 		"too many paths":           {func(s *Server) { s.Read = make([]string, maxGrants+1) }, "read"},
 		"any network":              {func(s *Server) { s.Net = "any" }, "net"},
+		"hosts without any":        {func(s *Server) { s.Net = NetHosts }, "hosts"},
+		"hosts without the word":   {func(s *Server) { s.Hosts = []string{"api.example.org:443"} }, "hosts"},
+		"a host without a port":    {func(s *Server) { s.Net, s.Hosts = NetHosts, []string{"api.example.org"} }, "hosts[0]"},
+		"every host of a top":      {func(s *Server) { s.Net, s.Hosts = NetHosts, []string{"a.example.org:1", "*.org:443"} }, "hosts[1]"},
+		"a host twice":             {func(s *Server) { s.Net, s.Hosts = NetHosts, []string{"a.example.org:1", "a.example.org:1"} }, "hosts[1]"},
+		"a host in capitals":       {func(s *Server) { s.Net, s.Private = NetHosts, []string{"SIEM.corp.example:9200"} }, "privateHosts[0]"},
 		"no network word":          {func(s *Server) { s.Net = "" }, "net"},
 		"no memory":                {func(s *Server) { s.Memory = 0 }, "memory"},
 		"negative memory":          {func(s *Server) { s.Memory = -1 }, "memory"},
@@ -201,12 +207,15 @@ func TestValidate(t *testing.T) {
 		}
 	}
 	for name, change := range map[string]func(*Server){
-		"absolute command":      func(s *Server) { s.Command = []string{"/usr/bin/node"} },
-		"folder in home":        func(s *Server) { s.Read = []string{p.Home + "/cases"} },
-		"name beginning alike":  func(s *Server) { s.Read = []string{p.Home + "/.sshfoo", p.Home + "/.ssh-notes"} },
-		"own installed prefix":  func(s *Server) { s.Dir = p.Data + "/servers/files"; s.Read = []string{s.Dir} },
-		"LDFLAGS is no loader":  func(s *Server) { s.Env = map[string]string{"LDFLAGS": "x"} },
-		"loopback":              func(s *Server) { s.Net = NetLoopback },
+		"absolute command":     func(s *Server) { s.Command = []string{"/usr/bin/node"} },
+		"folder in home":       func(s *Server) { s.Read = []string{p.Home + "/cases"} },
+		"name beginning alike": func(s *Server) { s.Read = []string{p.Home + "/.sshfoo", p.Home + "/.ssh-notes"} },
+		"own installed prefix": func(s *Server) { s.Dir = p.Data + "/servers/files"; s.Read = []string{s.Dir} },
+		"LDFLAGS is no loader": func(s *Server) { s.Env = map[string]string{"LDFLAGS": "x"} },
+		"loopback":             func(s *Server) { s.Net = NetLoopback },
+		"named hosts": func(s *Server) {
+			s.Net, s.Hosts, s.Private = NetHosts, []string{"*.example.org:443"}, []string{"10.0.0.7:9200"}
+		},
 		"unusual but plain env": func(s *Server) { s.Env = map[string]string{"_x9": "ä\n"} },
 	} {
 		s := good()

@@ -9,29 +9,34 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"cordon/sandbox/egress"
 )
 
 // Server is how one local server is to be run. It grants nothing that it does not name.
 type Server struct {
-	Name    string            `json:"name"`    // key, [a-z0-9][a-z0-9_-]{0,63}
-	Title   string            `json:"title"`   // for people
-	Source  string            `json:"source"`  // where it came from: "npm", "folder", "bundled", or words
-	Version string            `json:"version"` // exact
-	Command []string          `json:"command"` // argv; the first is an absolute path or a bare program name
-	Dir     string            `json:"dir"`     // absolute prefix that it was installed to, or ""
-	Read    []string          `json:"read"`    // absolute paths that it may read
-	Write   []string          `json:"write"`   // absolute paths that it may read and change
-	Net     string            `json:"net"`     // NetNone or NetLoopback
-	Memory  int64             `json:"memory"`  // bytes
-	Pids    int               `json:"pids"`    // processes and threads
-	Env     map[string]string `json:"env"`     // plain settings; never secrets
-	Secrets map[string]string `json:"secrets"` // environment variable → name of a secret
+	Name    string            `json:"name"`                   // key, [a-z0-9][a-z0-9_-]{0,63}
+	Title   string            `json:"title"`                  // for people
+	Source  string            `json:"source"`                 // where it came from: "npm", "folder", "bundled", or words
+	Version string            `json:"version"`                // exact
+	Command []string          `json:"command"`                // argv; the first is an absolute path or a bare program name
+	Dir     string            `json:"dir"`                    // absolute prefix that it was installed to, or ""
+	Read    []string          `json:"read"`                   // absolute paths that it may read
+	Write   []string          `json:"write"`                  // absolute paths that it may read and change
+	Net     string            `json:"net"`                    // NetNone, NetLoopback or NetHosts
+	Hosts   []string          `json:"hosts,omitempty"`        // with NetHosts: NAME:PORT, *.NAME:PORT or ADDRESS:PORT, as egress.ParseRule reads
+	Private []string          `json:"privateHosts,omitempty"` // the same, for hosts with addresses in private networks
+	Memory  int64             `json:"memory"`                 // bytes
+	Pids    int               `json:"pids"`                   // processes and threads
+	Env     map[string]string `json:"env"`                    // plain settings; never secrets
+	Secrets map[string]string `json:"secrets"`                // environment variable → name of a secret
 }
 
 // What a server may reach.
 const (
 	NetNone     = "none"
 	NetLoopback = "loopback"
+	NetHosts    = "hosts"
 )
 
 // Limits of a definition, and what new servers get.
@@ -107,14 +112,23 @@ func (s Server) Validate(p Paths) error {
 		}
 	}
 	switch {
-	case s.Net != NetNone && s.Net != NetLoopback:
-		return bad("net", "%q is neither %q nor %q", s.Net, NetNone, NetLoopback)
+	case s.Net != NetNone && s.Net != NetLoopback && s.Net != NetHosts:
+		return bad("net", "%q is none of %q, %q and %q", s.Net, NetNone, NetLoopback, NetHosts)
+	case s.Net == NetHosts && len(s.Hosts)+len(s.Private) == 0:
+		return bad("hosts", "is empty: name the hosts, or set net to %q", NetNone)
+	case s.Net != NetHosts && len(s.Hosts)+len(s.Private) > 0:
+		return bad("hosts", "names hosts, but net is %q and not %q", s.Net, NetHosts)
+	case len(s.Hosts)+len(s.Private) > maxGrants:
+		return bad("hosts", "has %d hosts, more than %d", len(s.Hosts)+len(s.Private), maxGrants)
 	case s.Memory < MinMemory || s.Memory > MaxMemory:
 		return bad("memory", "%d bytes is not between %d and %d", s.Memory, MinMemory, int64(MaxMemory))
 	case s.Pids < MinPids || s.Pids > MaxPids:
 		return bad("pids", "%d is not between %d and %d", s.Pids, MinPids, MaxPids)
 	case len(s.Env)+len(s.Secrets) > maxEnv:
 		return bad("env", "has %d variables with secrets, more than %d", len(s.Env)+len(s.Secrets), maxEnv)
+	}
+	if field, err := s.badHost(); err != nil {
+		return bad(field, "%v", err)
 	}
 	for _, env := range sortedKeys(s.Env) {
 		if why := badEnv(env); why != "" {
@@ -136,6 +150,41 @@ func (s Server) Validate(p Paths) error {
 		}
 	}
 	return nil
+}
+
+// Rules are the hosts that the server may reach. s is valid.
+func (s Server) Rules() []egress.Rule {
+	var all []egress.Rule
+	for i, host := range slices.Concat(s.Hosts, s.Private) {
+		if r, err := egress.ParseRule(host); err == nil { // Validate has seen to that
+			r.Private = i >= len(s.Hosts)
+			all = append(all, r)
+		}
+	}
+	return all
+}
+
+// badHost finds the first host that is no rule, or is not written the one way that rules are.
+func (s Server) badHost() (field string, err error) {
+	for _, list := range []struct {
+		field string
+		hosts []string
+	}{{"hosts", s.Hosts}, {"privateHosts", s.Private}} {
+		for i, host := range list.hosts {
+			field := fmt.Sprintf("%s[%d]", list.field, i)
+			r, err := egress.ParseRule(host)
+			if err != nil {
+				return field, err
+			}
+			if r.String() != host {
+				return field, fmt.Errorf("%q has to be written %q", host, r)
+			}
+			if slices.Contains(list.hosts[:i], host) {
+				return field, fmt.Errorf("%s stands here twice", host)
+			}
+		}
+	}
+	return "", nil
 }
 
 func badCommand(argv []string) (field, why string) {

@@ -20,6 +20,7 @@ import (
 	"cordon/host/secret"
 	"cordon/host/tool"
 	"cordon/sandbox"
+	"cordon/sandbox/egress"
 )
 
 // unit is one server: its definition and, while it is wanted, the goroutine that keeps it running.
@@ -38,6 +39,7 @@ type unit struct {
 	session *session           // guarded by mu; nil unless running
 	proc    *sandbox.Process   // guarded by mu; nil unless there is a process
 	files   files              // guarded by mu
+	running []string           // guarded by mu; ids of the calls that it works on, the latest last
 }
 
 func (u *unit) snapshot() View {
@@ -226,9 +228,11 @@ func (u *unit) runOnce(ctx context.Context, ready func()) (err error) {
 	_, auditErr := u.s.o.Audit.Append(audit.Event{Kind: audit.ServerStart, Server: u.name, Facts: map[string]string{
 		"pid": strconv.Itoa(proc.Pid), "tier": string(proc.Report.Tier), "enforced": fmt.Sprintf("%d of %d", enforced, of),
 		"landlock": strconv.Itoa(proc.Report.Landlock), "limits": proc.Report.Limits, "command": strings.Join(command.Argv, " ")}})
+	reached := u.letOut(ctx, proc, def)
 	var exit sandbox.Exit
 	defer func() {
 		drained.Wait()
+		reached()
 		u.mu.Lock()
 		u.session, u.proc = nil, nil
 		u.mu.Unlock()
@@ -400,11 +404,17 @@ func (u *unit) record(e audit.Event) {
 func (u *unit) call(ctx context.Context, c tool.Call) (tool.Result, error) {
 	u.mu.Lock()
 	s, proc := u.session, u.proc
+	if s != nil && proc != nil {
+		u.running = append(u.running, c.ID)
+	}
 	u.mu.Unlock()
 	if s == nil || proc == nil {
 		return tool.Result{}, fmt.Errorf("%w: %s", ErrNotRunning, u.name)
 	}
 	r, err := s.call(ctx, c)
+	u.mu.Lock()
+	u.running = slices.DeleteFunc(u.running, func(id string) bool { return id == c.ID })
+	u.mu.Unlock()
 	if err == nil || ctx.Err() != nil {
 		return r, err
 	}
@@ -427,8 +437,11 @@ func ended(proc *sandbox.Process) bool {
 // prepare turns a definition into what the sandbox takes, and takes the fingerprint of what will run.
 func (u *unit) prepare(ctx context.Context, def config.Server) (sandbox.Profile, sandbox.Command, files, error) {
 	p := sandbox.Profile{Memory: def.Memory, Pids: def.Pids, Net: sandbox.NetNone}
-	if def.Net == config.NetLoopback {
+	switch def.Net {
+	case config.NetLoopback:
 		p.Net = sandbox.NetLoopback
+	case config.NetHosts:
+		p.Net = sandbox.NetHosts
 	}
 	p.Demand = sandbox.Isolation(p.Net)
 	for _, grant := range []struct {
@@ -461,6 +474,9 @@ func (u *unit) prepare(ctx context.Context, def config.Server) (sandbox.Profile,
 		return p, sandbox.Command{}, files{}, err
 	}
 	c := sandbox.Command{Argv: append([]string{program}, def.Command[1:]...), Dir: def.Dir}
+	if p.Net == sandbox.NetHosts {
+		c.Env = egress.Environment(sandbox.EgressAddr)
+	}
 	for k, v := range def.Env {
 		c.Env = append(c.Env, k+"="+v)
 	}

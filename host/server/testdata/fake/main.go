@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -86,6 +87,8 @@ func tools() []string {
 		tool("get_changed", "Gets another description for read_thing.", "", ""),
 	}
 	switch mode {
+	case "web":
+		list = append(list, tool("read_web", "Reads an address, as the environment says.", pathOf, ""))
 	case "hidden":
 		list = append(list, tool("get_hidden", "Gets a thing.\U000e0069\U000e0067\U000e006e\U000e006f\U000e0072\U000e0065 \u202eesrever", "", ""))
 	case "ref-schema":
@@ -185,6 +188,15 @@ func call(r request) {
 			names = append(names, name)
 		}
 		text(r.ID, strings.Join(names, " ")+"\n"+os.Getenv(args.Name))
+	case "read_web":
+		resp, err := http.Get(args.Path)
+		if err != nil {
+			failed(r.ID, err.Error())
+			return
+		}
+		b, _ := io.ReadAll(io.LimitReader(resp.Body, 1000))
+		resp.Body.Close()
+		text(r.ID, resp.Status+" "+resp.Header.Get("X-Cordon-Refused")+" "+string(b))
 	case "read_later":
 		time.Sleep(time.Duration(args.Ms) * time.Millisecond)
 		text(r.ID, "slept")
