@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -24,12 +25,40 @@ type session struct {
 	mcp   *mcp.ClientSession
 	guard *guard
 	pipe  *io.PipeReader
+	in    io.Closer
 	name  string
+
+	mu     sync.Mutex
+	closed bool           // guarded by mu: no call begins any more
+	calls  sync.WaitGroup // of the library, each a goroutine of its own; added to under mu
 }
 
-// connect does the handshake over a server's standard streams. It closes neither; the caller ends the process. Until
+// inlet is what the library writes to. A server that stops reading must not hold a writer for good, because the library
+// writes under a lock that closing, cancelling and every other call wait for: such a session is ended.
+type inlet struct {
+	*os.File
+	patience time.Duration
+}
+
+// Write implements io.Writer. After an error the pipe is closed.
+func (w inlet) Write(b []byte) (int, error) {
+	_ = w.SetWriteDeadline(time.Now().Add(w.patience))
+	n, err := w.File.Write(b)
+	if err != nil {
+		w.Close()
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = errDeaf
+	}
+	return n, err
+}
+
+// errDeaf ends a session whose server does not take what is sent.
+var errDeaf = errors.New("the server reads nothing of what it is sent")
+
+// connect does the handshake over a server's standard streams. The session closes in; the caller ends the process. Until
 // the end of out everything is read, also what comes after the session: pump is the goroutine that does it.
-func connect(ctx context.Context, name string, out io.Reader, in io.WriteCloser, version string, pump *sync.WaitGroup, noise func([]byte), found func(rule, text string), changed func()) (*session, error) {
+func connect(ctx context.Context, name string, out io.Reader, in *os.File, version string, pump *sync.WaitGroup, noise func([]byte), found func(rule, text string), changed func()) (*session, error) {
 	g := newGuard(out, noise, found)
 	pr, pw := io.Pipe()
 	pump.Go(func() {
@@ -44,18 +73,26 @@ func connect(ctx context.Context, name string, out io.Reader, in io.WriteCloser,
 		MultiRoundTrip:         &mcp.MultiRoundTripOptions{Disabled: true},
 		ToolListChangedHandler: func(context.Context, *mcp.ToolListChangedRequest) { changed() },
 	})
-	s, err := client.Connect(ctx, &mcp.IOTransport{Reader: pr, Writer: in, MaxLineLength: maxLine + 1}, &mcp.ClientSessionOptions{ProtocolVersion: protocol})
+	to := inlet{in, writePatience}
+	defer context.AfterFunc(ctx, func() { _ = in.SetWriteDeadline(time.Unix(1, 0)) })()
+	s, err := client.Connect(ctx, &mcp.IOTransport{Reader: pr, Writer: to, MaxLineLength: maxLine + 1}, &mcp.ClientSessionOptions{ProtocolVersion: protocol})
 	if err != nil {
 		_ = pr.Close()
 		return nil, err
 	}
-	return &session{s, g, pr, name}, nil
+	return &session{mcp: s, guard: g, pipe: pr, in: in, name: name}, nil
 }
 
-// close ends the session, not the server.
+// close ends the session, not the server, and waits for its calls. The server's standard input is closed first: whatever
+// the library still wants to write to it fails at once.
 func (s *session) close() {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	_ = s.in.Close()
 	_ = s.mcp.Close()
 	_ = s.pipe.Close()
+	s.calls.Wait()
 }
 
 // info is what the handshake told: name, version and instructions, untrusted.
@@ -70,7 +107,16 @@ func (s *session) info() (title, version, instructions string) {
 			title = r.ServerInfo.Name
 		}
 	}
-	return title, version, r.Instructions
+	return brief(title), brief(version), r.Instructions
+}
+
+// brief makes one short line of what a server calls itself.
+func brief(s string) string {
+	s = strings.Join(strings.Fields(strings.ToValidUTF8(s[:min(len(s), 8*maxBrief)], "")), " ")
+	if r := []rune(s); len(r) > maxBrief {
+		s = string(r[:maxBrief]) + "…"
+	}
+	return s
 }
 
 // tools lists all tools, within bounds. source names the package the server came from, for effects known to Cordon.
@@ -147,11 +193,36 @@ func describe(id tool.ID, raw jsontext.Value, source string) (tool.Tool, error) 
 // call runs a frozen call. The canonical argument bytes go out as they are. The deadline is ctx's.
 func (s *session) call(ctx context.Context, c tool.Call) (tool.Result, error) {
 	start := time.Now()
-	r, err := s.mcp.CallTool(ctx, &mcp.CallToolParams{
-		Meta:      mcp.Meta{"traceparent": "00-" + c.Trace + "-" + c.ID + "-01"},
-		Name:      c.Tool.ID.Name,
-		Arguments: rawArguments(c.Args),
+	type answer struct {
+		r   *mcp.CallToolResult
+		err error
+	}
+	answered := make(chan answer, 1)
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return tool.Result{}, fmt.Errorf("%w: its session has ended", ErrNotRunning)
+	}
+	s.calls.Go(func() { // while it waits to write, the library does not see that ctx has ended
+		r, err := s.mcp.CallTool(ctx, &mcp.CallToolParams{
+			Meta:      mcp.Meta{"traceparent": "00-" + c.Trace + "-" + c.ID + "-01"},
+			Name:      c.Tool.ID.Name,
+			Arguments: rawArguments(c.Args),
+		})
+		answered <- answer{r, err}
 	})
+	s.mu.Unlock()
+	var a answer
+	select {
+	case a = <-answered:
+	case <-ctx.Done():
+		select {
+		case a = <-answered: // it came in the same moment
+		default:
+			return tool.Result{}, context.Cause(ctx)
+		}
+	}
+	r, err := a.r, a.err
 	if err != nil {
 		return tool.Result{}, err
 	}

@@ -66,8 +66,9 @@ const (
 	connectTimeout = 20 * time.Second // from the program's start to its tool list
 	maxRestarts    = 5                // in a row; one minute of running starts the count anew
 	steady         = time.Minute
-	relistPause    = time.Second // between listings of one server
-	maxFindings    = 20          // audit events a session may cause by misbehaving
+	relistPause    = time.Second      // between listings of one server
+	writePatience  = 10 * time.Second // for a server to take what it is sent
+	maxFindings    = 20               // audit events a session may cause by misbehaving
 )
 
 // ErrUnknown means that no server has that name.

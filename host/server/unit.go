@@ -312,6 +312,11 @@ func (u *unit) serve(ctx context.Context, proc *sandbox.Process, p *pipes, def c
 		return u.explain(ctx, handshake, err, noisy.Load() > 0, proc, drained.Wait)
 	}
 	defer s.close()
+	_, _, instructions := s.info()
+	if len(instructions) > maxInstructions {
+		s.close()
+		return &startError{fmt.Errorf("%s sends %d bytes of instructions, at most %d are taken", u.name, len(instructions), maxInstructions)}
+	}
 	tools, err := s.tools(handshake, def.Source)
 	if err != nil {
 		return u.explain(ctx, handshake, err, noisy.Load() > 0, proc, func() { s.close(); drained.Wait() })

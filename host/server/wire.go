@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"time"
 
 	"cordon/host/tool"
 
@@ -20,7 +21,40 @@ const (
 	maxPages      = 100      // pages of one listing
 	maxDefinition = 64 << 10 // bytes of one tool's definition
 	maxName       = 128      // bytes of a tool's name
+
+	maxListing      = 4 << 20  // bytes of all definitions of a server
+	maxInstructions = 64 << 10 // bytes
+	maxBrief        = 100      // characters of a server's title and version
+
+	requestsPerSecond      = 20   // of a server's own, each of which the library answers and keeps until then
+	notificationsPerSecond = 1000 //
+	maxDropped             = 100_000
 )
+
+// errFlood ends a session that consists of nothing but messages that nobody asked for.
+var errFlood = errors.New("it sent messages without end that nobody asked for")
+
+// budget lets through so many messages a second, with a second's worth at once. Not safe for concurrent use.
+type budget struct {
+	rate float64 // a second
+	left float64
+	last time.Time
+}
+
+func newBudget(rate float64) budget { return budget{rate: rate, left: rate} }
+
+func (b *budget) take() bool {
+	now := time.Now()
+	if !b.last.IsZero() {
+		b.left = min(b.rate, b.left+b.rate*now.Sub(b.last).Seconds())
+	}
+	b.last = now
+	if b.left < 1 {
+		return false
+	}
+	b.left--
+	return true
+}
 
 // ErrLineTooLong ends a session: a line without end would fill the memory.
 var ErrLineTooLong = fmt.Errorf("it sent a line longer than %d MiB", maxLine>>20)
@@ -36,10 +70,14 @@ type guard struct {
 	listing sync.Mutex                // guards what follows
 	defs    map[string]jsontext.Value // nil unless a listing is under way: definitions by name, as received
 	order   []string
+	bytes   int // of the definitions
+
+	requests, notifications budget // used by Read only, with dropped
+	dropped                 int
 }
 
 func newGuard(src io.Reader, noise func([]byte), found func(rule, text string)) *guard {
-	return &guard{lines: bufio.NewReaderSize(src, 64<<10), noise: noise, found: found}
+	return &guard{lines: bufio.NewReaderSize(src, 64<<10), noise: noise, found: found, requests: newBudget(requestsPerSecond), notifications: newBudget(notificationsPerSecond)}
 }
 
 // Read implements io.Reader over the checked messages.
@@ -50,6 +88,10 @@ func (g *guard) Read(p []byte) (int, error) {
 			return 0, err
 		}
 		g.pending = g.check(line)
+		if g.dropped > maxDropped {
+			g.found("wire.flood", "the server "+errFlood.Error()+"; the session was ended")
+			return 0, errFlood
+		}
 	}
 	n := copy(p, g.pending)
 	g.pending = g.pending[n:]
@@ -106,12 +148,31 @@ func (g *guard) check(line []byte) []byte {
 		g.found("wire.invalid-message", "the server sent a message that is neither a request nor an answer; it was dropped")
 		return nil
 	}
+	if message["method"] != nil && !g.affordable(message) {
+		return nil
+	}
 	g.listing.Lock()
 	defer g.listing.Unlock()
 	if g.defs != nil && message["result"] != nil {
 		return g.cleanListing(line, message)
 	}
 	return line
+}
+
+// affordable bounds what a server sends of its own accord. The library answers each request and queues the answers without
+// bound while they cannot be written (go-sdk v1.8.0).
+func (g *guard) affordable(message map[string]jsontext.Value) bool {
+	b, what := &g.notifications, "notifications"
+	if id := message["id"].Kind(); id != jsontext.KindInvalid && id != 'n' {
+		b, what = &g.requests, "requests"
+	}
+	if b.take() {
+		return true
+	}
+	if g.dropped++; g.dropped == 1 {
+		g.found("wire.too-many", fmt.Sprintf("the server sends more than %v %s a second; the others were dropped", b.rate, what))
+	}
+	return false
 }
 
 // shaped reports whether a message is a request, a notification or an answer to something: any other, even an error
@@ -173,6 +234,10 @@ func (g *guard) cleanListing(line []byte, message map[string]jsontext.Value) []b
 			g.found("wire.tool-refused", fmt.Sprintf("tool %q is not offered: %v", clip([]byte(name)), err))
 			continue
 		}
+		if g.bytes += len(raw); g.bytes > maxListing {
+			g.found("wire.tool-refused", fmt.Sprintf("the server lists more than %d MiB of tools; the others are not offered", maxListing>>20))
+			break
+		}
 		g.defs[name] = raw.Clone()
 		g.order = append(g.order, name)
 		stub, err := json.Marshal(map[string]any{"name": name, "inputSchema": map[string]string{"type": "object"}})
@@ -229,7 +294,7 @@ func (g *guard) admit(raw jsontext.Value) (name string, err error) {
 func (g *guard) beginListing() {
 	g.listing.Lock()
 	defer g.listing.Unlock()
-	g.defs, g.order = map[string]jsontext.Value{}, nil
+	g.defs, g.order, g.bytes = map[string]jsontext.Value{}, nil, 0
 }
 
 func (g *guard) endListing() (map[string]jsontext.Value, []string) {

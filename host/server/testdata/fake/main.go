@@ -234,6 +234,18 @@ func handle(r request) {
 		}
 	case "tools/list":
 		list(r)
+		switch mode {
+		case "deaf":
+			time.Sleep(time.Hour)
+		case "deaf-flood":
+			for i := 0; ; i++ {
+				line(`{"jsonrpc":"2.0","id":"p%d","method":"ping"}`, i)
+			}
+		case "ping-flood":
+			for i := range 20_000 {
+				line(`{"jsonrpc":"2.0","id":"p%d","method":"ping"}`, i)
+			}
+		}
 	case "tools/call":
 		call(r)
 	case "ping":
