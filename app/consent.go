@@ -10,6 +10,7 @@ import (
 	"unicode/utf16"
 	"unicode/utf8"
 
+	"cordon/host"
 	"cordon/host/config"
 	"cordon/host/consent"
 	"cordon/host/gate"
@@ -18,6 +19,8 @@ import (
 	"cordon/host/tool"
 
 	"github.com/go-json-experiment/json"
+
+	"golang.org/x/sys/unix"
 )
 
 // Answer delivers a person's answer. It must carry the nonce and digest of the prompt that was shown.
@@ -47,7 +50,8 @@ func (a *App) promptView(p consent.Prompt) *PromptView {
 	s, err := a.host.Servers.View(c.Tool.ID.Server)
 	if err == nil {
 		sv := a.serverView(s)
-		v.ServerVersion, v.Tier, v.Enforced, v.Demanded = sv.Version, sv.Tier, sv.Enforced, sv.Demanded
+		// The version is the definition's, never what the server says of itself: that would be its words in this dialog.
+		v.ServerVersion, v.Tier, v.Enforced, v.Demanded = s.Def.Version, sv.Tier, sv.Enforced, sv.Demanded
 		v.Pin = "Pinned: " + sv.PinDetail + "."
 		v.Leaves, v.LeavesDetail = leaves(s.Def)
 		v.Preview = preview(c, s.Def)
@@ -176,10 +180,14 @@ func units(s string, byteOffset int) int {
 // maxPreview bounds what is read and compared for a preview, in bytes.
 const maxPreview = 256 << 10
 
-// preview shows what a write of a whole file changes: known tools only, text only, and only inside a folder that the
-// server may write. The old content is read through the granted folder, so that a link in it cannot lead elsewhere.
+// maxPreviewLines bounds what a page is made to draw.
+const maxPreviewLines = 2000
+
+// preview shows what a write of a whole file changes: only of tools whose package Cordon knows, because a name alone says
+// nothing about what a tool does; text only, and only inside a folder that the server may write. The old content is read
+// through the granted folder, so that a link in it cannot lead elsewhere.
 func preview(c tool.Call, def config.Server) *PreviewView {
-	if c.Tool.ID.Name != "write_file" {
+	if c.Tool.ID.Name != "write_file" || def.Source != host.Bundled && tool.Known(def.Source, c.Tool.ID.Name) != tool.Write {
 		return nil
 	}
 	var args struct {
@@ -195,7 +203,7 @@ func preview(c tool.Call, def config.Server) *PreviewView {
 			continue
 		}
 		old, exists, ok := readInside(dir, rel)
-		if !ok {
+		if !ok || strings.Count(old, "\n")+strings.Count(args.Content, "\n") > maxPreviewLines {
 			return nil
 		}
 		p := &PreviewView{Path: filepath.Clean(args.Path), Exists: exists, Lines: diffLines(diffText(old, args.Content))}
@@ -236,11 +244,15 @@ func readInside(dir, rel string) (text string, exists, ok bool) {
 	if err != nil || !st.Mode().IsRegular() || st.Size() > maxPreview {
 		return "", true, false
 	}
-	f, err := root.Open(rel)
+	// The server may put something else in its place in this moment: a fifo or a lease must not hold the window up.
+	f, err := root.OpenFile(rel, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return "", true, false
 	}
 	defer f.Close()
+	if st, err = f.Stat(); err != nil || !st.Mode().IsRegular() {
+		return "", true, false
+	}
 	b, err := io.ReadAll(io.LimitReader(f, maxPreview))
 	if err != nil || !utf8.Valid(b) {
 		return "", true, false

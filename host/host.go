@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -152,7 +153,27 @@ func (h *Host) Append(e audit.Event) (uint64, error) {
 	if h.log == nil {
 		return 0, errNoLog
 	}
-	return h.log.Append(e)
+	return h.log.Append(h.masked(e))
+}
+
+// masked takes the user's own secrets out of what others wrote into an event: names, reasons, findings. The gate has
+// treated the arguments already.
+func (h *Host) masked(e audit.Event) audit.Event {
+	for _, s := range []*string{&e.Server, &e.Tool, &e.Rule, &e.Reason, &e.Asker} {
+		*s = h.Mask(*s)
+	}
+	e.Findings, e.Stages = slices.Clone(e.Findings), slices.Clone(e.Stages)
+	for i := range e.Findings {
+		e.Findings[i].Text, e.Findings[i].Where = h.Mask(e.Findings[i].Text), h.Mask(e.Findings[i].Where)
+	}
+	for i := range e.Stages {
+		e.Stages[i].Detail = h.Mask(e.Stages[i].Detail)
+	}
+	e.Facts = maps.Clone(e.Facts)
+	for k, v := range e.Facts {
+		e.Facts[k] = h.Mask(v)
+	}
+	return e
 }
 
 // Sync makes the audit log durable.
@@ -385,6 +406,12 @@ func (h *Host) Approve(ctx context.Context, name string, digest tool.Digest) err
 			if f.Severity == tool.Block {
 				return fmt.Errorf("tool %q of %s cannot be approved: %s", n, name, f.Text)
 			}
+		}
+	}
+	said := h.pipeline.Inspect(ctx, inspect.Subject{Kind: inspect.Definition, Server: name, Texts: []inspect.Text{{Pointer: "/instructions", Value: r.Fingerprint.Instructions}}})
+	for _, f := range said.Findings {
+		if f.Severity == tool.Block {
+			return fmt.Errorf("the instructions of %s cannot be approved: %s", name, f.Text)
 		}
 	}
 	if err := h.Pins.Approve(name, r.Fingerprint, digest); err != nil {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"syscall"
 	"text/tabwriter"
 	"time"
 
@@ -147,8 +148,9 @@ func auditCommand(e *env) *cobra.Command {
 	var lines int
 	tail := &cobra.Command{Use: "tail", Short: "Print the newest events", Args: usage(cobra.NoArgs), RunE: func(c *cobra.Command, _ []string) error { return e.tail(lines) }}
 	tail.Flags().IntVarP(&lines, "lines", "n", 20, "how many")
-	verify := &cobra.Command{Use: "verify [FILE]", Short: "Check every byte of the log", Long: `Checks the whole log. Any changed, removed or inserted byte is found, except whole records missing at the
-end: for those, compare the head with one that was written down elsewhere.
+	verify := &cobra.Command{Use: "verify [FILE]", Short: "Check every byte of the log", Long: `Checks the whole log. Any changed, removed or inserted byte is found, with two exceptions: whole records missing at
+the end, and a whole chain made anew by somebody who can write the file. For those, compare the head with one that was
+written down elsewhere.
 
 Exit codes: 0 intact, 5 changed.`, Args: usage(cobra.MaximumNArgs(1)), RunE: func(c *cobra.Command, args []string) error { return e.verify(args) }}
 	c.AddCommand(tail, verify)
@@ -156,6 +158,9 @@ Exit codes: 0 intact, 5 changed.`, Args: usage(cobra.MaximumNArgs(1)), RunE: fun
 }
 
 func (e *env) tail(n int) error {
+	if n < 0 {
+		return &exitError{exitUsage, fmt.Errorf("--lines %d: a number from 0", n)}
+	}
 	p, err := paths()
 	if err != nil {
 		return err
@@ -192,7 +197,7 @@ func (e *env) verify(args []string) error {
 	if len(args) == 1 {
 		file = args[0]
 	}
-	f, err := os.Open(file)
+	f, err := plainFile(file)
 	if errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("there is no log yet at %s", file)
 	} else if err != nil {
@@ -218,12 +223,30 @@ func (e *env) verify(args []string) error {
 	return nil
 }
 
+// plainFile opens a file for reading that is one: a fifo would be waited for without end.
+func plainFile(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
+		f.Close()
+		return nil, fmt.Errorf("%s is not a plain file", path)
+	}
+	return f, nil
+}
+
 // lastLines returns the last n lines of a file, oldest first.
 func lastLines(path string, n int) ([][]byte, error) {
-	b, err := os.ReadFile(path)
+	f, err := plainFile(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	} else if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(f)
+	if err != nil {
 		return nil, err
 	}
 	lines := strings.Split(strings.TrimSuffix(string(b), "\n"), "\n")

@@ -14,6 +14,9 @@ import (
 // maxResult bounds the text of one result, in bytes.
 const maxResult = 16 << 20
 
+// maxBlocks bounds the parts of one result: a page draws each.
+const maxBlocks = 1000
+
 // inspectResult looks at what came back: too much is withheld, own secrets are masked, hidden text is marked, and all
 // of it is remembered as outside text.
 func (g *Gate) inspectResult(ctx context.Context, c tool.Call, r tool.Result, t *trail) (tool.Result, error) {
@@ -22,6 +25,9 @@ func (g *Gate) inspectResult(ctx context.Context, c tool.Call, r tool.Result, t 
 		size += len(b.Text) + len(b.Data)
 	}
 	size += len(r.Structured)
+	if len(r.Content) > maxBlocks {
+		return tool.Result{}, t.deny(InspectOut, "result.size", fmt.Sprintf("the result has %d parts, at most %d are passed on", len(r.Content), maxBlocks))
+	}
 	if size > maxResult {
 		return tool.Result{}, t.deny(InspectOut, "result.size", fmt.Sprintf("the result has %d bytes, at most %d are passed on", size, maxResult))
 	}

@@ -104,6 +104,8 @@ func filter(net spec.Net) ([]unix.SockFilter, error) {
 	const namespaces = unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWUSER | unix.CLONE_NEWPID | unix.CLONE_NEWNET
 	look(unix.SYS_CLONE, arg(0), has(namespaces, 0, 1), fails(unix.EPERM), done(actAllow))
 	look(unix.SYS_IOCTL, arg(1), when(unix.TIOCSTI, 1, 0), when(tiocLinux, 0, 1), fails(unix.EPERM), done(actAllow))
+	// A lease holds up whoever opens the file outside for as long as the kernel allows; reading is enough to take one.
+	look(unix.SYS_FCNTL, arg(1), when(unix.F_SETLEASE, 1, 0), when(unix.F_NOTIFY, 0, 1), fails(unix.EPERM), done(actAllow))
 	// TCP fast open carries data in the first packet, past a check of connect.
 	for _, s := range []struct{ nr, flags uint32 }{{unix.SYS_SENDTO, 3}, {unix.SYS_SENDMSG, 2}, {unix.SYS_SENDMMSG, 3}} {
 		look(s.nr, arg(s.flags), has(unix.MSG_FASTOPEN, 0, 1), fails(unix.EOPNOTSUPP), done(actAllow))

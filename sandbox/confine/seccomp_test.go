@@ -102,6 +102,8 @@ func expected(net spec.Net, d data) uint32 {
 		return fails(low(0)&(0x00020000|0x02000000|0x04000000|0x08000000|0x10000000|0x20000000|0x40000000) != 0, unix.EPERM)
 	case unix.SYS_IOCTL:
 		return fails(low(1) == 0x5412 || low(1) == 0x541c, unix.EPERM)
+	case unix.SYS_FCNTL:
+		return fails(low(1) == 1024 || low(1) == 1026, unix.EPERM)
 	case unix.SYS_SENDTO, unix.SYS_SENDMMSG:
 		return fails(low(3)&0x20000000 != 0, unix.EOPNOTSUPP)
 	case unix.SYS_SENDMSG:
@@ -123,7 +125,7 @@ func expected(net spec.Net, d data) uint32 {
 
 // TestFilterIsItsTable runs the filter for every system call number, foreign ones and the arguments it looks at.
 func TestFilterIsItsTable(t *testing.T) {
-	interesting := []uint64{0, 1, 2, 3, 5, 6, 7, 10, 15, 16, 17, 18, 132, 262, 0x40, 0x400000, 0x410000, 0o755, 0o2755, 0o4755, 0x80001, 0x80002, 0x80003, 0x5411, 0x5412, 0x5413, 0x541b, 0x541c, 0x541d,
+	interesting := []uint64{0, 1, 2, 3, 5, 6, 7, 10, 15, 16, 17, 18, 132, 262, 0x40, 0x400000, 0x410000, 0o755, 0o2755, 0o4755, 0x80001, 0x80002, 0x80003, 1023, 1024, 1025, 1026, 1027, 0x5411, 0x5412, 0x5413, 0x541b, 0x541c, 0x541d,
 		0x11, 0x10000, 0x20000, 0x2000000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000, 0x80000000, 0x3d0f00, 1 << 32, 1<<32 | 0x5412, 0xffffffff}
 	numbers := []uint32{1000, 0x3fffffff, 0x40000000, 0x40000029, 0x40000065, 0x7fffffff, 0x80000000, 0xfffffffe, 0xffffffff}
 	for nr := range uint32(601) {
@@ -149,7 +151,7 @@ func TestFilterIsItsTable(t *testing.T) {
 					check(data{nr: nr, arch: arch})
 				}
 			}
-			for _, nr := range []uint32{unix.SYS_CLONE, unix.SYS_IOCTL, unix.SYS_SENDTO, unix.SYS_SENDMSG, unix.SYS_SENDMMSG, unix.SYS_SOCKET, unix.SYS_SOCKETPAIR, unix.SYS_READ} {
+			for _, nr := range []uint32{unix.SYS_CLONE, unix.SYS_IOCTL, unix.SYS_FCNTL, unix.SYS_SENDTO, unix.SYS_SENDMSG, unix.SYS_SENDMMSG, unix.SYS_SOCKET, unix.SYS_SOCKETPAIR, unix.SYS_READ} {
 				for _, a := range interesting {
 					for _, b := range interesting {
 						check(data{nr, auditArch, [6]uint64{a, b, 0, a}})
