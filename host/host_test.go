@@ -684,6 +684,15 @@ func TestSecretsStayWithTheirServer(t *testing.T) {
 	if err := r.SetSecret(t.Context(), ref, secret.NewValue(canary)); err != nil {
 		t.Fatal(err)
 	}
+	// Whatever a server gets into a record, its secret is not part of it.
+	said := "see " + canary
+	if _, err := r.Append(audit.Event{Kind: audit.FindingMade, Server: "one", Tool: said, Rule: said, Reason: said, Asker: said, Facts: map[string]string{"host": said},
+		Findings: []tool.Finding{{Text: said, Where: said}}, Stages: []audit.Stage{{Detail: said}}}); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := os.ReadFile(host.LogFile(r.paths)); err != nil || strings.Contains(string(b), canary) || strings.Count(string(b), "see [secret token]") < 8 {
+		t.Errorf("the log holds the secret, or not its name eight times: %v", err)
+	}
 	for _, fresh := range []bool{false, true} { // from memory, then from the keyring alone
 		if fresh {
 			r.close()

@@ -254,7 +254,7 @@ func TestAllowedActs(t *testing.T) {
 			t.Errorf("bare: %s failed (%s), so its refusal proves nothing", r.Act, r.Detail)
 		}
 	}
-	denied, _, _ := try(t, s, p, Command{}, "setid="+rw+"/id2", "setid-new="+rw+"/id3", "load="+rw+"/true", "write="+ro+"/b", "append="+ro+"/a", "chmod="+ro+"/a", "remove="+ro+"/a", "exec="+rw+"/prog", "write=/etc/x", "write=/usr/x", "append=/etc/passwd")
+	denied, _, _ := try(t, s, p, Command{}, "setid="+rw+"/id2", "setid-new="+rw+"/id3", "load="+rw+"/true", "write="+ro+"/b", "append="+ro+"/a", "lease="+ro+"/a", "chmod="+ro+"/a", "remove="+ro+"/a", "exec="+rw+"/prog", "write=/etc/x", "write=/usr/x", "append=/etc/passwd")
 	for _, r := range denied {
 		if r.Worked {
 			t.Errorf("%s %s worked: %s", r.Act, r.Arg, r.Detail)

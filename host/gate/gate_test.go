@@ -312,6 +312,11 @@ func TestEachStage(t *testing.T) {
 				return text(strings.Repeat("a", maxResult+1)), nil
 			}
 		}, stage: InspectOut, rule: "result.size", runs: 1},
+		"result of too many parts": {broken: func(r *rig, _ *tool.Proposal) {
+			r.servers.answer = func(context.Context, tool.Call) (tool.Result, error) {
+				return tool.Result{Content: make([]tool.Content, maxBlocks+1)}, nil
+			}
+		}, stage: InspectOut, rule: "result.size", runs: 1},
 		"result quarantined": {broken: func(r *rig, _ *tool.Proposal) {
 			r.Inspect = inspector(func(s inspect.Subject) inspect.Verdict {
 				if s.Kind != inspect.Outcome {

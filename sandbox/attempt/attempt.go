@@ -76,6 +76,15 @@ var acts = map[string]func(arg string) (string, error){
 	"load": func(p string) (string, error) { // run it past execve, through the loader
 		return "ran", exec.Command("/lib64/ld-linux-x86-64.so.2", p).Run()
 	},
+	"lease": func(p string) (string, error) { // holds up whoever opens the file, also with only reading granted
+		f, err := os.Open(p)
+		if err != nil {
+			return "", err
+		}
+		defer f.Close()
+		_, err = unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_RDLCK)
+		return "taken", err
+	},
 	"remove":   func(p string) (string, error) { return "removed", os.Remove(p) },
 	"truncate": func(p string) (string, error) { return "emptied", os.Truncate(p, 0) },
 	"link": func(p string) (string, error) {
