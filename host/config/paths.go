@@ -160,8 +160,11 @@ func Lock(dir string) (*Owner, error) {
 	return &Owner{f}, nil
 }
 
-// Close gives the directory up.
-func (o *Owner) Close() error { return o.f.Close() }
+// Close gives the directory up. Closing the file alone would leave the lock to a child that is just being started, until it
+// becomes its program: it shares the open file.
+func (o *Owner) Close() error {
+	return errors.Join(unix.Flock(int(o.f.Fd()), unix.LOCK_UN), o.f.Close())
+}
 
 func readPID(f *os.File) int {
 	var b [20]byte

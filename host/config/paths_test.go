@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestFindPaths(t *testing.T) {
@@ -120,4 +122,32 @@ func TestLock(t *testing.T) {
 		t.Fatalf("Lock after the owner was killed: %v", err)
 	}
 	_ = again.Close()
+}
+
+// A child between fork and exec shares the lock's open file, as a duplicate does: it must not hold the directory.
+func TestLockEndsWithItsOwner(t *testing.T) {
+	dir := t.TempDir()
+	o, err := Lock(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	copied, err := unix.Dup(int(o.f.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(copied)
+	var held *HeldError
+	if _, err := Lock(dir); !errors.As(err, &held) {
+		t.Errorf("a second owner: %v, want the first to be named", err)
+	}
+	if err := o.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again, err := Lock(dir)
+	if err != nil {
+		t.Fatalf("after the owner has ended: %v", err)
+	}
+	if err := again.Close(); err != nil {
+		t.Error(err)
+	}
 }
