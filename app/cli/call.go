@@ -213,11 +213,15 @@ func (e *env) verify(args []string) error {
 			fmt.Fprintf(w, "intact: %d events, head %s\n", r.Events, r.Head)
 			return
 		}
+		if r.Torn {
+			fmt.Fprintf(w, "intact: %d events, head %s\n  The record after them was not written whole, as when Cordon is killed. The next start removes it and records that.\n", r.Events, r.Head)
+			return
+		}
 		fmt.Fprintf(w, "NOT INTACT from line %d on: %s\n  %d events before it are as they were written; do not trust what follows.\n", r.BadLine, r.Problem, r.Events)
 	}); err != nil {
 		return err
 	}
-	if !r.Intact {
+	if !r.Intact && !r.Torn {
 		return &exitError{exitBroken, nil}
 	}
 	return nil

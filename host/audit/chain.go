@@ -110,7 +110,23 @@ type Report struct {
 	BadSeq  uint64 // number of the first record that is not, 0 if intact
 	BadLine uint64 // its line, from 1, 0 if intact
 	Problem string // what is wrong with it
-	Torn    bool   // the last line is incomplete, as after a power cut; Open repairs that
+	Torn    bool   // all that is wrong is a last record that was not written whole, as when its writer was killed; Open repairs that
+}
+
+// unfinished reports whether line, which has no newline, is the beginning of a record, as a process that was killed while
+// writing leaves it, or the zeros that a power cut can leave. Anything else was put there.
+func unfinished(line []byte) bool {
+	if _, err := parse(line); err == nil {
+		return true // all but the newline
+	}
+	if len(bytes.Trim(line, "\x00")) == 0 {
+		return true
+	}
+	if n := min(len(line), len(headSeq)); string(line[:n]) != headSeq[:n] {
+		return false
+	}
+	_, err := jsontext.NewDecoder(bytes.NewReader(line)).ReadValue()
+	return errors.Is(err, io.ErrUnexpectedEOF)
 }
 
 // Verify reads a whole log and checks every byte of it. It keeps at most one record in memory. The error is r's;
@@ -130,7 +146,7 @@ func Verify(r io.Reader) (Report, error) {
 			rep.Intact = true
 			return rep, nil
 		case err == io.EOF:
-			return bad(true, "the last line is incomplete")
+			return bad(unfinished(line), "the last line is incomplete")
 		case errors.Is(err, bufio.ErrBufferFull):
 			return bad(false, "the line is longer than any record")
 		case err != nil:

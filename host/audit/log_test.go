@@ -194,6 +194,18 @@ func TestOpenMendsATornLine(t *testing.T) {
 	}
 }
 
+// The twin: an end that no interrupted write leaves was changed.
+func TestOtherEndsAreChanges(t *testing.T) {
+	_, data := smallLog(t, 3)
+	whole := string(data[:len(data)-1])
+	for name, log := range map[string]string{"the last byte is another": whole + "X", "a brace more": whole + "}", "words at the end": string(data) + "X", "zeros and words": string(data) + "\x00\x00X",
+		"another object": string(data) + `{"s":1`} {
+		if rep, err := Verify(strings.NewReader(log)); err != nil || rep.Intact || rep.Torn {
+			t.Errorf("%s: %+v, %v; want it neither intact nor torn", name, rep, err)
+		}
+	}
+}
+
 func TestOpenRefuses(t *testing.T) {
 	_, data := smallLog(t, 3)
 	lines := bytes.SplitAfter(data, []byte("\n"))
