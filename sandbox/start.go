@@ -53,7 +53,7 @@ func New() (*Sandbox, error) {
 	return nil, fmt.Errorf("find launcher: no cordon-launch beside %s", exe)
 }
 
-// settleTimeout bounds how long a service manager may take to make a cgroup. Measured: 10 to 40 ms.
+// settleTimeout bounds how long a service manager may take to make a cgroup.
 const settleTimeout = 5 * time.Second
 
 // kernelFor returns the facts that a plan for p rests on: before the first limit, the place for cgroups is made ready.
