@@ -1,0 +1,266 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"cordon/host/audit"
+	"cordon/host/config"
+	"cordon/host/tool"
+	"cordon/sandbox"
+)
+
+// One run of a server: from the start of its program to its end.
+
+// startError is a failure before the server was ready; repeating it would not help.
+type startError struct{ err error }
+
+func (e *startError) Error() string { return e.err.Error() }
+func (e *startError) Unwrap() error { return e.err }
+
+// runOnce starts the server, calls ready when it lists its tools, and returns when it has ended and everything is
+// cleaned up. It returns nil only when ctx ended it.
+func (u *unit) runOnce(ctx context.Context, ready func()) (err error) {
+	u.mu.Lock()
+	def := u.def
+	u.mu.Unlock()
+	profile, command, fs, err := u.prepare(ctx, def)
+	if err != nil {
+		u.record(audit.Event{Kind: audit.ServerRefused, Decision: audit.Denied, Reason: err.Error()})
+		return &startError{err}
+	}
+	pipes, err := openPipes()
+	if err != nil {
+		return &startError{err}
+	}
+	defer pipes.close()
+	proc, err := u.s.o.Sandbox.Start(ctx, profile, command, sandbox.Files{In: pipes.childIn, Out: pipes.childOut, Err: pipes.childErr})
+	if err != nil {
+		if ctx.Err() == nil {
+			u.record(audit.Event{Kind: audit.ServerRefused, Decision: audit.Denied, Reason: err.Error()})
+		}
+		return &startError{err}
+	}
+	pipes.closeChild()
+	began := time.Now()
+	u.mu.Lock()
+	u.proc, u.files = proc, fs
+	u.mu.Unlock()
+	var drained sync.WaitGroup
+	drained.Go(func() { u.lines.drain(pipes.err) })
+	u.update(func(v *View) { v.Pid, v.Report = proc.Pid, proc.Report })
+	enforced, of := proc.Report.Count()
+	_, auditErr := u.s.o.Audit.Append(audit.Event{Kind: audit.ServerStart, Server: u.name, Facts: map[string]string{
+		"pid": strconv.Itoa(proc.Pid), "tier": string(proc.Report.Tier), "enforced": fmt.Sprintf("%d of %d", enforced, of),
+		"landlock": strconv.Itoa(proc.Report.Landlock), "limits": proc.Report.Limits, "command": strings.Join(command.Argv, " ")}})
+	reached := u.letOut(ctx, proc, def)
+	var exit sandbox.Exit
+	defer func() {
+		drained.Wait()
+		reached()
+		u.mu.Lock()
+		u.session, u.proc = nil, nil
+		u.mu.Unlock()
+		u.record(audit.Event{Kind: audit.ServerStop, Reason: exit.String(), Took: time.Since(began), Facts: map[string]string{"pid": strconv.Itoa(proc.Pid)}})
+		if exit.Left != nil {
+			u.s.o.Log.Error("sandbox left something behind", "server", u.name, "err", exit.Left)
+		}
+	}()
+	if auditErr == nil {
+		err = u.serve(ctx, proc, pipes, def, &drained, ready)
+	} else {
+		err = fmt.Errorf("the audit log cannot be written: %w", auditErr)
+	}
+	pipes.in.Close() // the polite request to end
+	grace := ctx
+	if err != nil && ctx.Err() == nil {
+		grace = cancelled() // it misbehaved: no courtesy
+	} else {
+		grace = context.WithoutCancel(ctx)
+	}
+	exit = proc.Stop(grace, u.s.o.Grace)
+	if err != nil && !errors.Is(err, errEnded) {
+		return err
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	drained.Wait() // all of its words
+	text := u.s.o.Mask(u.lines.last(3))
+	if text != "" {
+		return fmt.Errorf("%s %s; it said: %s", u.name, exit, text)
+	}
+	return fmt.Errorf("%s %s and said nothing", u.name, exit)
+}
+
+func cancelled() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}
+
+// errEnded means that the program ended by itself.
+var errEnded = errors.New("ended")
+
+// serve does the handshake, lists the tools and waits for an end: of ctx, of the program, or of the session.
+func (u *unit) serve(ctx context.Context, proc *sandbox.Process, p *pipes, def config.Server, drained *sync.WaitGroup, ready func()) error {
+	handshake, cancel := context.WithTimeout(ctx, u.s.patience)
+	defer cancel()
+	ended := make(chan struct{})
+	go func() { // ends with the process, which runOnce always waits for
+		<-proc.Done() // what it wrote is still read to its end
+		close(ended)
+	}()
+	var findings atomic.Int32
+	found := func(rule, text string) {
+		u.note("%s: %s", rule, text)
+		if findings.Add(1) <= maxFindings {
+			u.record(audit.Event{Kind: audit.FindingMade, Rule: rule, Reason: text, Decision: audit.Marked})
+		}
+	}
+	relist := make(chan struct{}, 1)
+	changed := func() {
+		select {
+		case relist <- struct{}{}:
+		default:
+		}
+	}
+	var noisy atomic.Int32
+	noise := func(line []byte) {
+		if noisy.Add(1) == 1 {
+			found("wire.noise", "the server prints lines on its standard output that are not protocol messages; they are skipped")
+		}
+		u.lines.add(noisePrefix + string(line))
+	}
+	s, err := connect(handshake, u.name, p.out, p.in, u.s.o.Version, drained, noise, found, changed)
+	if err != nil {
+		return u.explain(ctx, handshake, err, noisy.Load() > 0, proc, drained.Wait)
+	}
+	defer s.close()
+	_, _, instructions := s.info()
+	if len(instructions) > maxInstructions {
+		s.close()
+		return &startError{fmt.Errorf("%s sends %d bytes of instructions, at most %d are taken", u.name, len(instructions), maxInstructions)}
+	}
+	tools, err := s.tools(handshake, def.Source)
+	if err != nil {
+		return u.explain(ctx, handshake, err, noisy.Load() > 0, proc, func() { s.close(); drained.Wait() })
+	}
+	u.publish(s, tools)
+	ready()
+	gone := make(chan struct{})
+	go func() { _ = s.mcp.Wait(); close(gone) }() // ends when the pipe does
+	var last time.Time
+	var again <-chan time.Time // nil unless a listing is due
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ended:
+			return errEnded
+		case <-gone:
+			select {
+			case <-ended:
+				return errEnded
+			case <-time.After(u.s.o.Grace):
+				return fmt.Errorf("%s closed its connection", u.name)
+			}
+		case <-relist: // a server that announces changes without end is listed once in a while
+			if again == nil {
+				again = time.After(time.Until(last.Add(relistPause)))
+			}
+		case <-again:
+			again, last = nil, time.Now()
+			listing, cancel := context.WithTimeout(ctx, u.s.patience)
+			tools, err := s.tools(listing, def.Source)
+			cancel()
+			if err != nil {
+				found("wire.relist-failed", "its changed tool list could not be read")
+				continue
+			}
+			u.publish(s, tools)
+		}
+	}
+}
+
+// publish makes the tools callable.
+func (u *unit) publish(s *session, tools []tool.Tool) {
+	title, version, instructions := s.info()
+	defs := map[string][]byte{}
+	for _, t := range tools {
+		defs[t.ID.Name] = t.Definition
+	}
+	u.update(func(v *View) {
+		u.session = s
+		fp := u.files.fingerprint // as looked at last: a change seen since the start stays seen
+		fp.Instructions, fp.Tools = instructions, defs
+		v.State, v.Err, v.Title, v.Version, v.Tools, v.Fingerprint, v.Instructions = Running, nil, title, version, tools, fp, instructions
+	})
+}
+
+// explain says why a handshake failed, in words that help. What Cordon noticed comes before how the program ended,
+// because the end of the session ends many programs. drain waits for the words of a program that has ended.
+func (u *unit) explain(ctx, handshake context.Context, err error, noisy bool, proc *sandbox.Process, drain func()) error {
+	silent := errors.Is(handshake.Err(), context.DeadlineExceeded)
+	switch {
+	case ctx.Err() != nil:
+		return &startError{ctx.Err()}
+	case silent && noisy:
+		return &startError{fmt.Errorf("%s does not speak MCP: it printed text where messages are expected and gave no answer in %s", u.name, u.s.patience)}
+	case silent:
+		return &startError{fmt.Errorf("%s gave no answer in %s", u.name, u.s.patience)}
+	case errors.Is(err, ErrLineTooLong) || strings.Contains(err.Error(), ErrLineTooLong.Error()):
+		return &startError{fmt.Errorf("%s: %w", u.name, ErrLineTooLong)}
+	case ended(proc):
+		drain()
+		text := u.s.o.Mask(u.lines.last(5))
+		if text == "" {
+			text = "nothing"
+		}
+		return &startError{fmt.Errorf("%s %s before it answered; it said: %s", u.name, proc.Wait(), text)}
+	}
+	return &startError{fmt.Errorf("%s did not complete the handshake: %w", u.name, err)}
+}
+
+// pipes are a server's standard streams: our ends and the child's.
+type pipes struct {
+	in                          *os.File // we write
+	out, err                    *os.File // we read
+	childIn, childOut, childErr *os.File
+}
+
+func openPipes() (*pipes, error) {
+	p := new(pipes)
+	for _, ends := range []struct{ r, w **os.File }{{&p.childIn, &p.in}, {&p.out, &p.childOut}, {&p.err, &p.childErr}} {
+		r, w, err := os.Pipe()
+		if err != nil {
+			p.close()
+			return nil, err
+		}
+		*ends.r, *ends.w = r, w
+	}
+	return p, nil
+}
+
+func (p *pipes) closeChild() {
+	for _, f := range []io.Closer{p.childIn, p.childOut, p.childErr} {
+		_ = f.Close()
+	}
+}
+
+// close closes every end; closing twice is harmless.
+func (p *pipes) close() {
+	for _, f := range []*os.File{p.in, p.out, p.err, p.childIn, p.childOut, p.childErr} {
+		if f != nil {
+			_ = f.Close()
+		}
+	}
+}
