@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"maps"
 	"os"
@@ -104,7 +103,7 @@ func Open(ctx context.Context, o Options) (h *Host, err error) {
 	o.Sandbox.Kernel.Groups.Sweep()
 	h.own = inspect.NewSecret(ownSecrets{h.Secrets})
 	h.pipeline = inspect.New(inspect.Hidden{}, h.own)
-	h.Servers = server.New(server.Options{Sandbox: o.Sandbox, Secrets: h.Secrets, Audit: h, Log: o.Log, Version: o.Version, Changed: o.Changed, Mask: h.Mask})
+	h.Servers = server.New(server.Options{Sandbox: o.Sandbox, Secrets: h.Secrets, Audit: h, Trusted: h.trusted, Log: o.Log, Version: o.Version, Changed: o.Changed, Mask: h.Mask})
 	h.Gate = &gate.Gate{User: userName(), Servers: h.Servers, Pins: h.Pins, Inspect: h.pipeline, Secrets: h.own, Labels: label.NewBook(),
 		Policy: h.Policy, Consent: attended{o.Prompter, h.Servers}, Audit: h, Tier: h.tier}
 	for _, def := range h.conf.Servers {
@@ -326,101 +325,6 @@ func (h *Host) Call(ctx context.Context, p tool.Proposal) (tool.Result, error) {
 		}
 	}
 	return h.Gate.Do(ctx, p)
-}
-
-// Review is what a person has to look at before a server's tools may be called.
-type Review struct {
-	Server      string
-	Digest      tool.Digest // identifies exactly what is shown
-	First       bool        // nothing was approved before
-	Fingerprint pin.Fingerprint
-	Tools       []tool.Tool
-	Findings    map[string][]tool.Finding // by tool name
-	Changes     []pin.Change              // since the pin, unless First
-}
-
-// Review returns what is to be approved now. The server must be running.
-func (h *Host) Review(ctx context.Context, name string) (Review, error) {
-	fp, err := h.Servers.Fingerprint(ctx, name)
-	if err != nil {
-		return Review{}, err
-	}
-	v, err := h.Servers.View(name)
-	if err != nil {
-		return Review{}, err
-	}
-	st, err := h.Pins.Status(name, fp)
-	if err != nil {
-		return Review{}, err
-	}
-	r := Review{Server: name, Digest: fp.Digest(), First: st.State == pin.New, Fingerprint: fp, Tools: v.Tools, Changes: st.Changes, Findings: map[string][]tool.Finding{}}
-	for _, t := range v.Tools {
-		r.Findings[t.ID.Name] = h.InspectTool(ctx, t)
-	}
-	return r, nil
-}
-
-// InspectTool looks for hidden text and secrets in a tool's definition.
-func (h *Host) InspectTool(ctx context.Context, t tool.Tool) []tool.Finding {
-	texts, err := inspect.Leaves(t.Definition)
-	if err != nil {
-		return []tool.Finding{{Engine: "pipeline", Rule: "inspect.degraded", Severity: tool.Warn, Text: "The definition could not be taken apart."}}
-	}
-	texts = append(texts, inspect.Text{Pointer: "/name", Value: t.ID.Name})
-	v := h.pipeline.Inspect(ctx, inspect.Subject{Kind: inspect.Definition, Server: t.ID.Server, Texts: texts})
-	for _, d := range v.Degraded {
-		v.Findings = append(v.Findings, tool.Finding{Engine: "pipeline", Rule: "inspect.degraded", Severity: tool.Warn, Text: d})
-	}
-	return v.Findings
-}
-
-// PinStatus tells how a running server compares with its pin. One that does not run is Pinned if it was ever approved:
-// what it is now shows when it starts.
-func (h *Host) PinStatus(v server.View) pin.Status {
-	if v.State != server.Running {
-		_, at, err := h.Pins.Approved(v.Name)
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			return pin.Status{}
-		case err != nil:
-			return pin.Status{State: pin.Changed, Changes: []pin.Change{{What: "pin", Kind: "changed", New: "it cannot be read"}}}
-		}
-		return pin.Status{State: pin.Pinned, At: at}
-	}
-	st, err := h.Pins.Status(v.Name, v.Fingerprint)
-	if err != nil {
-		return pin.Status{State: pin.Changed, Changes: []pin.Change{{What: "pin", Kind: "changed", New: "it cannot be read"}}}
-	}
-	return st
-}
-
-// Approve pins what was shown under digest. It refuses if the server has changed since it was shown, or if a
-// definition holds something that blocks.
-func (h *Host) Approve(ctx context.Context, name string, digest tool.Digest) error {
-	r, err := h.Review(ctx, name)
-	if err != nil {
-		return err
-	}
-	for n, fs := range r.Findings {
-		for _, f := range fs {
-			if f.Severity == tool.Block {
-				return fmt.Errorf("tool %q of %s cannot be approved: %s", n, name, f.Text)
-			}
-		}
-	}
-	said := h.pipeline.Inspect(ctx, inspect.Subject{Kind: inspect.Definition, Server: name, Texts: []inspect.Text{{Pointer: "/instructions", Value: r.Fingerprint.Instructions}}})
-	for _, f := range said.Findings {
-		if f.Severity == tool.Block {
-			return fmt.Errorf("the instructions of %s cannot be approved: %s", name, f.Text)
-		}
-	}
-	if err := h.Pins.Approve(name, r.Fingerprint, digest); err != nil {
-		return err
-	}
-	_, err = h.Append(audit.Event{Kind: audit.PinApprove, Server: name, Facts: map[string]string{
-		"digest": r.Digest.String(), "tools": fmt.Sprint(len(r.Tools)), "files": fmt.Sprint(r.Fingerprint.Files), "binary": r.Fingerprint.BinaryPath}})
-	h.o.Changed()
-	return err
 }
 
 // SetSecret stores a secret for one server's environment variable and notes its name in the configuration. A running

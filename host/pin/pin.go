@@ -24,6 +24,12 @@ type Fingerprint struct {
 	Files        int               // number of files in Tree
 	Tools        map[string][]byte // canonical definition by tool name, exactly as listed
 	Instructions string            // server instructions from the handshake, untrusted text
+	Stale        bool              // what runs was started from other files than these, so this is no server's; equals no pin
+}
+
+// SameProgram reports whether two servers are started from the same command and the same files.
+func (f Fingerprint) SameProgram(g Fingerprint) bool {
+	return slices.Equal(f.Command, g.Command) && f.Binary == g.Binary && f.BinaryPath == g.BinaryPath && f.Tree == g.Tree && f.Files == g.Files
 }
 
 // Digest covers every field. No two different fingerprints share one.
@@ -36,7 +42,11 @@ func (f Fingerprint) Digest() tool.Digest {
 		tools = append(tools, []byte(name), f.Tools[name])
 	}
 	argv, defs := tool.Sum(command...), tool.Sum(tools...)
-	return tool.Sum([]byte("cordon pin 1"), argv[:], f.Binary[:], []byte(f.BinaryPath), f.Tree[:],
+	kind := "cordon pin 1"
+	if f.Stale {
+		kind = "cordon stale 1"
+	}
+	return tool.Sum([]byte(kind), argv[:], f.Binary[:], []byte(f.BinaryPath), f.Tree[:],
 		strconv.AppendInt(nil, int64(f.Files), 10), defs[:], []byte(f.Instructions))
 }
 
@@ -71,7 +81,7 @@ type Status struct {
 // Change is one difference from what was approved. Old and New are whole: argv one argument a line, digests in hex,
 // definitions as indented JSON. They are untrusted text.
 type Change struct {
-	What string // "command", "binary", "binary path", "files", "instructions", "tool NAME", "pin"
+	What string // "running program", "command", "binary", "binary path", "files", "instructions", "tool NAME", "pin"
 	Kind string // added, removed, changed
 	Old  string
 	New  string
@@ -92,6 +102,9 @@ func Compare(approved, now Fingerprint) []Change {
 			kind = "removed"
 		}
 		all = append(all, Change{what, kind, old, new})
+	}
+	if now.Stale {
+		add("running program", "started from the files that lie on disk", "started from other files; a restart shows what these are")
 	}
 	add("command", argv(approved.Command), argv(now.Command))
 	add("binary path", approved.BinaryPath, now.BinaryPath)

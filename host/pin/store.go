@@ -88,14 +88,14 @@ func (s *Store) Approved(server string) (Fingerprint, time.Time, error) {
 	return f.pin.fingerprint(), f.pin.At, nil
 }
 
-// Approve makes fp the pin of server. shown is the digest of the fingerprint that the person saw; if it is not fp's,
-// nothing is written and the error is ErrNotShown. On return the pin is on disk.
+// Approve makes fp the pin of server. shown is the digest of the fingerprint that the person saw; if it is not fp's, or if
+// fp is stale, nothing is written and the error is ErrNotShown. On return the pin is on disk.
 func (s *Store) Approve(server string, fp Fingerprint, shown tool.Digest) error {
 	name, err := s.file(server)
 	if err != nil {
 		return err
 	}
-	if fp.Digest() != shown {
+	if fp.Stale || fp.Digest() != shown {
 		return fmt.Errorf("approve %s: %w", server, ErrNotShown)
 	}
 	text, err := json.Marshal(encode(server, fp, s.now().UTC().Truncate(time.Second)), json.Deterministic(true), jsontext.WithIndent("  "))

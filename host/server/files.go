@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"cordon/host/config"
 	"cordon/host/pin"
 	"cordon/host/tool"
+	"cordon/sandbox"
 
 	"golang.org/x/sys/unix"
 )
@@ -18,16 +20,18 @@ import (
 // files is what a server consists of on disk, and how to notice that one of them was touched.
 type files struct {
 	def         config.Server
-	program     string
-	fingerprint pin.Fingerprint
-	marks       []string // what stat says of each watched file
+	fingerprint pin.Fingerprint // as last looked at; without tools and instructions
+	marks       []string        // what stat said of each watched file just before that
 }
 
 // lookAtFiles hashes the program, the files its command names and, for an installed server, its whole tree.
-func lookAtFiles(ctx context.Context, def config.Server, program string) (files, error) {
-	f := files{def: def, program: program, marks: marks(def, program)}
+func lookAtFiles(ctx context.Context, def config.Server) (files, error) {
+	program, err := lookUp(def.Command[0])
+	if err != nil {
+		return files{}, fmt.Errorf("%s: %w", def.Name, err)
+	}
+	f := files{def: def, marks: marks(def, program)}
 	f.fingerprint = pin.Fingerprint{Command: def.Command, BinaryPath: program}
-	var err error
 	if f.fingerprint.Binary, err = pin.HashFile(ctx, program); err != nil {
 		return f, err
 	}
@@ -54,19 +58,45 @@ func lookAtFiles(ctx context.Context, def config.Server, program string) (files,
 	return f, nil
 }
 
-// named lists the regular files outside Dir that the command's arguments name: scripts, jars, configurations.
+// touched reports whether a file is not the one that was looked at.
+func (f files) touched() bool { return !slices.Equal(f.marks, marks(f.def, f.fingerprint.BinaryPath)) }
+
+// named lists the regular files outside Dir that the command's arguments name, also as --option=FILE: scripts, jars,
+// configurations. What these load themselves is not among them.
 func named(def config.Server) []string {
 	var paths []string
 	for _, arg := range def.Command[1:] {
+		if option, file, ok := strings.Cut(arg, "="); ok && strings.HasPrefix(option, "-") {
+			arg = file
+		}
 		if !filepath.IsAbs(arg) || def.Dir != "" && strings.HasPrefix(arg, def.Dir+"/") {
 			continue
 		}
-		if st, err := os.Stat(arg); err == nil && st.Mode().IsRegular() {
+		if st, err := os.Stat(arg); err == nil && st.Mode().IsRegular() && !isDatabase(def, arg) {
 			paths = append(paths, arg)
 		}
 	}
 	return paths
 }
+
+// isDatabase reports whether a regular file is data that its server is there to change: an SQLite database where it may
+// write, or the place of one that is still empty. No interpreter takes either for a program. The pin does not cover it, and
+// shows a change as soon as it is something else.
+func isDatabase(def config.Server, path string) bool {
+	if !sandbox.Below(filepath.Clean(path), def.Write...) {
+		return false
+	}
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	head := make([]byte, len(sqlite))
+	n, err := io.ReadFull(f, head)
+	return n == 0 && err == io.EOF || string(head) == sqlite
+}
+
+const sqlite = "SQLite format 3\x00"
 
 // marks is a cheap look: identity, size and change time cannot be faked together without root.
 func marks(def config.Server, program string) []string {
@@ -91,21 +121,26 @@ func (u *unit) fingerprint(ctx context.Context) (pin.Fingerprint, error) {
 	if state != Running {
 		return pin.Fingerprint{}, fmt.Errorf("%w: %s", ErrNotRunning, u.name)
 	}
-	now := marks(fs.def, fs.program)
-	if slices.Equal(now, fs.marks) {
+	if !fs.touched() {
 		return fp, nil
 	}
-	again, err := lookAtFiles(ctx, fs.def, fs.program)
+	again, err := lookAtFiles(ctx, fs.def)
 	if err != nil {
 		return pin.Fingerprint{}, err
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.files = again
-	fp = again.fingerprint
-	fp.Tools, fp.Instructions = u.view.Fingerprint.Tools, u.view.Fingerprint.Instructions // may be newer than those above
+	return u.look(), nil
+}
+
+// look brings the view's fingerprint up to date. The caller holds u.mu.
+func (u *unit) look() pin.Fingerprint {
+	fp := u.files.fingerprint
+	fp.Stale = !fp.SameProgram(u.started)
+	fp.Tools, fp.Instructions = u.view.Fingerprint.Tools, u.view.Fingerprint.Instructions
 	u.view.Fingerprint = fp
-	return fp, nil
+	return fp
 }
 
 // mark returns what stat(2) says about a file's identity and last change, or "gone".

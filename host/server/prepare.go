@@ -16,13 +16,43 @@ import (
 
 // From a definition to what the sandbox takes.
 
-// prepare turns a definition into what the sandbox takes, and takes the fingerprint of what will run.
-func (u *unit) prepare(ctx context.Context, def config.Server) (sandbox.Profile, sandbox.Command, files, error) {
+// launch is what a server is started as.
+type launch struct {
+	profile sandbox.Profile
+	command sandbox.Command
+	files   files
+	limited bool // without secrets, hosts and writing
+}
+
+// Limits says what a server is started without as long as nobody has approved its program: "its secrets", "its hosts",
+// "writing". It is empty if the definition gives none of them.
+func Limits(def config.Server) []string {
+	var without []string
+	if len(def.Secrets) > 0 {
+		without = append(without, "its secrets")
+	}
+	if def.Net == config.NetHosts {
+		without = append(without, "its hosts")
+	}
+	if len(def.Write) > 0 {
+		without = append(without, "writing")
+	}
+	return without
+}
+
+// prepare turns a definition into what the sandbox takes, and looks at the files that will run. A program that nobody has
+// approved gets just what it takes to name its tools.
+func (u *unit) prepare(ctx context.Context, def config.Server) (l launch, err error) {
+	if l.files, err = lookAtFiles(ctx, def); err != nil {
+		return l, err
+	}
+	program := l.files.fingerprint.BinaryPath
+	l.limited = len(Limits(def)) > 0 && !u.s.o.Trusted(u.name, l.files.fingerprint)
 	p := sandbox.Profile{Memory: def.Memory, Pids: def.Pids, Net: sandbox.NetNone}
-	switch def.Net {
-	case config.NetLoopback:
+	switch {
+	case def.Net == config.NetLoopback:
 		p.Net = sandbox.NetLoopback
-	case config.NetHosts:
+	case def.Net == config.NetHosts && !l.limited:
 		p.Net = sandbox.NetHosts
 	}
 	p.Demand = sandbox.Isolation(p.Net)
@@ -30,20 +60,20 @@ func (u *unit) prepare(ctx context.Context, def config.Server) (sandbox.Profile,
 		from []string
 		to   *[]string
 	}{{def.Read, &p.Read}, {def.Write, &p.Write}} {
+		to := grant.to
+		if l.limited {
+			to = &p.Read
+		}
 		for _, path := range grant.from {
 			real, err := sandbox.Resolve(path)
 			if err != nil {
-				return p, sandbox.Command{}, files{}, fmt.Errorf("granted folder: %w", err)
+				return l, fmt.Errorf("granted folder: %w", err)
 			}
 			if real != path {
-				return p, sandbox.Command{}, files{}, fmt.Errorf("granted folder %s has become a link to %s; grant the new place if that is right", path, real)
+				return l, fmt.Errorf("granted folder %s has become a link to %s; grant the new place if that is right", path, real)
 			}
-			*grant.to = append(*grant.to, path)
+			*to = append(*to, path)
 		}
-	}
-	program, err := lookUp(def.Command[0])
-	if err != nil {
-		return p, sandbox.Command{}, files{}, fmt.Errorf("%s: %w", u.name, err)
 	}
 	if !sandbox.InSystem(program) {
 		p.Read = append(p.Read, program)
@@ -51,26 +81,26 @@ func (u *unit) prepare(ctx context.Context, def config.Server) (sandbox.Profile,
 	if def.Dir != "" {
 		p.Read = append(p.Read, def.Dir)
 	}
-	fs, err := lookAtFiles(ctx, def, program)
-	if err != nil {
-		return p, sandbox.Command{}, files{}, err
-	}
-	c := sandbox.Command{Argv: append([]string{program}, def.Command[1:]...), Dir: def.Dir}
+	l.profile = p
+	l.command = sandbox.Command{Argv: append([]string{program}, def.Command[1:]...), Dir: def.Dir}
 	if p.Net == sandbox.NetHosts {
-		c.Env = egress.Environment(sandbox.EgressAddr)
+		l.command.Env = egress.Environment(sandbox.EgressAddr)
 	}
 	for k, v := range def.Env {
-		c.Env = append(c.Env, k+"="+v)
+		l.command.Env = append(l.command.Env, k+"="+v)
+	}
+	if l.limited {
+		return l, nil
 	}
 	for env, name := range def.Secrets {
 		v, err := u.s.o.Secrets.Get(ctx, secret.Ref{Name: name, Server: u.name, Env: env})
 		if err != nil {
-			return p, c, fs, fmt.Errorf("secret %q for %s: %w", name, env, err)
+			return l, fmt.Errorf("secret %q for %s: %w", name, env, err)
 		}
-		c.Env = append(c.Env, env+"="+v.Reveal())
+		l.command.Env = append(l.command.Env, env+"="+v.Reveal())
 		u.record(audit.Event{Kind: audit.SecretUse, Facts: map[string]string{"secret": name, "env": env}})
 	}
-	return p, c, fs, nil
+	return l, nil
 }
 
 // lookUp finds a program on the host where the sandbox will find it, with symbolic links followed.

@@ -32,7 +32,8 @@ func (u *unit) runOnce(ctx context.Context, ready func()) (err error) {
 	u.mu.Lock()
 	def := u.def
 	u.mu.Unlock()
-	profile, command, fs, err := u.prepare(ctx, def)
+	l, err := u.prepare(ctx, def)
+	u.update(func(v *View) { v.Limited = l.limited })
 	if err != nil {
 		u.record(audit.Event{Kind: audit.ServerRefused, Decision: audit.Denied, Reason: err.Error()})
 		return &startError{err}
@@ -42,7 +43,7 @@ func (u *unit) runOnce(ctx context.Context, ready func()) (err error) {
 		return &startError{err}
 	}
 	defer pipes.close()
-	proc, err := u.s.o.Sandbox.Start(ctx, profile, command, sandbox.Files{In: pipes.childIn, Out: pipes.childOut, Err: pipes.childErr})
+	proc, err := u.s.o.Sandbox.Start(ctx, l.profile, l.command, sandbox.Files{In: pipes.childIn, Out: pipes.childOut, Err: pipes.childErr})
 	if err != nil {
 		if ctx.Err() == nil {
 			u.record(audit.Event{Kind: audit.ServerRefused, Decision: audit.Denied, Reason: err.Error()})
@@ -52,15 +53,18 @@ func (u *unit) runOnce(ctx context.Context, ready func()) (err error) {
 	pipes.closeChild()
 	began := time.Now()
 	u.mu.Lock()
-	u.proc, u.files = proc, fs
+	u.proc, u.files, u.started = proc, l.files, l.files.fingerprint
 	u.mu.Unlock()
 	var drained sync.WaitGroup
 	drained.Go(func() { u.lines.drain(pipes.err) })
 	u.update(func(v *View) { v.Pid, v.Report = proc.Pid, proc.Report })
 	enforced, of := proc.Report.Count()
-	_, auditErr := u.s.o.Audit.Append(audit.Event{Kind: audit.ServerStart, Server: u.name, Facts: map[string]string{
-		"pid": strconv.Itoa(proc.Pid), "tier": string(proc.Report.Tier), "enforced": fmt.Sprintf("%d of %d", enforced, of),
-		"landlock": strconv.Itoa(proc.Report.Landlock), "limits": proc.Report.Limits, "command": strings.Join(command.Argv, " ")}})
+	facts := map[string]string{"pid": strconv.Itoa(proc.Pid), "tier": string(proc.Report.Tier), "enforced": fmt.Sprintf("%d of %d", enforced, of),
+		"landlock": strconv.Itoa(proc.Report.Landlock), "limits": proc.Report.Limits, "command": strings.Join(l.command.Argv, " ")}
+	if l.limited {
+		facts["without"] = strings.Join(Limits(def), ", ")
+	}
+	_, auditErr := u.s.o.Audit.Append(audit.Event{Kind: audit.ServerStart, Server: u.name, Facts: facts})
 	reached := u.letOut(ctx, proc, def)
 	var exit sandbox.Exit
 	defer func() {
@@ -151,6 +155,9 @@ func (u *unit) serve(ctx context.Context, proc *sandbox.Process, p *pipes, def c
 		return &startError{fmt.Errorf("%s sends %d bytes of instructions, at most %d are taken", u.name, len(instructions), maxInstructions)}
 	}
 	tools, err := s.tools(handshake, def.Source)
+	if u.touched() {
+		return &startError{fmt.Errorf("the files of %s were touched while it was starting, so nobody knows what runs; start it again", u.name)}
+	}
 	if err != nil {
 		return u.explain(ctx, handshake, err, noisy.Load() > 0, proc, func() { s.close(); drained.Wait() })
 	}
@@ -191,6 +198,13 @@ func (u *unit) serve(ctx context.Context, proc *sandbox.Process, p *pipes, def c
 	}
 }
 
+func (u *unit) touched() bool {
+	u.mu.Lock()
+	fs := u.files
+	u.mu.Unlock()
+	return fs.touched()
+}
+
 // publish makes the tools callable.
 func (u *unit) publish(s *session, tools []tool.Tool) {
 	title, version, instructions := s.info()
@@ -200,9 +214,9 @@ func (u *unit) publish(s *session, tools []tool.Tool) {
 	}
 	u.update(func(v *View) {
 		u.session = s
-		fp := u.files.fingerprint // as looked at last: a change seen since the start stays seen
-		fp.Instructions, fp.Tools = instructions, defs
-		v.State, v.Err, v.Title, v.Version, v.Tools, v.Fingerprint, v.Instructions = Running, nil, title, version, tools, fp, instructions
+		v.State, v.Err, v.Title, v.Version, v.Tools, v.Instructions = Running, nil, title, version, tools, instructions
+		v.Fingerprint.Tools, v.Fingerprint.Instructions = defs, instructions
+		u.look() // a change of the files seen since the start stays seen
 	})
 }
 

@@ -22,6 +22,7 @@ import (
 
 	"cordon/host/audit"
 	"cordon/host/config"
+	"cordon/host/pin"
 	"cordon/host/secret"
 	"cordon/host/tool"
 	"cordon/sandbox"
@@ -142,7 +143,7 @@ type rig struct {
 func newRig(t testing.TB, mode string, set ...func(*Options)) *rig {
 	t.Helper()
 	r := &rig{t: t, journal: &journal{}}
-	o := Options{Sandbox: box(t), Secrets: vault{}, Audit: r.journal, Log: slog.New(slog.DiscardHandler), Version: "test", Grace: 300 * time.Millisecond,
+	o := Options{Trusted: func(string, pin.Fingerprint) bool { return true }, Sandbox: box(t), Secrets: vault{}, Audit: r.journal, Log: slog.New(slog.DiscardHandler), Version: "test", Grace: 300 * time.Millisecond,
 		Backoff: time.Millisecond, Changed: func() { r.changes.Add(1) }}
 	for _, f := range set {
 		f(&o)

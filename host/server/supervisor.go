@@ -54,6 +54,7 @@ type Options struct {
 	Sandbox Sandbox
 	Secrets Secrets
 	Audit   Recorder
+	Trusted func(server string, program pin.Fingerprint) bool // a person has approved this command and these files for it
 	Log     *slog.Logger
 	Version string              // of Cordon, told to servers
 	Changed func()              // called after any state changed; must not block
@@ -162,6 +163,14 @@ func (s *Supervisor) Stop(ctx context.Context, name string) error {
 	return nil
 }
 
+// Restart stops a server and starts it.
+func (s *Supervisor) Restart(ctx context.Context, name string) error {
+	if err := s.Stop(ctx, name); err != nil {
+		return err
+	}
+	return s.Start(ctx, name)
+}
+
 // StopAll ends every server at once and returns when all are gone.
 func (s *Supervisor) StopAll(ctx context.Context) {
 	s.mu.Lock()
@@ -191,12 +200,13 @@ type View struct {
 	Since        time.Time
 	Err          error // why it is not running, or nil
 	Pid          int
+	Limited      bool   // the last start was without secrets, hosts and writing, see Limits
 	Title        string // from the handshake, untrusted
 	Version      string // from the handshake, untrusted
 	Report       sandbox.Report
 	Usage        sandbox.Usage
 	Tools        []tool.Tool
-	Fingerprint  pin.Fingerprint // of what was started; zero before the first start
+	Fingerprint  pin.Fingerprint // as looked at last while it ran; zero before the first start
 	StderrLines  int
 	Restarts     int
 	Instructions string
@@ -271,14 +281,27 @@ func (s *Supervisor) Tool(id tool.ID) (tool.Tool, error) {
 	return tool.Tool{}, fmt.Errorf("%s has no tool %q", id.Server, id.Name)
 }
 
-// Fingerprint returns what a running server is now: what was started, with its files looked at again if any of them
-// was touched since.
+// Fingerprint returns what a running server is now: what was started. If its files have become others since, they are
+// what is returned, marked as stale, because nobody knows any more what runs.
 func (s *Supervisor) Fingerprint(ctx context.Context, name string) (pin.Fingerprint, error) {
 	u, err := s.unit(name)
 	if err != nil {
 		return pin.Fingerprint{}, err
 	}
 	return u.fingerprint(ctx)
+}
+
+// OnDisk returns what a server would be started from now: a fingerprint without tools and instructions.
+func (s *Supervisor) OnDisk(ctx context.Context, name string) (pin.Fingerprint, error) {
+	u, err := s.unit(name)
+	if err != nil {
+		return pin.Fingerprint{}, err
+	}
+	u.mu.Lock()
+	def := u.def
+	u.mu.Unlock()
+	fs, err := lookAtFiles(ctx, def)
+	return fs.fingerprint, err
 }
 
 // Gone returns a channel that is closed once the process that runs a server now has ended, or closed already if none

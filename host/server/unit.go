@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"cordon/host/audit"
 	"cordon/host/config"
+	"cordon/host/pin"
 	"cordon/host/tool"
 	"cordon/sandbox"
 )
@@ -30,6 +32,7 @@ type unit struct {
 	session *session           // guarded by mu; nil unless running
 	proc    *sandbox.Process   // guarded by mu; nil unless there is a process
 	files   files              // guarded by mu
+	started pin.Fingerprint    // guarded by mu; the files as they were when the process was started
 	running []string           // guarded by mu; ids of the calls that it works on, the latest last
 }
 
@@ -158,6 +161,9 @@ func (u *unit) keepRunning(ctx context.Context, ready func()) error {
 		var refusal *sandbox.Refusal
 		if errors.As(err, &refusal) {
 			state = Refused
+		}
+		if v := u.snapshot(); v.Limited {
+			err = fmt.Errorf("%w (it was started without %s, because nobody has approved its program as it is)", err, strings.Join(Limits(v.Def), ", "))
 		}
 		u.note("%v", err)
 		u.update(func(v *View) { v.State, v.Err, v.Pid, v.Tools = state, err, 0, nil })

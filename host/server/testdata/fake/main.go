@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -289,6 +290,11 @@ func main() {
 	case "silent":
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		return
+	case "writes": // MARK FOLDER NAME TEXT: needs to write at its start
+		if err := os.WriteFile(filepath.Join(os.Args[3], os.Args[4]), []byte(os.Args[5]), 0o600); err != nil {
+			fmt.Fprintln(os.Stderr, "cannot write:", err)
+			os.Exit(1)
+		}
 	case "text-exit":
 		raw("usage: fake [options]\n  this is not a protocol\n")
 		os.Exit(2)
