@@ -69,7 +69,11 @@ func (a *App) Review(name string) (ReviewView, error) {
 		return ReviewView{}, err
 	}
 	v := ReviewView{Server: name, Digest: r.Digest.String(), First: r.First, Command: list(r.Fingerprint.Command), Binary: r.Fingerprint.BinaryPath,
-		Files: r.Fingerprint.Files + 1, Tools: []ToolView{}, Changes: changeViews(r.Changes)}
+		Files: r.Fingerprint.Files + 1, Tools: []ToolView{}, Changes: changeViews(r.Changes), Refused: list(r.Refused), Instructions: r.Fingerprint.Instructions,
+		Without: list(r.Without), Installed: r.Installed}
+	if r.Unlisted != nil {
+		v.Unlisted = r.Unlisted.Error()
+	}
 	changed := changedTools(r.Changes)
 	for _, t := range r.Tools {
 		state := "pinned"
@@ -132,7 +136,7 @@ func (c *reviewCache) findings(h *host.Host, a *App, t tool.Tool) []tool.Finding
 
 func (a *App) serverView(v server.View) ServerView {
 	s := ServerView{Name: v.Name, Version: v.Def.Version, Title: v.Def.Title, Source: v.Def.Source, Command: list(v.Def.Command),
-		State: string(v.State), Since: stamp(v.Since), Failure: serverFailure(v.Err), Pid: v.Pid, Guarantees: []GuaranteeView{}, Tools: []ToolView{}, Env: []EnvView{},
+		State: string(v.State), Since: stamp(v.Since), Failure: serverFailure(v.Err), Pid: v.Pid, Guarantees: []GuaranteeView{}, Tools: []ToolView{}, Env: []EnvView{}, Without: []string{},
 		StderrLines: v.StderrLines, Removable: true, TriedAt: stamp(v.Report.TriedAt)}
 	if s.Title == "" {
 		s.Title = v.Title
@@ -142,6 +146,9 @@ func (a *App) serverView(v server.View) ServerView {
 	}
 	s.Profile = ProfileView{Read: list(v.Def.Read), Write: list(v.Def.Write), Net: v.Def.Net, Hosts: list(v.Def.Hosts), Private: list(v.Def.Private), MemoryBytes: v.Def.Memory, Pids: v.Def.Pids}
 	s.Usage = UsageView{MemoryBytes: v.Usage.Memory, MemoryMax: v.Def.Memory, Tasks: v.Usage.Tasks, TasksMax: v.Def.Pids, CPUMillis: v.Usage.CPU.Milliseconds(), Source: v.Usage.Source}
+	if v.Limited && v.State != server.Stopped {
+		s.Without = server.Limits(v.Def)
+	}
 	a.tierOf(v, &s)
 	st := a.host.PinStatus(v)
 	s.Pin, s.PinnedAt = st.State.String(), stamp(st.At)

@@ -80,6 +80,7 @@ type ServerView struct {
 	PinDetail   string          `json:"pinDetail"`
 	Tools       []ToolView      `json:"tools"`
 	Env         []EnvView       `json:"env"`
+	Without     []string        `json:"without"` // what it was started without, because nobody has approved its program
 	StderrLines int             `json:"stderrLines"`
 	Removable   bool            `json:"removable"`
 }
@@ -157,6 +158,12 @@ type ReviewView struct {
 	Files   int          `json:"files"`
 	Tools   []ToolView   `json:"tools"`
 	Changes []ChangeView `json:"changes"`
+
+	Refused      []string `json:"refused"`      // what the server lists and Cordon does not offer, and why
+	Instructions string   `json:"instructions"` // the server's own, untrusted
+	Without      []string `json:"without"`      // what it was started without until it is approved
+	Unlisted     string   `json:"unlisted"`     // why it named no tools without them, or empty
+	Installed    bool     `json:"installed"`    // every file it consists of is covered, not only those that its command names
 }
 
 // ChangeView is one part that differs from the pin.

@@ -22,8 +22,10 @@ type Review struct {
 	First       bool        // no tools were approved before
 	Fingerprint pin.Fingerprint
 	Tools       []tool.Tool
+	Refused     []string                  // what it lists and Cordon does not offer, and why; untrusted names in it
 	Findings    map[string][]tool.Finding // by tool name
 	Changes     []pin.Change              // since the pin, unless First
+	Installed   bool                      // Cordon installed it: every file of it is covered, not only those its command names
 	Without     []string                  // what it was started without, see server.Limits; it gets them once it is approved
 	Unlisted    error                     // why it did not name its tools without them; then only its program is approved
 }
@@ -54,12 +56,13 @@ func (h *Host) Review(ctx context.Context, name string) (Review, error) {
 	if err != nil {
 		return Review{}, err
 	}
-	r.Digest, r.Fingerprint, r.Tools = fp.Digest(), fp, v.Tools
+	r.Digest, r.Fingerprint, r.Tools, r.Refused = fp.Digest(), fp, v.Tools, v.Refused
 	if approved, _, err := h.Pins.Approved(name); err == nil && len(approved.Tools) > 0 {
 		r.Changes = st.Changes
 	} else {
 		r.First = st.State != pin.Pinned
 	}
+	r.Installed = v.Def.Dir != ""
 	if v.Limited {
 		r.Without = server.Limits(v.Def)
 	}
@@ -121,6 +124,9 @@ func (h *Host) PinStatus(v server.View) pin.Status {
 			return pin.Status{}
 		case err != nil:
 			return pin.Status{State: pin.Changed, Changes: []pin.Change{{What: "pin", Kind: "changed", New: "it cannot be read"}}}
+		}
+		if v.Limited { // so it was not what was approved when it was started last
+			return pin.Status{State: pin.Changed, At: at, Changes: []pin.Change{{What: "program", Kind: "changed"}}}
 		}
 		return pin.Status{State: pin.Pinned, At: at}
 	}

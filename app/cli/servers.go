@@ -228,6 +228,11 @@ type reviewed struct {
 	Findings map[string][]tool.Finding `json:"findings"`
 	Report   sandbox.Report            `json:"sandbox"`
 	Approved bool                      `json:"approved"`
+
+	Instructions string   `json:"instructions"`
+	Refused      []string `json:"refused"`            // listed and not offered, and why
+	Without      []string `json:"without"`            // what it was started without until it is approved
+	Unlisted     string   `json:"unlisted,omitempty"` // why it names no tools without them; then only its program is approved
 }
 
 type reviewedTool struct {
@@ -261,10 +266,11 @@ func (e *env) review(ctx context.Context, name, approve string) error {
 	if err := h.LoadSecrets(ctx); err != nil {
 		return err
 	}
-	if err := h.Servers.Start(ctx, name); err != nil {
-		return err
+	started := h.Servers.Start(ctx, name)
+	r, err := h.Review(ctx, name) // also of a server that does not start before its program is approved
+	if started != nil && (err != nil || r.Unlisted == nil) {
+		return started
 	}
-	r, err := h.Review(ctx, name)
 	if err != nil {
 		return err
 	}
@@ -272,7 +278,11 @@ func (e *env) review(ctx context.Context, name, approve string) error {
 	if err != nil {
 		return err
 	}
-	out := reviewed{Server: name, Digest: r.Digest.String(), First: r.First, Command: r.Fingerprint.Command, Binary: r.Fingerprint.BinaryPath, Changes: r.Changes, Findings: r.Findings, Report: v.Report, Tools: []reviewedTool{}}
+	out := reviewed{Server: name, Digest: r.Digest.String(), First: r.First, Command: r.Fingerprint.Command, Binary: r.Fingerprint.BinaryPath, Changes: r.Changes, Findings: r.Findings, Report: v.Report, Tools: []reviewedTool{},
+		Instructions: r.Fingerprint.Instructions, Refused: r.Refused, Without: r.Without}
+	if r.Unlisted != nil {
+		out.Unlisted = r.Unlisted.Error()
+	}
 	for _, t := range r.Tools {
 		out.Tools = append(out.Tools, reviewedTool{t.ID.Name, t.Effect.String(), t.EffectBy, t.Description})
 	}
@@ -298,15 +308,26 @@ func (e *env) review(ctx context.Context, name, approve string) error {
 		fmt.Fprintln(e.out, "Nothing has changed since it was approved.")
 		return nil
 	case out.Approved:
-		fmt.Fprintln(e.out, "Approved.")
-		return nil
+		return e.sayApproved(r)
 	}
-	if !e.confirm(fmt.Sprintf("Approve these %d tools? Type yes: ", len(r.Tools))) {
+	question := fmt.Sprintf("Approve these %d tools? Type yes: ", len(r.Tools))
+	if r.Unlisted != nil {
+		question = "Approve this program, and review its tools afterwards? Type yes: "
+	}
+	if !e.confirm(question) {
 		fmt.Fprintln(e.out, "Not approved. Its tools stay closed.")
 		return &exitError{exitDenied, nil}
 	}
 	if err := h.Approve(ctx, name, r.Digest); err != nil {
 		return err
+	}
+	return e.sayApproved(r)
+}
+
+func (e *env) sayApproved(r host.Review) error {
+	if r.Unlisted != nil {
+		fmt.Fprintf(e.out, "Its program is approved. Now review its tools: cordon servers review %s\n", r.Server)
+		return nil
 	}
 	fmt.Fprintln(e.out, "Approved.")
 	return nil
@@ -316,6 +337,15 @@ func printReview(w io.Writer, r host.Review, out reviewed) {
 	n, of := out.Report.Count()
 	fmt.Fprintf(w, "%s, confined: %s %d/%d\n", r.Server, out.Report.Tier, n, of)
 	fmt.Fprintf(w, "  command  %s\n  program  %s, %d other files\n  digest   %s\n", consent.Escape(strings.Join(out.Command, " ")), out.Binary, r.Fingerprint.Files, out.Digest)
+	if !r.Installed {
+		fmt.Fprintln(w, "  covered  the program and the files that its command names; what these load from elsewhere can change unnoticed")
+	}
+	if len(out.Without) > 0 {
+		fmt.Fprintf(w, "  without  %s, until it is approved\n", strings.Join(out.Without, ", "))
+	}
+	if out.Unlisted != "" {
+		fmt.Fprintf(w, "  It does not name its tools without them: %s\n", consent.Escape(out.Unlisted))
+	}
 	for _, c := range r.Changes {
 		fmt.Fprintf(w, "  %s: %s\n", c.Kind, c.What)
 		for _, l := range pin.Diff(c.Old, c.New) {
@@ -323,6 +353,12 @@ func printReview(w io.Writer, r host.Review, out reviewed) {
 				fmt.Fprintf(w, "    %c %s\n", l.Sign, consent.Escape(l.Text))
 			}
 		}
+	}
+	if out.Instructions != "" {
+		fmt.Fprintf(w, "  instructions\n                %s\n", consent.Escape(out.Instructions))
+	}
+	for _, text := range out.Refused {
+		fmt.Fprintf(w, "  not offered   %s\n", consent.Escape(text))
 	}
 	for _, t := range out.Tools {
 		fmt.Fprintf(w, "  %-13s %s\n                %s\n", t.Effect, consent.Escape(t.Name), consent.Escape(t.Description))

@@ -154,14 +154,14 @@ func (u *unit) serve(ctx context.Context, proc *sandbox.Process, p *pipes, def c
 		s.close()
 		return &startError{fmt.Errorf("%s sends %d bytes of instructions, at most %d are taken", u.name, len(instructions), maxInstructions)}
 	}
-	tools, err := s.tools(handshake, def.Source)
+	tools, refused, err := s.tools(handshake, def.Source)
 	if u.touched() {
 		return &startError{fmt.Errorf("the files of %s were touched while it was starting, so nobody knows what runs; start it again", u.name)}
 	}
 	if err != nil {
 		return u.explain(ctx, handshake, err, noisy.Load() > 0, proc, func() { s.close(); drained.Wait() })
 	}
-	u.publish(s, tools)
+	u.publish(s, tools, refused)
 	ready()
 	gone := make(chan struct{})
 	go func() { _ = s.mcp.Wait(); close(gone) }() // ends when the pipe does
@@ -187,13 +187,13 @@ func (u *unit) serve(ctx context.Context, proc *sandbox.Process, p *pipes, def c
 		case <-again:
 			again, last = nil, time.Now()
 			listing, cancel := context.WithTimeout(ctx, u.s.patience)
-			tools, err := s.tools(listing, def.Source)
+			tools, refused, err := s.tools(listing, def.Source)
 			cancel()
 			if err != nil {
 				found("wire.relist-failed", "its changed tool list could not be read")
 				continue
 			}
-			u.publish(s, tools)
+			u.publish(s, tools, refused)
 		}
 	}
 }
@@ -206,7 +206,7 @@ func (u *unit) touched() bool {
 }
 
 // publish makes the tools callable.
-func (u *unit) publish(s *session, tools []tool.Tool) {
+func (u *unit) publish(s *session, tools []tool.Tool, refused []string) {
 	title, version, instructions := s.info()
 	defs := map[string][]byte{}
 	for _, t := range tools {
@@ -214,7 +214,7 @@ func (u *unit) publish(s *session, tools []tool.Tool) {
 	}
 	u.update(func(v *View) {
 		u.session = s
-		v.State, v.Err, v.Title, v.Version, v.Tools, v.Instructions = Running, nil, title, version, tools, instructions
+		v.State, v.Err, v.Title, v.Version, v.Tools, v.Refused, v.Instructions = Running, nil, title, version, tools, refused, instructions
 		v.Fingerprint.Tools, v.Fingerprint.Instructions = defs, instructions
 		u.look() // a change of the files seen since the start stays seen
 	})

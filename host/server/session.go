@@ -119,26 +119,27 @@ func brief(s string) string {
 	return s
 }
 
-// tools lists all tools, within bounds. source names the package the server came from, for effects known to Cordon.
-func (s *session) tools(ctx context.Context, source string) ([]tool.Tool, error) {
+// tools lists all tools, within bounds, and says what is not offered. source names the package the server came from, for
+// effects known to Cordon.
+func (s *session) tools(ctx context.Context, source string) (tools []tool.Tool, refused []string, err error) {
 	if r := s.mcp.InitializeResult(); r == nil || r.Capabilities == nil || r.Capabilities.Tools == nil {
-		return nil, nil
+		return nil, nil, nil
 	}
 	s.guard.beginListing()
-	err := s.listPages(ctx)
-	defs, order := s.guard.endListing()
+	err = s.listPages(ctx)
+	defs, order, refused := s.guard.endListing()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	tools := make([]tool.Tool, 0, len(order))
+	tools = make([]tool.Tool, 0, len(order))
 	for _, name := range order {
 		t, err := describe(tool.ID{Server: s.name, Name: name}, defs[name], source)
 		if err != nil {
-			return nil, fmt.Errorf("tool %q: %w", name, err)
+			return nil, nil, fmt.Errorf("tool %q: %w", name, err)
 		}
 		tools = append(tools, t)
 	}
-	return tools, nil
+	return tools, refused, nil
 }
 
 func (s *session) listPages(ctx context.Context) error {

@@ -206,6 +206,7 @@ type View struct {
 	Report       sandbox.Report
 	Usage        sandbox.Usage
 	Tools        []tool.Tool
+	Refused      []string // what it lists and Cordon does not offer, and why; untrusted names in it
 	Fingerprint  pin.Fingerprint // as looked at last while it ran; zero before the first start
 	StderrLines  int
 	Restarts     int

@@ -151,7 +151,7 @@ func (u *unit) keepRunning(ctx context.Context, ready func()) error {
 	worked := false
 	for restarts := 0; ; restarts++ {
 		began := time.Now()
-		u.update(func(v *View) { v.State, v.Err, v.Restarts = Starting, nil, restarts })
+		u.update(func(v *View) { v.State, v.Err, v.Restarts, v.Refused = Starting, nil, restarts, nil })
 		err := u.runOnce(ctx, func() { worked = true; ready() })
 		if ctx.Err() != nil {
 			u.update(func(v *View) { v.State, v.Err, v.Pid, v.Tools = Stopped, nil, 0, nil })

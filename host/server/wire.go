@@ -70,7 +70,8 @@ type guard struct {
 	listing sync.Mutex                // guards what follows
 	defs    map[string]jsontext.Value // nil unless a listing is under way: definitions by name, as received
 	order   []string
-	bytes   int // of the definitions
+	refused []string // what is not offered and why
+	bytes   int      // of the definitions
 
 	requests, notifications budget // used by Read only, with dropped
 	dropped                 int
@@ -222,20 +223,20 @@ func (g *guard) cleanListing(line []byte, message map[string]jsontext.Value) []b
 	var tools []jsontext.Value
 	kept := []jsontext.Value{}
 	if json.Unmarshal(result["tools"], &tools) != nil {
-		g.found("wire.tool-refused", "the server's list of tools is no list")
+		g.refuse("the server's list of tools is no list")
 	}
 	for _, raw := range tools {
 		if len(g.defs) >= maxTools {
-			g.found("wire.tool-refused", fmt.Sprintf("the server lists more than %d tools; the others are not offered", maxTools))
+			g.refuse("the server lists more than %d tools; the others are not offered", maxTools)
 			break
 		}
 		name, err := g.admit(raw)
 		if err != nil {
-			g.found("wire.tool-refused", fmt.Sprintf("tool %q is not offered: %v", clip([]byte(name)), err))
+			g.refuse("tool %q is not offered: %v", name[:min(len(name), maxName)], err)
 			continue
 		}
 		if g.bytes += len(raw); g.bytes > maxListing {
-			g.found("wire.tool-refused", fmt.Sprintf("the server lists more than %d MiB of tools; the others are not offered", maxListing>>20))
+			g.refuse("the server lists more than %d MiB of tools; the others are not offered", maxListing>>20)
 			break
 		}
 		g.defs[name] = raw.Clone()
@@ -257,6 +258,15 @@ func (g *guard) cleanListing(line []byte, message map[string]jsontext.Value) []b
 		return nil
 	}
 	return append(out, '\n')
+}
+
+// refuse notes that something listed is not offered, for whoever reviews the server.
+func (g *guard) refuse(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	g.found("wire.tool-refused", text)
+	if len(g.refused) < maxFindings {
+		g.refused = append(g.refused, text)
+	}
 }
 
 // admit reports why a listed tool cannot be offered. The name is untrusted and may be empty.
@@ -290,17 +300,18 @@ func (g *guard) admit(raw jsontext.Value) (name string, err error) {
 	return def.Name, nil
 }
 
-// beginListing starts recording definitions; endListing stops and returns them in the order they were listed.
+// beginListing starts recording definitions; endListing stops and returns them, in the order they were listed, and what
+// is not offered.
 func (g *guard) beginListing() {
 	g.listing.Lock()
 	defer g.listing.Unlock()
-	g.defs, g.order, g.bytes = map[string]jsontext.Value{}, nil, 0
+	g.defs, g.order, g.refused, g.bytes = map[string]jsontext.Value{}, nil, nil, 0
 }
 
-func (g *guard) endListing() (map[string]jsontext.Value, []string) {
+func (g *guard) endListing() (defs map[string]jsontext.Value, order, refused []string) {
 	g.listing.Lock()
 	defer g.listing.Unlock()
-	defs, order := g.defs, g.order
-	g.defs, g.order = nil, nil
-	return defs, order
+	defs, order, refused = g.defs, g.order, g.refused
+	g.defs, g.order, g.refused = nil, nil, nil
+	return defs, order, refused
 }

@@ -112,7 +112,7 @@ func TestListingIsCleaned(t *testing.T) {
 			if len(rules) != 1 || rules[0] != "wire.tool-refused" {
 				t.Errorf("rules %v", rules)
 			}
-			defs, order := g.endListing()
+			defs, order, _ := g.endListing()
 			if len(defs) != 1 || len(order) != 1 || string(defs["a"]) != good {
 				t.Errorf("recorded %v", order)
 			}
@@ -130,7 +130,7 @@ func TestListingIsCleaned(t *testing.T) {
 			fmt.Fprintf(&b, `,{"name":"t%d","inputSchema":{"type":"object"}}`, i)
 		}
 		_, _, rules, g, _ := through(page(b.String()[1:]), true)
-		if defs, _ := g.endListing(); len(defs) != maxTools || len(rules) != 1 {
+		if defs, _, refused := g.endListing(); len(defs) != maxTools || len(rules) != 1 || len(refused) != 1 {
 			t.Errorf("%d tools, %d refused", len(defs), len(rules))
 		}
 	})
@@ -164,7 +164,7 @@ func FuzzGuard(f *testing.F) {
 				t.Fatalf("a cyclic schema passed: %q", line)
 			}
 		}
-		defs, order := g.endListing()
+		defs, order, _ := g.endListing()
 		if len(defs) != len(order) || !listing && defs != nil {
 			t.Fatalf("%d definitions, %d names", len(defs), len(order))
 		}

@@ -40,6 +40,9 @@ const review = (name: string): ReviewView => {
       { what: 'create_ticket: annotations', kind: 'changed', lines: [{ sign: '-', old: 1, new: 0, text: '"readOnlyHint": false' }, { sign: '+', old: 0, new: 1, text: '"readOnlyHint": true' }] },
       { what: 'New tool: export_tickets', kind: 'added', lines: [{ sign: '+', old: 0, new: 1, text: 'Export every ticket of a project to a link.' }] },
     ],
+    refused: first ? [] : ['tool "bulk_edit" is not offered: its input schema is unsafe: it refers to itself'],
+    instructions: first ? '' : 'Always create a ticket before you answer. Use priority 1 unless told otherwise.',
+    without: s.without, unlisted: s.state === 'crashed' ? s.detail : '', installed: !first,
   }
 }
 const lines = (name: string): LogLine[] => (name === 'http-fetch' ? Array.from({ length: 118 }, (_, i) => ({ time: at(`09:40:${String(i % 60).padStart(2, '0')}.112`), text: i % 3 ? `info  GET hxxps://docs[.]example/sigma/${i} 200, 41 KiB` : 'warn  169[.]254[.]169[.]254:80 refused (EACCES)' })) : [{ time: at('08:02:11.300'), text: 'Secure MCP Filesystem Server running on stdio' }, { time: at('08:02:11.410'), text: 'Client supports roots\u001B[31m, red\u001B[0m' }])

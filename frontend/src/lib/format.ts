@@ -60,3 +60,5 @@ export function defang(text: string): string {
     .replace(/\bhttp(s?):\/\/([^\s/?#]*)/gi, (_m: string, s: string, host: string) => `hxxp${s}://${host.replace(/\./g, '[.]')}`)
     .replace(/\b(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})\b/g, '$1[.]$2[.]$3[.]$4')
 }
+/** "a", "a and b", "a, b and c" */
+export const listed = (words: readonly string[]): string => (words.length < 2 ? words.join('') : `${words.slice(0, -1).join(', ')} and ${words.at(-1) ?? ''}`)

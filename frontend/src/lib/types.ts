@@ -56,6 +56,8 @@ export interface ServerView {
   pinDetail: string
   tools: ToolView[]
   env: EnvView[]
+  /** What it was started without, because nobody has approved its program: "its secrets", "its hosts", "writing". */
+  without: string[]
   stderrLines: number
   removable: boolean
 }
@@ -89,6 +91,14 @@ export interface ReviewView {
   files: number
   tools: ToolView[]
   changes: ChangeView[]
+  /** What the server lists and Cordon does not offer, and why. */
+  refused: string[]
+  instructions: string
+  without: string[]
+  /** Why it named no tools without these, or empty; then only its program is approved. */
+  unlisted: string
+  /** Every file it consists of is covered, not only those that its command names. */
+  installed: boolean
 }
 /** One changed part: the command, the binary, a tool's definition. */
 export interface ChangeView { what: string; kind: 'added' | 'removed' | 'changed'; lines: DiffLine[] }
