@@ -18,6 +18,7 @@ type Kernel struct {
 	Seccomp    bool   // filters can be loaded
 	Namespaces string // why user namespaces cannot be made, "" when nothing known stands against them
 	Fix        string // what would change that
+	Yama       int    // kernel.yama.ptrace_scope, 0 without Yama
 	Groups     Groups // the writable cgroup hierarchy
 }
 
@@ -38,6 +39,7 @@ func Probe() Kernel {
 	_, _, errno := unix.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, 0)
 	k.Seccomp = errno == unix.EFAULT
 	k.Namespaces, k.Fix = namespaces(os.Geteuid(), readSysctl)
+	k.Yama, _ = readSysctl("kernel/yama/ptrace_scope")
 	k.Groups = probeGroups()
 	return k
 }

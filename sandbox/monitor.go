@@ -23,6 +23,17 @@ type monitor struct {
 	pid     int
 	outcome *spec.Outcome
 	text    string
+	pids    chan int // told the pid, once; closed when no more comes
+}
+
+func newMonitor() *monitor { return &monitor{pids: make(chan int, 1)} }
+
+func (m *monitor) found(pid int) {
+	m.pid = pid
+	select {
+	case m.pids <- pid:
+	default:
+	}
 }
 
 // readRecords reads fd 4 into m until end of file. It returns an error unless an Outcome without failure came and the pid
@@ -58,7 +69,7 @@ func (m *monitor) record(kind byte, r io.Reader) error {
 		if err := binary.Read(r, le, &pid); err != nil {
 			return err
 		}
-		m.pid = int(pid)
+		m.found(int(pid))
 	case spec.KindOutcome:
 		var o spec.Wire
 		if err := binary.Read(r, le, &o); err != nil {

@@ -71,8 +71,11 @@ func Plan(p Profile, c Command, k Kernel, id Identity) (*spec.Spec, Report, erro
 			return nil, Report{}, fmt.Errorf("argument or variable contains a NUL")
 		}
 	}
+	if k.Namespaces != "" {
+		return planShared(p, c, k)
+	}
 	r := Report{Tier: TierStrong, Kernel: k.Release, Landlock: min(k.Landlock, len(landlockConfigs)-1), Errata: k.Errata, Limits: k.Groups.String()}
-	if err := foundation(k, p); err != nil {
+	if err := foundation(k); err != nil {
 		r.Tier = TierRefused
 		return nil, r, err
 	}
@@ -99,14 +102,9 @@ func Plan(p Profile, c Command, k Kernel, id Identity) (*spec.Spec, Report, erro
 }
 
 // foundation checks what no start can do without.
-func foundation(k Kernel, p Profile) error {
+func foundation(k Kernel) error {
 	var lost []Held
 	fix := k.Fix
-	if k.Namespaces != "" {
-		for _, g := range []Guarantee{FSMetadata, ProcPrivate, KillTree} {
-			lost = append(lost, Held{g, Missing, k.Namespaces})
-		}
-	}
 	if k.Landlock < 1 {
 		lost = append(lost, Held{FSRead, Missing, "this kernel has no Landlock"})
 		if fix == "" {
@@ -133,14 +131,20 @@ func environment(extra []string) []string {
 	return env
 }
 
-func planFiles(s *spec.Spec, p Profile, id Identity, r Report) {
+// ruleset is what Landlock denies where nothing grants it.
+func ruleset(r Report) spec.Landlock {
 	cfg := landlockConfigs[r.Landlock]
 	handled := uint64(cfg.HandledAccessFS)
 	scoped := uint64(cfg.Scoped)
 	if r.Errata&2 == 0 {
 		scoped &^= llsys.ScopeSignal // before erratum 2 was fixed, threads of one process could not signal each other
 	}
-	s.Landlock = spec.Landlock{ABI: r.Landlock, Handled: handled, Scoped: scoped, Private: rightsWrite & handled, Proc: rightsProc & handled}
+	return spec.Landlock{ABI: r.Landlock, Handled: handled, Scoped: scoped, Private: rightsWrite & handled, Proc: rightsProc & handled}
+}
+
+func planFiles(s *spec.Spec, p Profile, id Identity, r Report) {
+	s.Landlock = ruleset(r)
+	handled := s.Landlock.Handled
 	add := func(path string, rights uint64, m spec.Mount) {
 		m.Source, m.Target, m.Access = path, path, rights&handled
 		s.Mounts = append(s.Mounts, m)

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"cordon/sandbox/spec"
+
+	"golang.org/x/sys/unix"
 )
 
 // Process is a confined program with everything it starts. Its methods are safe for concurrent use.
@@ -24,8 +26,9 @@ type Process struct {
 	Egress net.Listener
 
 	init    *child
-	host    *os.File // our end of the pair: closing it ends the sandbox
-	group   *group   // nil without limits
+	host    *os.File     // our end of the pair: closing it ends the sandbox
+	group   *group       // nil without limits
+	beside  *supervision // nil with namespaces
 	outcome *spec.Outcome
 	done    chan struct{}
 	once    sync.Once
@@ -67,8 +70,8 @@ func (e Exit) String() string {
 	return fmt.Sprintf("ended with status %d", e.Status.ExitStatus())
 }
 
-func newProcess(m *monitor, host *os.File, g *group, egress net.Listener) *Process {
-	p := &Process{Pid: m.pid, Egress: egress, init: &child{pid: m.pid}, host: host, group: g, outcome: m.outcome, done: make(chan struct{})}
+func newProcess(m *monitor, host *os.File, g *group, egress net.Listener, v *supervision) *Process {
+	p := &Process{Pid: m.pid, Egress: egress, init: &child{pid: m.pid}, host: host, group: g, beside: v, outcome: m.outcome, done: make(chan struct{})}
 	go p.watch()
 	return p
 }
@@ -91,6 +94,7 @@ func (p *Process) watch() {
 		}
 	}
 	p.host.Close()
+	p.exit.Left = errors.Join(p.exit.Left, p.beside.close())
 	close(p.done)
 }
 
@@ -106,6 +110,10 @@ func (p *Process) Wait() Exit {
 // Signal passes sig to the program through its init. SIGKILL ends the whole tree.
 func (p *Process) Signal(sig os.Signal) error {
 	s, ok := sig.(syscall.Signal)
+	if s == syscall.SIGKILL {
+		p.Kill()
+		return nil
+	}
 	if !ok {
 		return fmt.Errorf("signal %v is not one of this system", sig)
 	}
@@ -113,7 +121,18 @@ func (p *Process) Signal(sig os.Signal) error {
 }
 
 // Kill ends the whole tree at once. It does not wait; see Done.
-func (p *Process) Kill() { p.once.Do(func() { _ = p.init.signal(syscall.SIGKILL) }) }
+func (p *Process) Kill() {
+	p.once.Do(func() {
+		if p.beside == nil {
+			_ = p.init.signal(syscall.SIGKILL)
+			return
+		}
+		// Without a namespace that ends with it, init has to end the others, and does when the host is gone.
+		if raw, err := p.host.SyscallConn(); err == nil {
+			_ = raw.Control(func(fd uintptr) { _ = unix.Shutdown(int(fd), unix.SHUT_WR) })
+		}
+	})
+}
 
 // Stop ends the program in order: grace for it to notice its closed standard input (which the caller has closed),
 // SIGTERM, grace, then the end of the whole tree. It returns when everything is gone. Cancelling ctx skips the graces.

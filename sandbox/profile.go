@@ -152,10 +152,10 @@ func guaranteesFor(p Profile) []Guarantee {
 	return append(gs, IPCUnix, IPCPrivate, ProcPrivate, PrivNone, Syscalls, EnvClean, LimitsMemory, LimitsPids, LimitsCPU, KillTree)
 }
 
-// Isolation lists the guarantees every server demands unless a person gave some up: all but the limits, which
-// need a cgroup that not every machine lends to users.
+// Isolation lists the guarantees every server demands unless a person gave some up: all that both tiers give. Not among them
+// are the limits, which need a cgroup that not every machine lends to users, and what only namespaces give.
 func Isolation(n Net) []Guarantee {
 	return slices.DeleteFunc(guaranteesFor(Profile{Net: n}), func(g Guarantee) bool {
-		return g == LimitsMemory || g == LimitsPids || g == LimitsCPU
+		return slices.Contains([]Guarantee{LimitsMemory, LimitsPids, LimitsCPU, FSMetadata, ProcPrivate}, g)
 	})
 }

@@ -18,6 +18,7 @@ type Tier string
 const (
 	TierRefused  Tier = "refused"
 	TierWeakened Tier = "weakened" // runs with less than was demanded, by explicit consent
+	TierMedium   Tier = "medium"   // no namespaces: Landlock, seccomp and a supervisor, all measured
 	TierStrong   Tier = "strong"   // user namespaces, Landlock and seccomp, all measured
 )
 
@@ -121,6 +122,10 @@ func (r *Report) measure(o *spec.Outcome, p Profile) {
 		}
 	}
 	e := func(t spec.Try) string { return unix.ErrnoName(syscall.Errno(o.Tried[t])) }
+	if r.Tier == TierMedium {
+		r.measureShared(o, set, e)
+		return
+	}
 	set(FSRead, "open a file without grant: "+e(spec.TryOpenUngranted))
 	set(FSWrite, "create a file in /: "+e(spec.TryWriteRoot))
 	set(FSMetadata, "look at /sys: "+e(spec.TryStatHost))
@@ -135,6 +140,24 @@ func (r *Report) measure(o *spec.Outcome, p Profile) {
 	set(ProcPrivate, "process 1 of its own namespace")
 	set(PrivNone, fmt.Sprintf("0 capabilities, unshare: %s, mount: %s", e(spec.TryUnshare), e(spec.TryMount)))
 	set(Syscalls, fmt.Sprintf("io_uring: %s, keyctl: %s, MPTCP: %s", e(spec.TryIOUring), e(spec.TryKeyring), e(spec.TryMultipathSocket)))
+	r.timings(o)
+}
+
+// measureShared is measure for the medium tier.
+func (r *Report) measureShared(o *spec.Outcome, set func(g Guarantee, detail string), e func(t spec.Try) string) {
+	set(FSRead, "open a folder without grant: "+e(spec.TryOpenUngranted))
+	set(FSWrite, fmt.Sprintf("create a file without grant: %s, change a mode: %s", e(spec.TryWriteRoot), e(spec.TryChmodOutside)))
+	set(NetNoneG, "open an internet socket: "+e(spec.TryInetSocket))
+	set(NetLoopbackG, fmt.Sprintf("reach 192.0.2.1: %s, bind it: %s", e(spec.TryConnectOutside), e(spec.TryBindOutside)))
+	set(NetHostsG, fmt.Sprintf("reach 192.0.2.1 past the proxy: %s, bind it: %s", e(spec.TryConnectOutside), e(spec.TryBindOutside)))
+	set(IPCUnix, "open a Unix socket: "+e(spec.TryUnixSocket))
+	set(IPCPrivate, "signal a process outside: "+e(spec.TryKillOutside)+"; no System V IPC")
+	set(PrivNone, fmt.Sprintf("0 capabilities, unshare: %s, mount: %s", e(spec.TryUnshare), e(spec.TryMount)))
+	set(Syscalls, fmt.Sprintf("io_uring: %s, keyctl: %s, MPTCP: %s", e(spec.TryIOUring), e(spec.TryKeyring), e(spec.TryMultipathSocket)))
+	r.timings(o)
+}
+
+func (r *Report) timings(o *spec.Outcome) {
 	for i := int(spec.StepJoin); i < int(spec.StepExec); i++ {
 		if at, before := o.At[i], o.At[i-1]; at > 0 && before > 0 {
 			r.Times = append(r.Times, StageTiming{spec.Step(i).String(), (at - before) / 1000})

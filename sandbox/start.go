@@ -29,6 +29,9 @@ type Sandbox struct {
 	settling sync.Once
 	settled  Groups // written by settling
 
+	mu    sync.Mutex
+	lacks string // guarded by mu; why the kernel refused namespaces, although nothing that Probe knows stood against them
+
 	// Spawn replaces the launcher by a copy of this process: it starts sp's init with files as its descriptors and returns
 	// its pid. nil starts Launcher. Only for small programs; see confine.Spawn.
 	Spawn func(sp *spec.Spec, files []uintptr) (pid int, err error)
@@ -63,7 +66,29 @@ func (s *Sandbox) kernelFor(p Profile) Kernel {
 		s.settling.Do(func() { s.settled = k.Groups.settle(settleTimeout) })
 		k.Groups = s.settled
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.lacks != "" {
+		k.Namespaces, k.Fix = s.lacks, lackFix
+	}
 	return k
+}
+
+const lackFix = "allow unprivileged user namespaces (a container runtime or security module forbids them)"
+
+// refusedNamespaces reports whether a start failed for want of namespaces, and remembers it.
+func (s *Sandbox) refusedNamespaces(err error) bool {
+	var f *FailedStep
+	if !errors.As(err, &f) || f.Failed != spec.StepClone && f.Failed != spec.StepUserMap && (f.Failed != spec.StepProc || f.Index != 0) {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lacks = "the kernel refused user namespaces: " + f.Errno.Error()
+	if f.Failed == spec.StepProc {
+		s.lacks = "the kernel refused a private /proc: " + f.Errno.Error()
+	}
+	return true
 }
 
 // Files are the program's standard streams. A nil file becomes /dev/null.
@@ -74,28 +99,20 @@ type Files struct{ In, Out, Err *os.File }
 // *NotFoundError when the program does not exist inside; in each case nothing runs. Cancelling ctx before Start
 // returns ends the start; afterwards it has no effect.
 func (s *Sandbox) Start(ctx context.Context, p Profile, c Command, f Files) (*Process, error) {
-	k := s.kernelFor(p)
-	sp, report, err := Plan(p, c, k, CurrentIdentity())
-	if err != nil {
-		return nil, err
-	}
 	for _, stream := range []*os.File{f.In, f.Out, f.Err} {
 		// From an open directory of the host a program can look at and chmod everything around it: Landlock guards neither.
 		if dir, err := isDir(stream); err != nil || dir {
-			return nil, fmt.Errorf("start %s: a standard stream is a directory or cannot be looked at", c.Argv[0])
+			return nil, fmt.Errorf("start %s: a standard stream is a directory or cannot be looked at", name(c))
 		}
 	}
-	g, err := newGroup(k.Groups, p)
-	if err != nil {
-		return nil, fmt.Errorf("start %s: %w", c.Argv[0], err)
+	k := s.kernelFor(p)
+	proc, report, err := s.try(ctx, p, c, f, k)
+	if k.Namespaces == "" && s.refusedNamespaces(err) { // a machine that says nothing of it before
+		k = s.kernelFor(p)
+		proc, report, err = s.try(ctx, p, c, f, k)
 	}
-	proc, err := s.launch(ctx, sp, g, f)
 	if err != nil {
-		if g != nil {
-			_ = g.kill()
-			_ = g.remove(time.Second)
-		}
-		return nil, explain(err, p, c, k)
+		return nil, err
 	}
 	report.measure(proc.outcome, p)
 	report.TriedAt = time.Now().UTC()
@@ -106,6 +123,40 @@ func (s *Sandbox) Start(ctx context.Context, p Profile, c Command, f Files) (*Pr
 	}
 	proc.Report = report
 	return proc, nil
+}
+
+// name is what errors call a command.
+func name(c Command) string {
+	if len(c.Argv) == 0 {
+		return "nothing"
+	}
+	return c.Argv[0]
+}
+
+// try plans for kernel k and starts.
+func (s *Sandbox) try(ctx context.Context, p Profile, c Command, f Files, k Kernel) (proc *Process, report Report, err error) {
+	sp, report, err := Plan(p, c, k, CurrentIdentity())
+	if err != nil {
+		return nil, report, err
+	}
+	var v *supervision
+	if sp.Shared {
+		if v, err = newSupervision(sp, p); err != nil {
+			return nil, report, fmt.Errorf("start %s: %w", c.Argv[0], err)
+		}
+	}
+	g, err := newGroup(k.Groups, p)
+	if err == nil {
+		proc, err = s.launch(ctx, sp, g, f, v)
+	}
+	if err != nil {
+		if g != nil {
+			_ = g.kill()
+			_ = g.remove(time.Second)
+		}
+		return nil, report, errors.Join(explain(err, p, c, k), v.close())
+	}
+	return proc, report, nil
 }
 
 // isDir reports whether f is a directory. No file is none.
@@ -139,87 +190,90 @@ func explain(err error, p Profile, c Command, k Kernel) error {
 		return &NotFoundError{c.Argv[0], f.Errno}
 	case f.Failed == spec.StepClone || f.Failed == spec.StepUserMap:
 		why := fmt.Sprintf("the kernel refused user namespaces: %s", f.Errno.Error())
-		fix := k.Fix
-		if fix == "" {
-			fix = "allow unprivileged user namespaces (a container runtime or security module forbids them)"
-		}
-		return &Refusal{Missing: []Held{{FSMetadata, Missing, why}, {ProcPrivate, Missing, why}, {KillTree, Missing, why}}, Fix: fix}
+		return &starting{&Refusal{Missing: []Held{{FSMetadata, Missing, why}, {ProcPrivate, Missing, why}}, Fix: lackFix}, f}
 	case f.Failed == spec.StepProc && f.Index == 0:
-		return &Refusal{Missing: []Held{{ProcPrivate, Missing, "the kernel refused a private /proc: " + f.Errno.Error()}},
-			Fix: "run outside the container, or let it mount /proc unmasked"}
+		return &starting{&Refusal{Missing: []Held{{ProcPrivate, Missing, "the kernel refused a private /proc: " + f.Errno.Error()}},
+			Fix: "run outside the container, or let it mount /proc unmasked"}, f}
 	case f.Failed == spec.StepMount:
 		return fmt.Errorf("start %s: a granted path cannot be shown inside (%s); was it replaced by a link?: %w", c.Argv[0], f.Errno.Error(), err)
 	}
 	return fmt.Errorf("start %s: %w", c.Argv[0], err)
 }
 
+// starting is a refusal with the step that it comes from.
+type starting struct {
+	*Refusal
+	step *FailedStep
+}
+
+// Unwrap returns both.
+func (s *starting) Unwrap() []error { return []error{s.Refusal, s.step} }
+
 // launch starts init, through the launcher or as a copy of this process, and reads what comes back until end of file.
-func (s *Sandbox) launch(ctx context.Context, sp *spec.Spec, g *group, f Files) (*Process, error) {
+func (s *Sandbox) launch(ctx context.Context, sp *spec.Spec, g *group, f Files, v *supervision) (*Process, error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
 	}
 	_ = unix.SetNonblock(pair[0], true) // so that reads of it can be interrupted by Close
 	ours, theirs := os.NewFile(uintptr(pair[0]), "sandbox"), os.NewFile(uintptr(pair[1]), "launcher")
-	m, err := s.begin(ctx, sp, g, f, ours, theirs)
+	m := newMonitor()
+	attended := make(chan error, 1)
+	if v != nil {
+		go func() { attended <- v.attend(ours, m.pids) }()
+	} else {
+		attended <- nil
+	}
+	err = s.begin(ctx, sp, g, f, ours, theirs, m)
+	close(m.pids)
 	var egress net.Listener
-	if err == nil && sp.Net == spec.NetHosts {
+	switch {
+	case err != nil:
+	case v != nil && v.egress != nil:
+		egress = v.egress
+	case sp.Net == spec.NetHosts:
 		egress, err = receiveListener(ours)
 	}
 	if err != nil {
 		// The launcher ends by itself, or because its end of the pair is gone; init likewise.
 		ours.Close()
-		if m != nil && m.pid > 0 {
+		if m.pid > 0 {
 			reapInit(m.pid)
+		}
+		var step *FailedStep
+		if why := <-attended; why != nil && !errors.As(err, &step) && ctx.Err() == nil {
+			err = errors.Join(why, err)
 		}
 		return nil, err
 	}
-	return newProcess(m, ours, g, egress), nil
+	if err := <-attended; err != nil { // cannot be: the program has started
+		return nil, err
+	}
+	return newProcess(m, ours, g, egress, v), nil
 }
 
-// receiveListener takes the egress listener that init sent, one byte with a descriptor, before its report.
+// receiveListener takes the egress listener that init sent before its report.
 func receiveListener(from *os.File) (net.Listener, error) {
-	raw, err := from.SyscallConn()
+	file, err := receiveFile(from, "the egress listener")
 	if err != nil {
 		return nil, err
 	}
-	var n, oobn int
-	data, oob := make([]byte, 1), make([]byte, unix.CmsgSpace(4))
-	var failed error
-	if err := raw.Read(func(fd uintptr) bool {
-		n, oobn, _, _, failed = unix.Recvmsg(int(fd), data, oob, unix.MSG_CMSG_CLOEXEC)
-		return true // it has been sent before the report that we have read
-	}); err != nil {
-		return nil, err
-	}
-	if failed != nil {
-		return nil, fmt.Errorf("receive the egress listener: %w", failed)
-	}
-	messages, err := unix.ParseSocketControlMessage(oob[:oobn])
-	if err != nil || n != 1 || len(messages) != 1 {
-		return nil, errors.New("receive the egress listener: the message is not one descriptor")
-	}
-	fds, err := unix.ParseUnixRights(&messages[0])
-	if err != nil || len(fds) != 1 {
-		return nil, errors.New("receive the egress listener: the message is not one descriptor")
-	}
-	file := os.NewFile(uintptr(fds[0]), "egress")
 	defer file.Close()
 	return net.FileListener(file)
 }
 
-// begin returns when the program runs. On an error the monitor, if there is one, holds the pid of an init that is left.
-func (s *Sandbox) begin(ctx context.Context, sp *spec.Spec, g *group, f Files, ours, theirs *os.File) (*monitor, error) {
+// begin returns when the program runs, or with an error; then m.pid, if it is not 0, is that of an init that is left.
+func (s *Sandbox) begin(ctx context.Context, sp *spec.Spec, g *group, f Files, ours, theirs *os.File, m *monitor) error {
 	defer theirs.Close()
 	reportR, reportW, err := os.Pipe()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer reportR.Close()
 	defer reportW.Close()
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer null.Close()
 	orNull := func(f *os.File) *os.File {
@@ -232,13 +286,12 @@ func (s *Sandbox) begin(ctx context.Context, sp *spec.Spec, g *group, f Files, o
 	if g != nil {
 		joined, into, err := g.join()
 		if err != nil {
-			return nil, fmt.Errorf("open cgroup: %w", err)
+			return fmt.Errorf("open cgroup: %w", err)
 		}
 		defer closeAll(joined)
 		sp.Join, sp.Into = len(joined), into
 		files = append(files, joined...)
 	}
-	m := new(monitor)
 	stop := context.AfterFunc(ctx, func() { _ = reportR.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	_ = reportR.SetReadDeadline(time.Now().Add(startTimeout))
@@ -255,16 +308,18 @@ func (s *Sandbox) begin(ctx context.Context, sp *spec.Spec, g *group, f Files, o
 		return err
 	}
 	if s.Spawn != nil {
-		if m.pid, err = s.spawn(sp, files); err != nil {
-			return m, err
+		pid, err := s.spawn(sp, files)
+		if err != nil {
+			return err
 		}
+		m.found(pid)
 		theirs.Close()
 		reportW.Close()
-		return m, read()
+		return read()
 	}
 	launcher, err := os.StartProcess(s.Launcher, []string{"cordon-launch"}, &os.ProcAttr{Dir: "/", Env: []string{"GOMAXPROCS=1"}, Files: files})
 	if err != nil {
-		return nil, fmt.Errorf("start launcher: %w", err)
+		return fmt.Errorf("start launcher: %w", err)
 	}
 	theirs.Close()
 	reportW.Close()
@@ -276,10 +331,10 @@ func (s *Sandbox) begin(ctx context.Context, sp *spec.Spec, g *group, f Files, o
 	if err != nil {
 		_ = launcher.Kill()
 		_, _ = launcher.Wait()
-		return m, err
+		return err
 	}
 	_, err = launcher.Wait()
-	return m, err
+	return err
 }
 
 // spawn calls Spawn and puts a refusal of the kernel into the form that explain knows.

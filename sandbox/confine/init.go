@@ -69,6 +69,8 @@ var (
 	pathEmpty     = cstr("")
 	pathZero      = cstr("0") // the writing task itself, see cgroups(7)
 	pathProc      = cstr("/proc")
+	pathSelf      = cstr("/proc/self")
+	pathChildren  = cstr("/proc/thread-self/children")
 	pathDenied    = cstr(deniedFile)
 	pathNew       = cstr("/.new")
 	pathSys       = cstr("/sys")
@@ -152,6 +154,9 @@ func initMain() {
 	record.o.Pid = 1
 	placeFiles()
 	joinGroups()
+	if plan.shared {
+		sharedMain()
+	}
 	must(spec.StepUserMap, 0, writeFile(pathSetgroups, plan.setgroup, 0, 0))
 	must(spec.StepUserMap, 1, writeFile(pathUIDMap, plan.uidMap, 0, 0))
 	must(spec.StepUserMap, 2, writeFile(pathGIDMap, plan.gidMap, 0, 0))
@@ -175,6 +180,7 @@ func initMain() {
 	dropCapabilities()
 	setLimits()
 	closeDescriptors()
+	hideSelf()
 	_, errno = call(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 	must(spec.StepNoNewPrivs, 0, errno)
 	stamp(spec.StepNoNewPrivs)
@@ -371,13 +377,15 @@ func dropCapabilities() {
 	call(unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
 	for c := uintptr(0); c < 64; c++ {
 		_, errno := call(unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, c, 0, 0, 0)
-		if errno == unix.EINVAL {
-			break // past the kernel's last capability
+		if errno == unix.EINVAL || errno == unix.EPERM && plan.shared {
+			break // past the kernel's last capability; or nothing to drop, and no way to gain: no_new_privs
 		}
 		must(spec.StepCapabilities, int32(c), errno)
 	}
 	_, errno := call(unix.SYS_PRCTL, unix.PR_SET_SECUREBITS, 0xef, 0, 0, 0)
-	must(spec.StepCapabilities, 100, errno)
+	if errno != unix.EPERM || !plan.shared {
+		must(spec.StepCapabilities, 100, errno)
+	}
 	mem.capHead.Version = unix.LINUX_CAPABILITY_VERSION_3
 	_, errno = call(unix.SYS_CAPSET, addr(&mem.capHead), addr(&mem.capData), 0, 0, 0)
 	must(spec.StepCapabilities, 101, errno)
@@ -387,10 +395,16 @@ func dropCapabilities() {
 	if record.o.Caps != 0 {
 		abandon(spec.StepCapabilities, 103, unix.EPERM)
 	}
-	// /proc/1 belongs to root from here on: the program can neither trace init nor read its memory.
-	_, errno = call(unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
-	must(spec.StepCapabilities, 104, errno)
 	stamp(spec.StepCapabilities)
+}
+
+// hideSelf gives /proc/PID of init to root: the program can neither trace init nor read its memory.
+//
+//go:nosplit
+//go:norace
+func hideSelf() {
+	_, errno := call(unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
+	must(spec.StepCapabilities, 104, errno)
 }
 
 //go:nosplit
@@ -436,7 +450,11 @@ func enforceLandlock() {
 			grant(rules, n.path, n.access, int32(1000+i))
 		}
 	}
-	grant(rules, pathProc, plan.proc, -2)
+	if plan.shared {
+		grant(rules, pathSelf, plan.proc, -2) // this process's alone
+	} else {
+		grant(rules, pathProc, plan.proc, -2)
+	}
 	_, errno = call(unix.SYS_LANDLOCK_RESTRICT_SELF, rules, 0, 0, 0, 0)
 	must(spec.StepLandlock, -3, errno)
 	call(unix.SYS_CLOSE, rules, 0, 0, 0, 0)
@@ -469,10 +487,13 @@ func tried(t spec.Try, errno syscall.Errno) {
 //go:nosplit
 //go:norace
 func testFiles() {
-	_, errno := call(unix.SYS_OPENAT, atCwd, addr(pathDenied), unix.O_RDONLY|unix.O_CLOEXEC, 0, 0)
+	_, errno := call(unix.SYS_OPENAT, atCwd, addr(plan.denied), unix.O_RDONLY|unix.O_CLOEXEC, 0, 0)
 	tried(spec.TryOpenUngranted, errno)
-	_, errno = call(unix.SYS_OPENAT, atCwd, addr(pathNew), unix.O_WRONLY|unix.O_CREAT|unix.O_CLOEXEC, 0o600, 0)
+	_, errno = call(unix.SYS_OPENAT, atCwd, addr(plan.outside), unix.O_WRONLY|unix.O_CREAT|unix.O_CLOEXEC, 0o600, 0)
 	tried(spec.TryWriteRoot, errno)
+	if plan.shared {
+		return
+	}
 	_, errno = call(unix.SYS_NEWFSTATAT, atCwd, addr(pathSys), addr(&mem.stat), 0, 0)
 	tried(spec.TryStatHost, errno)
 }
@@ -499,7 +520,11 @@ func testNetwork() {
 	tried(spec.TryUnixSocket, errno)
 	_, errno = call(unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 262, 0, 0)
 	tried(spec.TryMultipathSocket, errno)
-	s, errno := call(unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0, 0, 0)
+	kind := uintptr(unix.SOCK_DGRAM)
+	if plan.shared { // the supervisor refuses before anything is sent
+		kind = unix.SOCK_STREAM
+	}
+	s, errno := call(unix.SYS_SOCKET, unix.AF_INET, kind|unix.SOCK_CLOEXEC, 0, 0, 0)
 	if !plan.inet {
 		tried(spec.TryInetSocket, errno)
 		return
@@ -522,30 +547,48 @@ func testNetwork() {
 //go:nosplit
 //go:norace
 func serve() {
+	attend()
+	report()
+	var errno syscall.Errno
+	mem.pid, errno = call(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0, 0)
+	must(spec.StepExec, -2, errno)
+	if mem.pid == 0 {
+		become()
+	}
+	watch()
+}
+
+// attend opens a descriptor for signals and looks whether the host is there.
+//
+//go:nosplit
+//go:norace
+func attend() {
 	mem.mask = ^uint64(0)
 	sig, errno := call(unix.SYS_SIGNALFD4, ^uintptr(0), addr(&mem.mask), 8, unix.SFD_CLOEXEC|unix.SFD_NONBLOCK, 0)
 	must(spec.StepExec, -1, errno)
+	mem.polls[0] = unix.PollFd{Fd: int32(sig), Events: unix.POLLIN}
 	mem.polls[1] = unix.PollFd{Fd: hostFD, Events: unix.POLLRDHUP}
 	mem.ts = unix.Timespec{}
 	call(unix.SYS_PPOLL, addr(&mem.polls[1]), 1, addr(&mem.ts), 0, 0)
 	if mem.polls[1].Revents != 0 {
 		call(unix.SYS_EXIT_GROUP, 137, 0, 0, 0, 0) // gone already: nothing is started
 	}
-	report()
-	mem.pid, errno = call(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0, 0)
-	must(spec.StepExec, -2, errno)
-	if mem.pid == 0 {
-		become()
-	}
+}
+
+// watch is the rest of init's life.
+//
+//go:nosplit
+//go:norace
+func watch() {
 	call(unix.SYS_CLOSE, reportFD, 0, 0, 0, 0)
 	call(unix.SYS_CLOSE, 0, 0, 0, 0, 0)
 	call(unix.SYS_CLOSE, 1, 0, 0, 0, 0)
 	call(unix.SYS_CLOSE, 2, 0, 0, 0, 0)
-	mem.polls[0] = unix.PollFd{Fd: int32(sig), Events: unix.POLLIN}
+	sig := uintptr(mem.polls[0].Fd)
 	for {
 		call(unix.SYS_PPOLL, addr(&mem.polls), 2, 0, 0, 0)
 		if mem.polls[1].Revents != 0 {
-			call(unix.SYS_EXIT_GROUP, 137, 0, 0, 0, 0) // the host is gone
+			leave(137) // the host is gone
 		}
 		// One signal each round, and a look for the dead in each: the program may send signals faster than they can be
 		// read, and must not keep init from seeing that the host, or the program, has ended.
@@ -568,11 +611,22 @@ func reap() {
 		if pid == mem.pid {
 			call(unix.SYS_WRITE, hostFD, addr(&mem.status), 4, 0, 0)
 			if mem.status&0x7f != 0 {
-				call(unix.SYS_EXIT_GROUP, 128+uintptr(mem.status&0x7f), 0, 0, 0, 0)
+				leave(128 + uintptr(mem.status&0x7f))
 			}
-			call(unix.SYS_EXIT_GROUP, uintptr(mem.status>>8&0xff), 0, 0, 0, 0)
+			leave(uintptr(mem.status >> 8 & 0xff))
 		}
 	}
+}
+
+// leave ends init and with it everything of the program's: by itself, as PID 1 of its namespace; or one by one.
+//
+//go:nosplit
+//go:norace
+func leave(code uintptr) {
+	if plan.shared {
+		endTree()
+	}
+	call(unix.SYS_EXIT_GROUP, code, 0, 0, 0, 0)
 }
 
 // become is the program's side of the last fork.
@@ -580,7 +634,9 @@ func reap() {
 //go:nosplit
 //go:norace
 func become() {
-	call(unix.SYS_SETSID, 0, 0, 0, 0, 0)
+	if !plan.shared { // there it has been done
+		call(unix.SYS_SETSID, 0, 0, 0, 0, 0)
+	}
 	mem.mask = 0
 	call(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, addr(&mem.mask), 0, 8, 0)
 	worst := unix.ENOENT

@@ -56,6 +56,11 @@ var plan struct {
 	exec     []*byte // candidates for execve, in order
 	argv     []*byte
 	envv     []*byte
+
+	shared  bool  // without namespaces, see shared.go
+	signals bool  // the supervisor decides about signals
+	denied  *byte // what the self-test tries to open
+	outside *byte // a file that it tries to create there
 }
 
 // Rights that Landlock accepts on a file; the rest are for directories (kernel doc, landlock, filesystem flags).
@@ -69,13 +74,19 @@ func prepare(s *spec.Spec) error {
 	if len(s.Argv) == 0 {
 		return errors.New("spec has no program to start")
 	}
-	plan.clone = unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS
-	if s.Net != spec.NetHost {
-		plan.clone |= unix.CLONE_NEWNET
+	plan.denied, plan.outside = pathDenied, pathNew
+	if plan.shared = s.Shared; plan.shared {
+		plan.signals = s.Signals
+		plan.denied, plan.outside = cstr(s.Outside), cstr(s.Outside+"/new")
+	} else {
+		plan.clone = unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS
+		if s.Net != spec.NetHost {
+			plan.clone |= unix.CLONE_NEWNET
+		}
 	}
 	plan.join, plan.into = uintptr(s.Join), s.Into
 	plan.loopback = s.Net == spec.NetLoopback || s.Net == spec.NetHosts
-	if plan.egress = s.Net == spec.NetHosts; plan.egress {
+	if plan.egress = s.Net == spec.NetHosts && !s.Shared; plan.egress || s.Shared {
 		mem.iov.Base, mem.iov.Len = pathZero, 1
 		mem.rights.head = unix.Cmsghdr{Len: uint64(unsafe.Sizeof(mem.rights.head) + unsafe.Sizeof(mem.rights.fd)), Level: unix.SOL_SOCKET, Type: unix.SCM_RIGHTS}
 		mem.msg = unix.Msghdr{Iov: &mem.iov, Iovlen: 1, Control: (*byte)(unsafe.Pointer(&mem.rights)), Controllen: uint64(unsafe.Sizeof(mem.rights))}
@@ -91,7 +102,11 @@ func prepare(s *spec.Spec) error {
 	plan.dir = cstr(s.Dir)
 	plan.limits = s.Limits
 	plan.proc = s.Landlock.Proc
-	if err := prepareRoot(s); err != nil {
+	place := prepareRoot
+	if s.Shared {
+		place = prepareRules
+	}
+	if err := place(s); err != nil {
 		return err
 	}
 	plan.ruleset = [3]uint64{s.Landlock.Handled, 0, s.Landlock.Scoped}
@@ -104,7 +119,7 @@ func prepare(s *spec.Spec) error {
 		plan.rulesize = 24
 	}
 	var err error
-	if plan.filter, err = filter(s.Net); err != nil {
+	if plan.filter, err = filter(rules{s.Net, s.Shared, s.Signals}); err != nil {
 		return err
 	}
 	plan.prog = unix.SockFprog{Len: uint16(len(plan.filter)), Filter: &plan.filter[0]}
@@ -215,6 +230,30 @@ func prepareRoot(s *spec.Spec) error {
 	}
 	parents("/proc/self")
 	add('f', deniedFile, "", 0)
+	return nil
+}
+
+// prepareRules lays out what Landlock grants of the host's own tree. A link grants nothing: what it leads to must be granted
+// by itself.
+func prepareRules(s *spec.Spec) error {
+	for i, m := range s.Mounts {
+		var st unix.Stat_t
+		if err := unix.Lstat(m.Source, &st); err != nil {
+			if m.Optional && err == unix.ENOENT {
+				continue
+			}
+			return errors.New("granted path " + m.Source + ": " + err.Error())
+		}
+		switch kind := st.Mode & unix.S_IFMT; {
+		case kind == unix.S_IFLNK && m.Optional:
+			continue
+		case kind == unix.S_IFLNK:
+			return errors.New("granted path " + m.Source + " is a symbolic link; grant what it leads to")
+		case kind != unix.S_IFDIR:
+			m.Access &= fileRights
+		}
+		plan.mounts = append(plan.mounts, mount{target: cstr(m.Target), access: m.Access, index: int32(i)})
+	}
 	return nil
 }
 

@@ -84,9 +84,16 @@ var denied = []uint32{
 	unix.SYS_NFSSERVCTL, unix.SYS_SETHOSTNAME, unix.SYS_SETDOMAINNAME,
 }
 
-// filter returns the program for a network mode. What is absent here is allowed: the namespaces and Landlock decide
+// rules are what a filter depends on.
+type rules struct {
+	net     spec.Net
+	shared  bool // without namespaces: what they would decide, the filter refuses or the supervisor decides
+	signals bool // the supervisor decides about signals too
+}
+
+// filter returns the program for r. What is absent here is allowed: the namespaces and Landlock decide
 // about files and addresses; this removes kernel surface that no tool server needs.
-func filter(net spec.Net) ([]unix.SockFilter, error) {
+func filter(r rules) ([]unix.SockFilter, error) {
 	ends := [][]unix.SockFilter{endAllow: {done(actAllow)}, endPerm: {fails(unix.EPERM)}, endNosys: {fails(unix.ENOSYS)}}
 	points := make([]span, 0, 128) // single numbers
 	deny := func(end int, nrs ...uint32) {
@@ -103,28 +110,31 @@ func filter(net spec.Net) ([]unix.SockFilter, error) {
 	deny(endPerm, archDenied...)
 	const namespaces = unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWUSER | unix.CLONE_NEWPID | unix.CLONE_NEWNET
 	look(unix.SYS_CLONE, arg(0), has(namespaces, 0, 1), fails(unix.EPERM), done(actAllow))
-	look(unix.SYS_IOCTL, arg(1), when(unix.TIOCSTI, 1, 0), when(tiocLinux, 0, 1), fails(unix.EPERM), done(actAllow))
-	// A lease holds up whoever opens the file outside for as long as the kernel allows; reading is enough to take one.
-	look(unix.SYS_FCNTL, arg(1), when(unix.F_SETLEASE, 1, 0), when(unix.F_NOTIFY, 0, 1), fails(unix.EPERM), done(actAllow))
+	look(unix.SYS_IOCTL, append([]unix.SockFilter{arg(1)}, refuse1(r.ioctls())...)...)
+	look(unix.SYS_FCNTL, append([]unix.SockFilter{arg(1)}, refuse1(r.fcntls())...)...)
 	// TCP fast open carries data in the first packet, past a check of connect.
 	for _, s := range []struct{ nr, flags uint32 }{{unix.SYS_SENDTO, 3}, {unix.SYS_SENDMSG, 2}, {unix.SYS_SENDMMSG, 3}} {
 		look(s.nr, arg(s.flags), has(unix.MSG_FASTOPEN, 0, 1), fails(unix.EOPNOTSUPP), done(actAllow))
 	}
-	look(unix.SYS_SOCKET, sockets(net)...)
+	look(unix.SYS_SOCKET, sockets(r)...)
 	// socketpair makes two connected ends and no name; only the local family exists for it. Of its types only those that
 	// stay connected: a datagram end can still be sent from and connected to any socket whose path is granted. RAW is
 	// another name for DGRAM there (net/unix/af_unix.c, unix_create).
 	look(unix.SYS_SOCKETPAIR, arg(0), when(unix.AF_UNIX, 1, 0), fails(unix.EAFNOSUPPORT),
 		arg(1), mask(0xf), when(unix.SOCK_STREAM, 2, 0), when(unix.SOCK_SEQPACKET, 1, 0), fails(unix.EPROTONOSUPPORT), done(actAllow))
 	// A file that the program makes setuid in a folder granted for writing would lend its owner's rights to others outside.
-	for _, m := range append(archModes, modes{mode: 2, nrs: []uint32{unix.SYS_FCHMODAT, unix.SYS_FCHMODAT2, unix.SYS_MKNODAT}}, modes{mode: 1, nrs: []uint32{unix.SYS_FCHMOD}},
+	for _, m := range append(archModes, modes{mode: 2, nrs: []uint32{unix.SYS_MKNODAT}},
+		modes{mode: 2, change: true, nrs: []uint32{unix.SYS_FCHMODAT, unix.SYS_FCHMODAT2}}, modes{mode: 1, change: true, nrs: []uint32{unix.SYS_FCHMOD}},
 		modes{flags: 2, mode: 3, nrs: []uint32{unix.SYS_OPENAT}}) {
-		block := []unix.SockFilter{arg(m.mode), has(setID, 0, 1), fails(unix.EPERM), done(actAllow)}
+		block := []unix.SockFilter{arg(m.mode), has(setID, 0, 1), fails(unix.EPERM), done(r.modeAction(m))}
 		if m.flags > 0 {
 			block = append([]unix.SockFilter{arg(m.flags), has(unix.O_CREAT|unix.O_TMPFILE&^unix.O_DIRECTORY, 1, 0), done(actAllow)}, block...)
 		}
 		deny(len(ends), m.nrs...)
 		ends = append(ends, block)
+	}
+	if r.shared {
+		r.share(deny, look)
 	}
 	return assemble(spans(points), ends)
 }
@@ -136,6 +146,7 @@ const setID = unix.S_ISUID | unix.S_ISGID
 // call makes a file.
 type modes struct {
 	flags, mode uint32 // argument numbers; flags 0: none
+	change      bool   // it changes a file that is there
 	nrs         []uint32
 }
 
@@ -210,15 +221,31 @@ func assemble(all []span, ends [][]unix.SockFilter) ([]unix.SockFilter, error) {
 
 const tiocLinux = 0x541c
 
+// refuse1 refuses with EPERM when A is one of ks.
+func refuse1(ks []uint32) []unix.SockFilter {
+	block := make([]unix.SockFilter, 0, len(ks)+2)
+	for i, k := range ks {
+		if i < len(ks)-1 {
+			block = append(block, when(k, uint8(len(ks)-1-i), 0))
+		} else {
+			block = append(block, when(k, 0, 1))
+		}
+	}
+	return append(block, fails(unix.EPERM), done(actAllow))
+}
+
 // sockets allows route look-ups over netlink always (name resolution in every libc asks for addresses that way) and
 // TCP and UDP where the mode has them. AF_UNIX is absent: the session bus, X11 and agents live there.
-func sockets(net spec.Net) []unix.SockFilter {
+func sockets(r rules) []unix.SockFilter {
+	if r.shared {
+		return sharedSockets(r.net)
+	}
 	block := []unix.SockFilter{
 		arg(0), when(unix.AF_NETLINK, 0, 3),
 		arg(2), when(unix.NETLINK_ROUTE, 0, 1), done(actAllow),
 	}
 	// After a failed netlink check A may hold the protocol: load the family again.
-	if net == spec.NetNone {
+	if r.net == spec.NetNone {
 		block = append(block, fails(unix.EACCES))
 	} else {
 		block = append(block,

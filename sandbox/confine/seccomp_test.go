@@ -2,6 +2,7 @@ package confine
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"cordon/sandbox/spec"
@@ -61,7 +62,7 @@ func interpret(t testing.TB, f []unix.SockFilter, d data) (action uint32, steps 
 func errno(e unix.Errno) uint32 { return unix.SECCOMP_RET_ERRNO | uint32(e) }
 
 // expected is the filter in plain words, one number after the other.
-func expected(net spec.Net, d data) uint32 {
+func expected(r rules, d data) uint32 {
 	if d.arch != auditArch {
 		return unix.SECCOMP_RET_KILL_PROCESS
 	}
@@ -80,6 +81,12 @@ func expected(net spec.Net, d data) uint32 {
 			}
 		}
 	}
+	if r.shared && slices.Contains(slices.Concat(deniedShared, archDeniedShared), d.nr) || r.signals && d.nr == unix.SYS_PIDFD_SEND_SIGNAL {
+		return errno(unix.EPERM)
+	}
+	if r.shared && slices.Contains(slices.Concat(supervised, archSupervised), d.nr) || r.signals && slices.Contains(signalling, d.nr) {
+		return unix.SECCOMP_RET_USER_NOTIF
+	}
 	low := func(i int) uint32 { return uint32(d.args[i]) }
 	fails := func(bad bool, e unix.Errno) uint32 {
 		if bad {
@@ -88,6 +95,9 @@ func expected(net spec.Net, d data) uint32 {
 		return unix.SECCOMP_RET_ALLOW
 	}
 	const making = 0x40 | 0x400000 // O_CREAT, O_TMPFILE without O_DIRECTORY
+	if r.shared && low(changesMode(d.nr))&0o6000 == 0 && changesMode(d.nr) > 0 {
+		return unix.SECCOMP_RET_USER_NOTIF
+	}
 	if mode, flags, ok := setsModes(d.nr); ok {
 		return fails((flags == 0 || low(flags)&making != 0) && low(mode)&0o6000 != 0, unix.EPERM)
 	}
@@ -101,9 +111,18 @@ func expected(net spec.Net, d data) uint32 {
 	case unix.SYS_CLONE:
 		return fails(low(0)&(0x00020000|0x02000000|0x04000000|0x08000000|0x10000000|0x20000000|0x40000000) != 0, unix.EPERM)
 	case unix.SYS_IOCTL:
-		return fails(low(1) == 0x5412 || low(1) == 0x541c, unix.EPERM)
+		shared := []uint32{0x40086602, 0x40046602, 0x401c5820, 0x8901, 0x8902, 0x8910, 0x8912, 0x8913, 0x8915, 0x8927, 0x8933, 0x8946}
+		return fails(low(1) == 0x5412 || low(1) == 0x541c || r.shared && slices.Contains(shared, low(1)), unix.EPERM)
 	case unix.SYS_FCNTL:
-		return fails(low(1) == 1024 || low(1) == 1026, unix.EPERM)
+		return fails(low(1) == 1024 || low(1) == 1026 || r.shared && (low(1) == 8 || low(1) == 10 || low(1) == 15), unix.EPERM)
+	case unix.SYS_PRLIMIT64, unix.SYS_SCHED_SETAFFINITY, unix.SYS_SCHED_SETSCHEDULER, unix.SYS_SCHED_SETPARAM, unix.SYS_SCHED_SETATTR:
+		return fails(r.shared && low(0) != 0, unix.EPERM)
+	case unix.SYS_SETPRIORITY:
+		return fails(r.shared && (low(0) != 0 || low(1) != 0), unix.EPERM)
+	case unix.SYS_IOPRIO_SET:
+		return fails(r.shared && (low(0) != 1 || low(1) != 0), unix.EPERM)
+	case unix.SYS_PRCTL:
+		return fails(r.shared && low(0) == 1, unix.EPERM)
 	case unix.SYS_SENDTO, unix.SYS_SENDMMSG:
 		return fails(low(3)&0x20000000 != 0, unix.EOPNOTSUPP)
 	case unix.SYS_SENDMSG:
@@ -116,39 +135,66 @@ func expected(net spec.Net, d data) uint32 {
 	case unix.SYS_SOCKET:
 		family, kind, protocol := low(0), low(1)&0xf, low(2)
 		netlink := family == unix.AF_NETLINK && protocol == unix.NETLINK_ROUTE
-		inet := net != spec.NetNone && (family == unix.AF_INET || family == unix.AF_INET6) && (kind == unix.SOCK_STREAM || kind == unix.SOCK_DGRAM) &&
+		if r.shared {
+			return fails(r.net == spec.NetNone || family != unix.AF_INET && family != unix.AF_INET6 || kind != unix.SOCK_STREAM || protocol != 0 && protocol != unix.IPPROTO_TCP, unix.EACCES)
+		}
+		inet := r.net != spec.NetNone && (family == unix.AF_INET || family == unix.AF_INET6) && (kind == unix.SOCK_STREAM || kind == unix.SOCK_DGRAM) &&
 			(protocol == 0 || protocol == unix.IPPROTO_TCP || protocol == unix.IPPROTO_UDP)
 		return fails(!netlink && !inet, unix.EACCES)
 	}
 	return unix.SECCOMP_RET_ALLOW
 }
 
+// changesMode returns which argument is the mode that a call gives a file that is there, 0 for others.
+func changesMode(nr uint32) int {
+	switch nr {
+	case unix.SYS_FCHMOD:
+		return 1
+	case unix.SYS_FCHMODAT, unix.SYS_FCHMODAT2:
+		return 2
+	}
+	for _, m := range archModes {
+		if m.change && slices.Contains(m.nrs, nr) {
+			return int(m.mode)
+		}
+	}
+	return 0
+}
+
 // TestFilterIsItsTable runs the filter for every system call number, foreign ones and the arguments it looks at.
 func TestFilterIsItsTable(t *testing.T) {
-	interesting := []uint64{0, 1, 2, 3, 5, 6, 7, 10, 15, 16, 17, 18, 132, 262, 0x40, 0x400000, 0x410000, 0o755, 0o2755, 0o4755, 0x80001, 0x80002, 0x80003, 1023, 1024, 1025, 1026, 1027, 0x5411, 0x5412, 0x5413, 0x541b, 0x541c, 0x541d,
+	interesting := []uint64{0, 1, 2, 3, 5, 6, 7, 8, 10, 15, 0x8902, 0x8912, 0x40086602, 0x401c5820, 16, 17, 18, 132, 262, 0x40, 0x400000, 0x410000, 0o755, 0o2755, 0o4755, 0x80001, 0x80002, 0x80003, 1023, 1024, 1025, 1026, 1027, 0x5411, 0x5412, 0x5413, 0x541b, 0x541c, 0x541d,
 		0x11, 0x10000, 0x20000, 0x2000000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000, 0x80000000, 0x3d0f00, 1 << 32, 1<<32 | 0x5412, 0xffffffff}
 	numbers := []uint32{1000, 0x3fffffff, 0x40000000, 0x40000029, 0x40000065, 0x7fffffff, 0x80000000, 0xfffffffe, 0xffffffff}
 	for nr := range uint32(601) {
 		numbers = append(numbers, nr, 0x40000000|nr)
 	}
-	for _, net := range []spec.Net{spec.NetNone, spec.NetLoopback, spec.NetHost} {
-		t.Run(fmt.Sprint(net), func(t *testing.T) {
-			f, err := filter(net)
+	for _, r := range []rules{{spec.NetNone, false, false}, {spec.NetLoopback, false, false}, {spec.NetHost, false, false}, {spec.NetNone, true, false},
+		{spec.NetLoopback, true, true}, {spec.NetHosts, true, false}} {
+		t.Run(fmt.Sprint(r), func(t *testing.T) {
+			f, err := filter(r)
 			if err != nil {
 				t.Fatal(err)
 			}
 			check := func(d data) {
 				got, steps := interpret(t, f, d)
-				if want := expected(net, d); got != want {
+				if want := expected(r, d); got != want {
 					t.Fatalf("%+v: got %#x, want %#x", d, got, want)
 				}
-				if steps > 24 {
+				if steps > 28 {
 					t.Errorf("%+v takes %d steps", d, steps)
 				}
 			}
 			for _, nr := range numbers {
 				for _, arch := range []uint32{auditArch, unix.AUDIT_ARCH_I386, unix.AUDIT_ARCH_ARM, unix.AUDIT_ARCH_X86_64, unix.AUDIT_ARCH_AARCH64, 0} {
 					check(data{nr: nr, arch: arch})
+				}
+			}
+			for _, nr := range []uint32{unix.SYS_PRLIMIT64, unix.SYS_SETPRIORITY, unix.SYS_IOPRIO_SET, unix.SYS_PRCTL, unix.SYS_SCHED_SETAFFINITY, unix.SYS_FCHMODAT, unix.SYS_FCHMOD} {
+				for _, a := range interesting {
+					for _, b := range interesting {
+						check(data{nr, auditArch, [6]uint64{a, b, b}})
+					}
 				}
 			}
 			for _, nr := range []uint32{unix.SYS_CLONE, unix.SYS_IOCTL, unix.SYS_FCNTL, unix.SYS_SENDTO, unix.SYS_SENDMSG, unix.SYS_SENDMMSG, unix.SYS_SOCKET, unix.SYS_SOCKETPAIR, unix.SYS_READ} {
@@ -168,7 +214,7 @@ func TestFilterIsItsTable(t *testing.T) {
 
 // TestFilterRefusesWhatItMust guards the lists themselves, which expected shares with the filter.
 func TestFilterRefusesWhatItMust(t *testing.T) {
-	f, err := filter(spec.NetLoopback)
+	f, err := filter(rules{net: spec.NetLoopback})
 	if err != nil {
 		t.Fatal(err)
 	}

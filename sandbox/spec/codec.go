@@ -58,6 +58,9 @@ func (s *Spec) Encode() []byte {
 	}
 	e.num(uint64(s.Join))
 	e.flag(s.Into)
+	e.flag(s.Shared)
+	e.flag(s.Signals)
+	e.str(s.Outside)
 	if len(e.b) > MaxSpecBytes {
 		return nil
 	}
@@ -88,6 +91,7 @@ func Decode(b []byte) (*Spec, error) {
 		s.Limits = append(s.Limits, Limit{Resource: int(d.num()), Max: d.num()})
 	}
 	s.Join, s.Into = int(d.num()), d.flag()
+	s.Shared, s.Signals, s.Outside = d.flag(), d.flag(), d.str()
 	switch {
 	case d.err != nil:
 		return nil, d.err

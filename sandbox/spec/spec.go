@@ -18,7 +18,7 @@ package spec
 import "syscall"
 
 // Version comes first on the wire, so that binaries of different builds never work together by accident.
-const Version = 4
+const Version = 5
 
 // MaxJoin bounds Spec.Join.
 const MaxJoin = 8
@@ -54,6 +54,12 @@ type Spec struct {
 	Limits   []Limit
 	Join     int  // how many files are open from fd 5 on: cgroup v1 task files, into each of which init writes itself first of all
 	Into     bool // with Join 1: the file is the directory of a cgroup v2, into which init is cloned
+
+	// Shared starts the program in the namespaces of the host, for machines that give an ordinary user none: Landlock, seccomp
+	// and a supervisor confine it. Every Mount is then a rule only, Links, Dirs, Files, Hostname and TmpBytes are empty.
+	Shared  bool
+	Signals bool   // with Shared: the supervisor decides about signals, because this kernel's Landlock does not
+	Outside string // with Shared: a directory of the user's that nothing grants, for the self-test
 }
 
 // Mount is one tree or file of the host that is visible inside.
@@ -115,12 +121,13 @@ const (
 	StepSelfTest
 	StepExec
 	StepSpec
+	StepSupervise
 	steps
 )
 
 var stepNames = [...]string{"", "create namespaces", "join its cgroup", "map the user", "set the host name", "bring up loopback", "build the private root",
 	"show a granted path", "mount /proc", "drop capabilities", "set resource limits", "close descriptors", "set no_new_privs",
-	"enforce Landlock", "load the seccomp filter", "test the confinement", "start the program", "read the spec"}
+	"enforce Landlock", "load the seccomp filter", "test the confinement", "start the program", "read the spec", "be supervised"}
 
 // String says what the step does, as in "could not …".
 func (s Step) String() string {
@@ -135,9 +142,9 @@ type Try int32
 
 // The attempts. Each must end in an error; which one is recorded.
 const (
-	TryOpenUngranted   Try = iota // open a file inside the root that no rule grants
-	TryWriteRoot                  // create a file in /
-	TryStatHost                   // look at the host's root
+	TryOpenUngranted   Try = iota // open a file that no rule grants
+	TryWriteRoot                  // create a file in /; Shared: in a directory that nothing grants
+	TryStatHost                   // look at the host's root; not Shared
 	TryUnshare                    // make a user namespace
 	TryMount                      // mount a tmpfs
 	TryUnixSocket                 // open an AF_UNIX socket
@@ -147,6 +154,8 @@ const (
 	TryMultipathSocket            // open an MPTCP socket
 	TryIOUring                    // set up an io_uring
 	TryKeyring                    // read the kernel keyring
+	TryChmodOutside               // change the mode of a directory that nothing grants (Shared)
+	TryKillOutside                // signal 0 to init (Shared)
 	Tries
 )
 

@@ -1,0 +1,230 @@
+// Package supervise carries out, outside, what a confined program without namespaces of its own may not do unseen: binding,
+// connecting and listening, changing a file's mode and times, watching files, and signals. The kernel holds each such call
+// (seccomp_unotify(2)) until it is answered here.
+//
+// No call is let through on the strength of memory that its program can change meanwhile. What a call names is read once,
+// judged, and carried out on this process's own copy of the descriptor; the program's call then returns that result. Only a
+// signal to oneself goes on by itself: its registers cannot change. What cannot be read or judged fails.
+//
+// Reading another process's memory and copying its descriptors needs PTRACE_MODE_ATTACH: the program has to be a descendant
+// of this process, or Yama's ptrace_scope 0.
+package supervise
+
+import (
+	"errors"
+	"net/netip"
+	"os"
+	"sync"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Rules are what a program may do.
+type Rules struct {
+	Init   int      // pid of the process that all of the program's descend from
+	Write  []string // real paths below which modes and times may be changed
+	Watch  []string // and below which files may be watched, besides
+	Bind   bool     // it may listen on loopback, and connect to what it listens on itself
+	Dialed func(local netip.AddrPort)
+	Via    netip.AddrPort // connections to Front end here; zero for none
+	Front  netip.AddrPort // what the program believes it connects to
+}
+
+// atOnce bounds the calls that are worked on. The others wait, as does the program that made them.
+const atOnce = 32
+
+// notification is struct seccomp_notif, response struct seccomp_notif_resp (seccomp_unotify(2)).
+type notification struct {
+	id    uint64
+	tid   uint32
+	flags uint32
+	nr    int32
+	arch  uint32
+	ip    uint64
+	args  [6]uint64
+}
+
+type response struct {
+	id    uint64
+	val   int64
+	errno int32
+	flags uint32
+}
+
+// The requests, from linux/seccomp.h.
+const (
+	ioctlReceive = 0xc0502100
+	ioctlSend    = 0xc0182101
+	ioctlValid   = 0x40082102
+	goOn         = 1 // SECCOMP_USER_NOTIF_FLAG_CONTINUE
+)
+
+// errGoOn lets a call go on in the program. It is for calls whose meaning lies in registers alone.
+var errGoOn = errors.New("go on")
+
+// supervisor serves one program.
+type supervisor struct {
+	Rules
+	listener int
+	mu       sync.Mutex
+	own      map[uint64]bool // inodes of sockets that the program listens on, guarded by mu
+}
+
+// Serve answers until the last process that the filter applies to has ended. listener is the filter's; Serve closes it. The
+// program's calls fail with ENOSYS once it is closed.
+func Serve(listener *os.File, rules Rules) error {
+	defer listener.Close()
+	raw, err := listener.SyscallConn()
+	if err != nil {
+		return err
+	}
+	s := &supervisor{Rules: rules, own: map[uint64]bool{}}
+	if err := raw.Control(func(fd uintptr) { s.listener = int(fd) }); err != nil {
+		return err
+	}
+	var working sync.WaitGroup
+	defer working.Wait()
+	slots := make(chan struct{}, atOnce)
+	for {
+		var n notification
+		var end bool
+		err := raw.Read(func(fd uintptr) bool {
+			poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+			if k, err := unix.Poll(poll, 0); err != nil || k == 0 {
+				return false
+			}
+			if poll[0].Revents&unix.POLLIN == 0 { // POLLHUP alone: nobody is left
+				end = true
+				return true
+			}
+			n = notification{}
+			return s.ioctl(ioctlReceive, unsafe.Pointer(&n)) == 0
+		})
+		if err != nil || end {
+			return err
+		}
+		slots <- struct{}{}
+		working.Go(func() {
+			defer func() { <-slots }()
+			s.answer(&n)
+		})
+	}
+}
+
+func (s *supervisor) ioctl(request uintptr, arg unsafe.Pointer) syscall.Errno {
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(s.listener), request, uintptr(arg))
+	return errno
+}
+
+// alive reports whether the caller still waits for the answer: then its ids still mean the caller.
+func (s *supervisor) alive(n *notification) bool {
+	return s.ioctl(ioctlValid, unsafe.Pointer(&n.id)) == 0
+}
+
+func (s *supervisor) answer(n *notification) {
+	val, err := s.handle(n)
+	r := response{id: n.id, val: val}
+	var errno syscall.Errno
+	switch {
+	case err == errGoOn:
+		r.val, r.flags = 0, goOn
+	case errors.As(err, &errno):
+		r.val, r.errno = 0, -int32(errno)
+	case err != nil:
+		r.val, r.errno = 0, -int32(unix.EPERM)
+	}
+	_ = s.ioctl(ioctlSend, unsafe.Pointer(&r)) // ENOENT: the caller is gone
+}
+
+// handle carries a call out and returns what it returns.
+func (s *supervisor) handle(n *notification) (int64, error) {
+	switch uintptr(n.nr) {
+	case unix.SYS_KILL, unix.SYS_TKILL, unix.SYS_TGKILL, unix.SYS_RT_SIGQUEUEINFO, unix.SYS_RT_TGSIGQUEUEINFO:
+		return 0, s.signal(n)
+	}
+	c, err := s.caller(n)
+	if err != nil {
+		return 0, err
+	}
+	defer c.close()
+	switch uintptr(n.nr) {
+	case unix.SYS_BIND, unix.SYS_CONNECT, unix.SYS_LISTEN:
+		return 0, s.socket(c)
+	case unix.SYS_INOTIFY_ADD_WATCH:
+		return s.watch(c)
+	}
+	return 0, s.change(c)
+}
+
+// caller is the program's thread that waits for an answer.
+type caller struct {
+	s *supervisor
+	*notification
+	process int // pidfd
+}
+
+// caller opens the process of the thread that called.
+func (s *supervisor) caller(n *notification) (*caller, error) {
+	pidfd, err := unix.PidfdOpen(int(n.tid), 0)
+	if err != nil { // not the first thread of its process
+		leader, err := threadGroup(int(n.tid))
+		if err != nil {
+			return nil, unix.EPERM
+		}
+		if pidfd, err = unix.PidfdOpen(leader, 0); err != nil {
+			return nil, unix.EPERM
+		}
+	}
+	if !s.alive(n) { // and so was not when the pidfd was opened
+		_ = unix.Close(pidfd)
+		return nil, unix.EPERM
+	}
+	return &caller{s, n, pidfd}, nil
+}
+
+func (c *caller) close() { _ = unix.Close(c.process) }
+
+// descriptor copies the caller's descriptor fd. The caller of this closes it.
+func (c *caller) descriptor(fd uint64) (int, error) {
+	copied, err := unix.PidfdGetfd(c.process, int(int32(fd)), 0)
+	if err != nil {
+		return -1, unix.EBADF
+	}
+	return copied, nil
+}
+
+// memory reads n bytes of the caller's.
+func (c *caller) memory(at uint64, n int) ([]byte, error) {
+	b := make([]byte, n)
+	got, err := unix.ProcessVMReadv(int(c.tid), []unix.Iovec{{Base: &b[0], Len: uint64(n)}}, []unix.RemoteIovec{{Base: uintptr(at), Len: n}}, 0)
+	if err != nil || got != n {
+		return nil, unix.EFAULT
+	}
+	if !c.s.alive(c.notification) { // the id may have been another's by then
+		return nil, unix.EPERM
+	}
+	return b, nil
+}
+
+// path reads a path of the caller's, up to its NUL. A read never goes past the page that it is in, because the next may
+// not be there.
+func (c *caller) path(at uint64) (string, error) {
+	const page = 4096
+	var all []byte
+	for len(all) < unix.PathMax {
+		part, err := c.memory(at, page-int(at%page))
+		if err != nil {
+			return "", err
+		}
+		for i, b := range part {
+			if b == 0 {
+				return string(append(all, part[:i]...)), nil
+			}
+		}
+		all = append(all, part...)
+		at += uint64(len(part))
+	}
+	return "", unix.ENAMETOOLONG
+}
