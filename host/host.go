@@ -318,14 +318,19 @@ func (h *Host) RemoveServer(ctx context.Context, name string) error {
 	return err
 }
 
-// Call starts the target's server if it is stopped and takes the proposal through the gate.
+// Call starts the target's server if it is stopped and takes the proposal through the gate, also when the server does not
+// start: then the gate records that the call failed, and the error says why the server does not run.
 func (h *Host) Call(ctx context.Context, p tool.Proposal) (tool.Result, error) {
+	var stopped error
 	if state, _, err := h.Servers.State(p.Target.Server); err == nil && state == server.Stopped {
-		if err := h.Servers.Start(ctx, p.Target.Server); err != nil {
-			return tool.Result{}, err
-		}
+		stopped = h.Servers.Start(ctx, p.Target.Server)
 	}
-	return h.Gate.Do(ctx, p)
+	r, err := h.Gate.Do(ctx, p)
+	var denied *gate.Denied
+	if stopped != nil && err != nil && !errors.As(err, &denied) {
+		return tool.Result{}, stopped
+	}
+	return r, err
 }
 
 // Review is what a person has to look at before a server's tools may be called.

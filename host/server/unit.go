@@ -201,7 +201,7 @@ func (u *unit) runOnce(ctx context.Context, ready func()) (err error) {
 	u.mu.Unlock()
 	profile, command, fs, err := u.prepare(ctx, def)
 	if err != nil {
-		u.record(audit.Event{Kind: audit.ServerRefused, Decision: audit.Denied, Reason: err.Error()})
+		u.record(audit.Event{Kind: audit.ServerRefused, Decision: startDecision(err), Reason: err.Error()})
 		return &startError{err}
 	}
 	pipes, err := openPipes()
@@ -212,7 +212,7 @@ func (u *unit) runOnce(ctx context.Context, ready func()) (err error) {
 	proc, err := u.s.o.Sandbox.Start(ctx, profile, command, sandbox.Files{In: pipes.childIn, Out: pipes.childOut, Err: pipes.childErr})
 	if err != nil {
 		if ctx.Err() == nil {
-			u.record(audit.Event{Kind: audit.ServerRefused, Decision: audit.Denied, Reason: err.Error()})
+			u.record(audit.Event{Kind: audit.ServerRefused, Decision: startDecision(err), Reason: err.Error()})
 		}
 		return &startError{err}
 	}
