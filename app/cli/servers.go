@@ -16,6 +16,7 @@ import (
 	"cordon/host/consent"
 	"cordon/host/pin"
 	"cordon/host/secret"
+	"cordon/host/server"
 	"cordon/host/tool"
 	"cordon/sandbox"
 
@@ -62,6 +63,11 @@ func addCommand(e *env) *cobra.Command {
 			}
 			if len(def.Hosts)+len(def.Private) > 0 && !c.Flags().Changed("net") {
 				def.Net = config.NetHosts
+			}
+			// The window defines a server whose program is missing all the same, and shows at once why it does not run. Here
+			// nothing starts it, so a slip would show only later.
+			if _, err := server.Program(def.Command[0]); err != nil {
+				return fmt.Errorf("%s was not added: %w; give its absolute path, or a name in %s", def.Name, err, strings.Join(sandbox.Path, ", "))
 			}
 			h, done, err := e.open(c.Context())
 			if err != nil {

@@ -252,6 +252,11 @@ func (s *Supervisor) Log(name string) ([]Line, error) {
 	return lines, nil
 }
 
+// Program returns the path of the program that the first word of a definition's command names, with symbolic links
+// followed: an absolute path, or a name that is looked for in sandbox.Path. The error names a program that is not there or
+// cannot be executed.
+func Program(name string) (string, error) { return lookUp(name) }
+
 // startDecision is how a start that did not happen stands in the log: denied when the sandbox cannot give what the profile
 // demands, failed when something is missing or broken.
 func startDecision(err error) audit.Decision {
