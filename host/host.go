@@ -110,6 +110,9 @@ func Open(ctx context.Context, o Options) (h *Host, err error) {
 	for _, def := range h.conf.Servers {
 		h.Servers.Set(def)
 	}
+	if h.log == nil {
+		return h, nil // that is a problem already
+	}
 	if _, err := h.Append(audit.Event{Kind: audit.LogOpen, Facts: map[string]string{"version": o.Version, "pid": fmt.Sprint(os.Getpid())}}); err != nil {
 		h.problem(err)
 	}

@@ -244,7 +244,7 @@ func (u *unit) runOnce(ctx context.Context, ready func()) (err error) {
 	if auditErr == nil {
 		err = u.serve(ctx, proc, pipes, def, &drained, ready)
 	} else {
-		err = fmt.Errorf("the audit log cannot be written: %w", auditErr)
+		err = auditErr
 	}
 	pipes.in.Close() // the polite request to end
 	grace := ctx
