@@ -235,6 +235,9 @@ func (h *Host) edit(f func(c *config.Config) error) error {
 	if h.bad != nil {
 		return fmt.Errorf("the configuration could not be read, so it is not changed: %w", h.bad)
 	}
+	if err := config.Savable(h.o.Paths); err != nil {
+		return err // before f, which may change the keyring
+	}
 	c := h.Config()
 	if err := f(&c); err != nil {
 		return err
