@@ -31,9 +31,14 @@ reviewed servers, anything else asks on the terminal. Without a terminal every q
 JSON may be - to read it from standard input.`,
 		Example: `  cordon call filesystem read_text_file '{"path":"/home/me/case/notes.md"}'`,
 		Args:    usage(cobra.RangeArgs(2, 3)), ValidArgsFunction: completeServers,
-		RunE: func(c *cobra.Command, args []string) error { return e.call(c.Context(), args, within) },
+		RunE: func(c *cobra.Command, args []string) error {
+			if err := deadline(c, within); err != nil {
+				return err
+			}
+			return e.call(c.Context(), args, within)
+		},
 	}
-	c.Flags().DurationVar(&within, "within", 0, "how long the tool may take (default 1m)")
+	c.Flags().DurationVar(&within, "within", 0, "how long the tool may take, at most 10m (default 1m)")
 	return c
 }
 

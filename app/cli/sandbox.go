@@ -44,6 +44,9 @@ Exit codes: the program's own; 125 the sandbox could not be made, 126 the progra
   cordon sandbox exec --host api.example.org:443 -- curl https://api.example.org/`,
 		Args: usage(cobra.MinimumNArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
+			if err := moreThanNothing(c, "mem", "pids", "cpu", "report"); err != nil {
+				return err
+			}
 			return execute(c.Context(), f, hosts, private, report, args)
 		},
 	}

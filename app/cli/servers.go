@@ -10,7 +10,6 @@ import (
 	"strings"
 	"text/tabwriter"
 
-	"cordon/app/cli/confined"
 	"cordon/host"
 	"cordon/host/config"
 	"cordon/host/consent"
@@ -43,8 +42,8 @@ func addCommand(e *env) *cobra.Command {
 		RunE: func(c *cobra.Command, args []string) error {
 			def.Name, def.Command, def.Source = args[0], args[1:], "command"
 			var err error
-			if def.Memory, err = confined.ParseBytes(mem); err != nil {
-				return &exitError{exitUsage, err}
+			if def.Memory, err = limits(c, mem, def.Pids); err != nil {
+				return err
 			}
 			for _, list := range []*[]string{&def.Read, &def.Write} {
 				for i, path := range *list {

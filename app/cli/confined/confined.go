@@ -154,7 +154,7 @@ func (f Flags) profile() (sandbox.Profile, error) {
 		}
 	}
 	p.Demand = sandbox.Isolation(p.Net)
-	return p, nil
+	return p, p.Validate()
 }
 
 func network(s string) (sandbox.Net, error) {
