@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"cordon/host"
@@ -154,7 +155,31 @@ if it was tampered with. The window is cordon-desktop; this command does the sam
 		return &exitError{exitUsage, fmt.Errorf("%w; see %s --help", err, c.CommandPath())}
 	})
 	root.AddCommand(sandboxCommand(), callCommand(e), serversCommand(e), secretsCommand(e), doctorCommand(e), auditCommand(e), tryCommand(e), attemptCommand(e), practiceCommand())
+	strictTopics(root)
 	return root
+}
+
+// strictTopics makes the two commands that cobra adds refuse what they do not know: by themselves they print help and end
+// with 0.
+func strictTopics(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		switch c.Name() {
+		case "help":
+			c.Args = usage(func(c *cobra.Command, args []string) error {
+				if _, rest, err := root.Find(args); err != nil || len(rest) > 0 {
+					return fmt.Errorf("unknown help topic %q", strings.Join(args, " "))
+				}
+				return nil
+			})
+		case "completion":
+			group(c)
+			for _, shell := range c.Commands() {
+				shell.Args = usage(cobra.NoArgs)
+			}
+		}
+	}
 }
 
 // group makes a command that only holds others: alone it prints its help, and a word that names none of them is wrong.
