@@ -8,7 +8,9 @@ import (
 	"testing"
 
 	"cordon/host/audit"
+	"cordon/host/config"
 	"cordon/host/gate"
+	"cordon/host/secret"
 	"cordon/host/server"
 )
 
@@ -56,5 +58,42 @@ func TestCallOfAServerThatCannotStart(t *testing.T) {
 	}
 	if outcomes != 2 || p.Denied != 0 {
 		t.Errorf("%d outcomes, %d denied; want 2 and 0", outcomes, p.Denied)
+	}
+}
+
+// TestUnreadSecretsAsk: while the keyring does not answer, another server goes on, and each of its calls asks, even to read.
+func TestUnreadSecretsAsk(t *testing.T) {
+	r := newRig(t)
+	r.open()
+	r.add("one")
+	r.approve("one")
+	if _, err := r.call("one", "read_echo", object{}); err != nil || len(r.prompts()) != 0 {
+		t.Fatalf("reading asked %d times, %v", len(r.prompts()), err)
+	}
+	two := definition("two", r.case_(), filepath.Join(binaries, "fake"))
+	two.Secrets = map[string]string{"TOKEN": "token"}
+	r.close()
+	c, err := config.Load(r.paths)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Servers, c.Secrets = append(c.Servers, two), []secret.Ref{{Name: "token", Server: "two", Env: "TOKEN"}}
+	if err := config.Save(r.paths, c); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("DBUS_SESSION_BUS_ADDRESS", "")
+	r.open()
+	if err := r.LoadSecrets(t.Context()); !errors.Is(err, secret.ErrAbsent) {
+		t.Fatalf("load = %v, want ErrAbsent", err)
+	}
+	r.yes = false
+	_, err = r.call("one", "read_echo", object{"a": "b"})
+	denied(t, err, gate.Consent, "inspect.degraded")
+	r.yes = true
+	if got, err := r.call("one", "read_echo", object{"a": "b"}); err != nil || got != `{"a":"b"}` || len(r.prompts()) != 2 {
+		t.Errorf("allowed: %q, %v after %d questions", got, err, len(r.prompts()))
+	}
+	if _, err := r.call("two", "read_echo", object{}); !errors.Is(err, secret.ErrAbsent) || !strings.Contains(err.Error(), `"token"`) {
+		t.Errorf("the server that needs it = %v, want ErrAbsent naming the secret", err)
 	}
 }

@@ -196,11 +196,16 @@ func (h *Host) Mask(text string) string {
 	return masked
 }
 
-// ownSecrets lets the inspector see every secret that has been read or set.
+// ownSecrets lets the inspector see every secret that has been read or set, and know that others could not be read.
 type ownSecrets struct{ s *secret.Store }
 
+// Each implements inspect.Secrets.
 func (o ownSecrets) Each(f func(name, server string, value []byte)) error {
+	unread := o.s.Unread() // first: what is read meanwhile is listed, and does no harm here
 	o.s.Each(f)
+	if len(unread) > 0 {
+		return fmt.Errorf("%w: %d in the keyring, the first is %q", inspect.ErrUnread, len(unread), unread[0].Name)
+	}
 	return nil
 }
 
@@ -502,7 +507,9 @@ func (h *Host) RemoveSecret(ctx context.Context, name string) error {
 	return err
 }
 
-// LoadSecrets reads the known secrets once, so that inspection knows all of them before anything runs.
+// LoadSecrets reads the known secrets once, so that inspection knows all of them before anything runs. After an error the
+// caller may go on: a server whose own secret is missing does not start, and while Secrets.Unread names any, inspection is
+// degraded, so that policy asks before every call.
 func (h *Host) LoadSecrets(ctx context.Context) error {
 	refs := h.Config().Secrets
 	if len(refs) == 0 {
