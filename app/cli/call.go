@@ -70,7 +70,7 @@ func (e *env) call(ctx context.Context, args []string, within time.Duration) err
 		return err
 	}
 	defer done()
-	if err := h.LoadSecrets(ctx); err != nil {
+	if err := e.loadSecrets(ctx, h, args[0]); err != nil {
 		return err
 	}
 	r, err := h.Call(ctx, tool.Proposal{Kind: tool.CallTool, Target: tool.ID{Server: args[0], Name: args[1]}, Args: json, Within: within,

@@ -111,6 +111,8 @@ func (e *env) fail(err error, code int) {
 		fix = "nothing runs without a record: keep the file as evidence, move it away, then try again"
 	case errors.Is(err, audit.ErrUnusable):
 		fix = "nothing runs without a record: make room on the disk, then try again"
+	case errors.Is(err, secret.ErrNotFound):
+		fix = "see what is known with: cordon secrets list; set one again with: cordon secrets set"
 	case errors.As(err, &conf) && conf.File != "":
 		fix = "correct the file, then try again; it was left as it is, and nothing it defines is used until then"
 	case errors.As(err, &refusal):

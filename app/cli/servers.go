@@ -14,13 +14,11 @@ import (
 	"cordon/host/config"
 	"cordon/host/consent"
 	"cordon/host/pin"
-	"cordon/host/secret"
 	"cordon/host/server"
 	"cordon/host/tool"
 	"cordon/sandbox"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 )
 
 func serversCommand(e *env) *cobra.Command {
@@ -263,7 +261,7 @@ func (e *env) review(ctx context.Context, name, approve string) error {
 		return err
 	}
 	defer done()
-	if err := h.LoadSecrets(ctx); err != nil {
+	if err := e.loadSecrets(ctx, h, name); err != nil {
 		return err
 	}
 	if err := h.Servers.Start(ctx, name); err != nil {
@@ -348,72 +346,4 @@ func (e *env) confirm(question string) bool {
 	var line string
 	_, err = fmt.Fscanln(tty, &line)
 	return err == nil && line == "yes"
-}
-
-func secretsCommand(e *env) *cobra.Command {
-	c := group(&cobra.Command{Use: "secrets", Short: "Keep tokens in the keyring, each for one server"})
-	var ref secret.Ref
-	set := &cobra.Command{Use: "set NAME", Short: "Store a secret; the value is read from the terminal or standard input", Args: usage(cobra.ExactArgs(1)), RunE: func(c *cobra.Command, args []string) error {
-		ref.Name = args[0]
-		if ref.Server == "" || ref.Env == "" {
-			return &exitError{exitUsage, errors.New("name the server with --server and its variable with --env")}
-		}
-		value, err := e.readSecret()
-		if err != nil {
-			return err
-		}
-		h, done, err := e.open(c.Context())
-		if err != nil {
-			return err
-		}
-		defer done()
-		if err := h.SetSecret(c.Context(), ref, value); err != nil {
-			return err
-		}
-		return e.print(ref, func(w io.Writer) {
-			fmt.Fprintf(w, "%s is in the keyring, for %s only, as %s.\n", ref.Name, ref.Server, ref.Env)
-		})
-	}}
-	set.Flags().StringVar(&ref.Server, "server", "", "the server that gets it")
-	set.Flags().StringVar(&ref.Env, "env", "", "environment variable it arrives in")
-	list := &cobra.Command{Use: "list", Short: "List secrets by name", Args: usage(cobra.NoArgs), RunE: func(*cobra.Command, []string) error {
-		conf, _, err := definitions()
-		if err != nil {
-			return err
-		}
-		refs := append([]secret.Ref{}, conf.Secrets...)
-		return e.print(refs, func(w io.Writer) {
-			for _, r := range refs {
-				fmt.Fprintf(w, "%s  for %s, %s\n", r.Name, r.Server, r.Env)
-			}
-			if len(refs) == 0 {
-				fmt.Fprintln(w, "No secrets yet.")
-			}
-		})
-	}}
-	remove := &cobra.Command{Use: "remove NAME", Short: "Delete a secret from the keyring", Args: usage(cobra.ExactArgs(1)), RunE: func(c *cobra.Command, args []string) error {
-		h, done, err := e.open(c.Context())
-		if err != nil {
-			return err
-		}
-		defer done()
-		if err := h.RemoveSecret(c.Context(), args[0]); err != nil {
-			return err
-		}
-		return e.print(map[string]string{"removed": args[0]}, func(w io.Writer) { fmt.Fprintf(w, "%s is deleted.\n", args[0]) })
-	}}
-	c.AddCommand(set, list, remove)
-	return c
-}
-
-// readSecret reads without echo from a terminal, or everything from a pipe, less one final newline.
-func (e *env) readSecret() (secret.Value, error) {
-	if f, ok := e.in.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		fmt.Fprint(e.err, "Value (not shown): ")
-		b, err := term.ReadPassword(int(f.Fd()))
-		fmt.Fprintln(e.err)
-		return secret.NewValue(string(b)), err
-	}
-	b, err := io.ReadAll(io.LimitReader(e.in, secret.MaxBytes+2))
-	return secret.NewValue(strings.TrimSuffix(strings.TrimSuffix(string(b), "\n"), "\r")), err
 }
