@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 
@@ -87,7 +88,7 @@ func addCommand(e *env) *cobra.Command {
 	f.StringVar(&def.Net, "net", config.NetNone, "network: none, or loopback (its own)")
 	f.StringArrayVar(&def.Hosts, "host", nil, "let it reach this host through Cordon's proxy: NAME:PORT, *.NAME:PORT or ADDRESS:PORT")
 	f.StringArrayVar(&def.Private, "private-host", nil, "the same, for a host in a private network")
-	f.StringVar(&mem, "mem", "512M", "memory limit")
+	f.StringVar(&mem, "mem", strconv.Itoa(config.DefaultMemory>>20)+"M", "memory limit")
 	f.IntVar(&def.Pids, "pids", def.Pids, "limit of processes and threads")
 	f.StringVar(&def.Title, "title", "", "name for people")
 	return c
