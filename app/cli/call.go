@@ -27,7 +27,8 @@ func callCommand(e *env) *cobra.Command {
 		Use:   "call SERVER TOOL [JSON]",
 		Short: "Run one tool through the gate; asks on the terminal before anything is changed",
 		Long: `Starts the server in its sandbox and runs one tool. The call is judged like every other: reading flows on
-reviewed servers, anything else asks on the terminal. Without a terminal every question is denied.
+reviewed servers, anything else asks on the terminal. Without a terminal every question is denied. While the keyring does
+not give out a secret of yours, every call asks, because Cordon would not notice that secret in its arguments.
 JSON may be - to read it from standard input.`,
 		Example: `  cordon call filesystem read_text_file '{"path":"/home/me/case/notes.md"}'`,
 		Args:    usage(cobra.RangeArgs(2, 3)), ValidArgsFunction: completeServers,

@@ -35,6 +35,8 @@ func addCommand(e *env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "add NAME [flags] -- PROGRAM [ARGUMENT]...",
 		Short: "Define a server by its command",
+		Long: `Defines a server by its command, which must be there: an absolute path, or a name in ` + strings.Join(sandbox.Path, ", ") + `.
+It is granted nothing but what the flags name, and does not run before you have reviewed it.`,
 		Example: `  cordon servers add files --read ~/case -- /opt/files-server ~/case
   cordon servers add lookup --env REGION=eu --net loopback -- node /opt/lookup/index.js`,
 		Args: usage(cobra.MinimumNArgs(2)),
