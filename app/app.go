@@ -218,7 +218,8 @@ func (a *App) emit(event string, payload any) {
 func (a *App) Snapshot() (Snapshot, error) {
 	conf := a.host.Config()
 	s := Snapshot{Version: Version, Started: stamp(a.started), FirstRun: !conf.FirstRunDone, Waiting: a.desk.Waiting(), Servers: []ServerView{}, Secrets: []SecretView{},
-		Rules: ruleViews(a.host.Policy.Rules()), Problems: []Failure{}, Checks: []Check{}}
+		Rules: ruleViews(a.host.Policy.Rules()), Problems: []Failure{}, Checks: []Check{},
+		Defaults: DefaultsView{config.DefaultMemory, config.DefaultPids}}
 	for _, v := range a.host.Servers.Views() {
 		s.Servers = append(s.Servers, a.serverView(v))
 	}

@@ -30,6 +30,8 @@ func FailureOf(err error) Failure {
 		f.Code, f.What, f.Means = "CRD-GATE-01", denied.Reason, "The call was denied by "+denied.Rule+" and did not run."
 	case errors.As(err, &refusal):
 		f.Code, f.Means, f.Fix = "CRD-BOX-01", "This computer cannot give what the server's profile demands, so it was not started.", refusal.Fix
+	case errors.As(err, &missing) && missing.Writable != "":
+		f.Code, f.Means, f.Fix = "CRD-BOX-02", "Nothing in a folder that a server may write to can be executed.", "Keep the program out of the folders that are granted for writing."
 	case errors.As(err, &missing):
 		f.Code, f.Means, f.Fix = "CRD-BOX-02", "The program is not visible inside the sandbox.", "Check the command, or grant the folder the program lies in."
 	case errors.As(err, &conf):

@@ -125,6 +125,9 @@ func (c *reviewCache) findings(h *host.Host, a *App, t tool.Tool) []tool.Finding
 		return fs
 	}
 	fs = h.InspectTool(a.ctx, t)
+	if slices.ContainsFunc(fs, func(f tool.Finding) bool { return f.Rule == "inspect.degraded" }) {
+		return fs // it may be whole the next time
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.by == nil || len(c.by) > 5000 {

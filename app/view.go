@@ -29,6 +29,13 @@ type Snapshot struct {
 	Waiting  int          `json:"waiting"`
 	Problems []Failure    `json:"problems"`
 	Stopping bool         `json:"stopping"`
+	Defaults DefaultsView `json:"defaults"`
+}
+
+// DefaultsView is what the form for a new server begins with.
+type DefaultsView struct {
+	MemoryBytes int64 `json:"memoryBytes"`
+	Pids        int   `json:"pids"`
 }
 
 // LogView is the state of the audit log.

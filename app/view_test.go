@@ -24,7 +24,7 @@ func TestTypesMatchThePage(t *testing.T) {
 		t.Fatal(err)
 	}
 	pages := interfaces(string(b))
-	for _, v := range []any{Failure{}, Snapshot{}, LogView{}, KeyringView{}, Check{}, ServerView{}, GuaranteeView{}, ProfileView{}, UsageView{}, ToolView{}, EnvView{},
+	for _, v := range []any{Failure{}, Snapshot{}, DefaultsView{}, LogView{}, KeyringView{}, Check{}, ServerView{}, GuaranteeView{}, ProfileView{}, UsageView{}, ToolView{}, EnvView{},
 		FindingView{}, LogLine{}, ReviewView{}, ChangeView{}, DiffLine{}, PromptView{}, ArgView{}, SpanView{}, PreviewView{}, RuleView{}, Answer{}, CallRequest{},
 		CallView{}, ContentView{}, NewServer{}, NewSecret{}, SecretView{}, EventQuery{}, EventPage{}, EventView{}, StoryView{}, StageView{}, FactView{}, AttemptView{},
 		TrySandboxView{}, Progress{}} {
@@ -150,4 +150,12 @@ func testApp(t *testing.T) *App {
 		}
 	})
 	return a
+}
+
+// TestDefaultsAreTheCommandLines: the form begins with what `cordon servers add` takes.
+func TestDefaultsAreTheCommandLines(t *testing.T) {
+	s, err := testApp(t).Snapshot()
+	if want := (DefaultsView{config.DefaultMemory, config.DefaultPids}); err != nil || s.Defaults != want {
+		t.Errorf("defaults %+v, %v; want %+v", s.Defaults, err, want)
+	}
 }

@@ -109,6 +109,9 @@ func Open(ctx context.Context, o Options) (h *Host, err error) {
 	for _, def := range h.conf.Servers {
 		h.Servers.Set(def)
 	}
+	if h.log == nil {
+		return h, nil // that is a problem already
+	}
 	if _, err := h.Append(audit.Event{Kind: audit.LogOpen, Facts: map[string]string{"version": o.Version, "pid": fmt.Sprint(os.Getpid())}}); err != nil {
 		h.problem(err)
 	}
@@ -192,11 +195,16 @@ func (h *Host) Mask(text string) string {
 	return masked
 }
 
-// ownSecrets lets the inspector see every secret that has been read or set.
+// ownSecrets lets the inspector see every secret that has been read or set, and know that others could not be read.
 type ownSecrets struct{ s *secret.Store }
 
+// Each implements inspect.Secrets.
 func (o ownSecrets) Each(f func(name, server string, value []byte)) error {
+	unread := o.s.Unread() // first: what is read meanwhile is listed, and does no harm here
 	o.s.Each(f)
+	if len(unread) > 0 {
+		return fmt.Errorf("%w: %d in the keyring, the first is %q", inspect.ErrUnread, len(unread), unread[0].Name)
+	}
 	return nil
 }
 
@@ -230,6 +238,9 @@ func (h *Host) edit(f func(c *config.Config) error) error {
 	defer h.editing.Unlock()
 	if h.bad != nil {
 		return fmt.Errorf("the configuration could not be read, so it is not changed: %w", h.bad)
+	}
+	if err := config.Savable(h.o.Paths); err != nil {
+		return err // before f, which may change the keyring
 	}
 	c := h.Config()
 	if err := f(&c); err != nil {
@@ -317,14 +328,19 @@ func (h *Host) RemoveServer(ctx context.Context, name string) error {
 	return err
 }
 
-// Call starts the target's server if it is stopped and takes the proposal through the gate.
+// Call starts the target's server if it is stopped and takes the proposal through the gate, also when the server does not
+// start: then the gate records that the call failed, and the error says why the server does not run.
 func (h *Host) Call(ctx context.Context, p tool.Proposal) (tool.Result, error) {
+	var stopped error
 	if state, _, err := h.Servers.State(p.Target.Server); err == nil && state == server.Stopped {
-		if err := h.Servers.Start(ctx, p.Target.Server); err != nil {
-			return tool.Result{}, err
-		}
+		stopped = h.Servers.Start(ctx, p.Target.Server)
 	}
-	return h.Gate.Do(ctx, p)
+	r, err := h.Gate.Do(ctx, p)
+	var denied *gate.Denied
+	if stopped != nil && err != nil && !errors.As(err, &denied) {
+		return tool.Result{}, stopped
+	}
+	return r, err
 }
 
 // SetSecret stores a secret for one server's environment variable and notes its name in the configuration. A running
@@ -395,7 +411,9 @@ func (h *Host) RemoveSecret(ctx context.Context, name string) error {
 	return err
 }
 
-// LoadSecrets reads the known secrets once, so that inspection knows all of them before anything runs.
+// LoadSecrets reads the known secrets once, so that inspection knows all of them before anything runs. After an error the
+// caller may go on: a server whose own secret is missing does not start, and while Secrets.Unread names any, inspection is
+// degraded, so that policy asks before every call.
 func (h *Host) LoadSecrets(ctx context.Context) error {
 	refs := h.Config().Secrets
 	if len(refs) == 0 {

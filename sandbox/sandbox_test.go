@@ -520,6 +520,43 @@ func TestMissingProgramIsNamed(t *testing.T) {
 	}
 }
 
+// TestWritableFoldersAreNamed: a program that lies in a folder for writing is not just denied; its twin in a folder for
+// reading runs, and one that is no program at all is not blamed on a grant.
+func TestWritableFoldersAreNamed(t *testing.T) {
+	s := box(t)
+	dir := t.TempDir()
+	program, text := filepath.Join(dir, "true"), filepath.Join(t.TempDir(), "text")
+	b, err := os.ReadFile("/bin/true")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.WriteFile(program, b, 0o700), os.WriteFile(text, b, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		p        Profile
+		program  string
+		writable string
+		runs     bool
+	}{
+		"by its path":             {Profile{Write: []string{dir}}, program, dir, false},
+		"by its name":             {Profile{Write: []string{"/usr"}}, "ls", "/usr", false},
+		"its loader":              {Profile{Read: []string{dir}, Write: []string{"/usr"}}, program, "/usr", false},
+		"no program":              {Profile{Read: []string{text}, Write: []string{dir}}, text, "", false},
+		"readable":                {Profile{Read: []string{dir}}, program, "", true},
+		"readable, in a writable": {Profile{Read: []string{program}, Write: []string{dir}}, program, "", true},
+	} {
+		proc, err := s.Start(t.Context(), c.p, Command{Argv: []string{c.program}}, Files{})
+		if err == nil {
+			proc.Wait()
+		}
+		var nf *NotFoundError
+		if errors.As(err, &nf); (err == nil) != c.runs || !c.runs && (nf == nil || nf.Errno != syscall.EACCES || nf.Writable != c.writable) {
+			t.Errorf("%s: %v, %+v; want it to run: %v, or to name %q", name, err, nf, c.runs, c.writable)
+		}
+	}
+}
+
 func TestGrantMustExistAndBeReal(t *testing.T) {
 	s := box(t)
 	dir := t.TempDir()

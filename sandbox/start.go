@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -170,12 +171,17 @@ func isDir(f *os.File) (dir bool, err error) {
 
 // NotFoundError says that the program to start does not exist inside the sandbox, or cannot be executed there.
 type NotFoundError struct {
-	Program string
-	Errno   syscall.Errno
+	Program  string
+	Errno    syscall.Errno
+	Writable string // the folder granted for writing because of which it cannot be executed, or ""
 }
 
 // Error says which program and why.
 func (e *NotFoundError) Error() string {
+	if e.Writable != "" {
+		return fmt.Sprintf("program %q cannot be started inside the sandbox: it, or what runs it, lies in %s, which is granted for writing, and nothing in a writable folder can be executed; grant for writing only folders without programs",
+			e.Program, e.Writable)
+	}
 	return fmt.Sprintf("program %q cannot be started inside the sandbox: %s", e.Program, e.Errno.Error())
 }
 
@@ -187,7 +193,11 @@ func explain(err error, p Profile, c Command, k Kernel) error {
 	}
 	switch {
 	case f.Failed == spec.StepExec && f.Index == 0:
-		return &NotFoundError{c.Argv[0], f.Errno}
+		e := &NotFoundError{Program: c.Argv[0], Errno: f.Errno}
+		if f.Errno == unix.EACCES {
+			e.Writable = writable(p, c.Argv[0])
+		}
+		return e
 	case f.Failed == spec.StepClone || f.Failed == spec.StepUserMap:
 		why := fmt.Sprintf("the kernel refused user namespaces: %s", f.Errno.Error())
 		return &starting{&Refusal{Missing: []Held{{FSMetadata, Missing, why}, {ProcPrivate, Missing, why}}, Fix: lackFix}, f}
@@ -208,6 +218,27 @@ type starting struct {
 
 // Unwrap returns both.
 func (s *starting) Unwrap() []error { return []error{s.Refusal, s.step} }
+
+// writable returns the grant for writing that keeps program, an Argv[0], from being executed: one around it with no grant
+// for reading in between, or one around the system's programs and libraries, where interpreters and loaders lie. Else "".
+func writable(p Profile, program string) string {
+	candidates := []string{program}
+	if !filepath.IsAbs(program) {
+		candidates = nil
+		for _, dir := range Path {
+			candidates = append(candidates, filepath.Join(dir, program))
+		}
+	}
+	for _, w := range p.Write {
+		for _, c := range slices.Concat(candidates, []string{"/usr", "/bin", "/lib", "/lib64"}) {
+			if real, err := filepath.EvalSymlinks(c); err == nil && Below(real, w) &&
+				!slices.ContainsFunc(p.Read, func(r string) bool { return Below(r, w) && Below(real, r) }) {
+				return w
+			}
+		}
+	}
+	return ""
+}
 
 // launch starts init, through the launcher or as a copy of this process, and reads what comes back until end of file.
 func (s *Sandbox) launch(ctx context.Context, sp *spec.Spec, g *group, f Files, v *supervision) (*Process, error) {

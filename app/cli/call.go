@@ -27,13 +27,19 @@ func callCommand(e *env) *cobra.Command {
 		Use:   "call SERVER TOOL [JSON]",
 		Short: "Run one tool through the gate; asks on the terminal before anything is changed",
 		Long: `Starts the server in its sandbox and runs one tool. The call is judged like every other: reading flows on
-reviewed servers, anything else asks on the terminal. Without a terminal every question is denied.
+reviewed servers, anything else asks on the terminal. Without a terminal every question is denied. While the keyring does
+not give out a secret of yours, every call asks, because Cordon would not notice that secret in its arguments.
 JSON may be - to read it from standard input.`,
 		Example: `  cordon call filesystem read_text_file '{"path":"/home/me/case/notes.md"}'`,
 		Args:    usage(cobra.RangeArgs(2, 3)), ValidArgsFunction: completeServers,
-		RunE: func(c *cobra.Command, args []string) error { return e.call(c.Context(), args, within) },
+		RunE: func(c *cobra.Command, args []string) error {
+			if err := deadline(c, within); err != nil {
+				return err
+			}
+			return e.call(c.Context(), args, within)
+		},
 	}
-	c.Flags().DurationVar(&within, "within", 0, "how long the tool may take (default 1m)")
+	c.Flags().DurationVar(&within, "within", 0, "how long the tool may take, at most 10m (default 1m)")
 	return c
 }
 
@@ -65,7 +71,7 @@ func (e *env) call(ctx context.Context, args []string, within time.Duration) err
 		return err
 	}
 	defer done()
-	if err := h.LoadSecrets(ctx); err != nil {
+	if err := e.loadSecrets(ctx, h, args[0]); err != nil {
 		return err
 	}
 	r, err := h.Call(ctx, tool.Proposal{Kind: tool.CallTool, Target: tool.ID{Server: args[0], Name: args[1]}, Args: json, Within: within,

@@ -11,9 +11,11 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"cordon/host"
+	"cordon/host/audit"
 	"cordon/host/config"
 	"cordon/host/consent"
 	"cordon/host/gate"
@@ -103,7 +105,16 @@ func (e *env) fail(err error, code int) {
 	fix := ""
 	var refusal *sandbox.Refusal
 	var held *config.HeldError
+	var conf *config.Error
 	switch {
+	case errors.Is(err, audit.ErrBroken):
+		fix = "nothing runs without a record: keep the file as evidence, move it away, then try again"
+	case errors.Is(err, audit.ErrUnusable):
+		fix = "nothing runs without a record: make room on the disk, then try again"
+	case errors.Is(err, secret.ErrNotFound):
+		fix = "see what is known with: cordon secrets list; set one again with: cordon secrets set"
+	case errors.As(err, &conf) && conf.File != "":
+		fix = "correct the file, then try again; it was left as it is, and nothing it defines is used until then"
 	case errors.As(err, &refusal):
 		fix = refusal.Fix
 	case errors.As(err, &held):
@@ -146,7 +157,31 @@ if it was tampered with. The window is cordon-desktop; this command does the sam
 		return &exitError{exitUsage, fmt.Errorf("%w; see %s --help", err, c.CommandPath())}
 	})
 	root.AddCommand(sandboxCommand(), callCommand(e), serversCommand(e), secretsCommand(e), doctorCommand(e), auditCommand(e), tryCommand(e), attemptCommand(e), practiceCommand())
+	strictTopics(root)
 	return root
+}
+
+// strictTopics makes the two commands that cobra adds refuse what they do not know: by themselves they print help and end
+// with 0.
+func strictTopics(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		switch c.Name() {
+		case "help":
+			c.Args = usage(func(c *cobra.Command, args []string) error {
+				if _, rest, err := root.Find(args); err != nil || len(rest) > 0 {
+					return fmt.Errorf("unknown help topic %q", strings.Join(args, " "))
+				}
+				return nil
+			})
+		case "completion":
+			group(c)
+			for _, shell := range c.Commands() {
+				shell.Args = usage(cobra.NoArgs)
+			}
+		}
+	}
 }
 
 // group makes a command that only holds others: alone it prints its help, and a word that names none of them is wrong.
@@ -173,7 +208,8 @@ func usage(check cobra.PositionalArgs) cobra.PositionalArgs {
 
 func paths() (config.Paths, error) { return config.FindPaths(os.Getenv) }
 
-// open takes the state for one command. The caller closes what it returns.
+// open takes the state for one command. The caller closes what it returns. Where the window goes on and shows what is
+// broken, a command ends: without its configuration or its log nothing it could do is right.
 func (e *env) open(ctx context.Context) (*host.Host, func(), error) {
 	p, err := paths()
 	if err != nil {
@@ -190,19 +226,60 @@ func (e *env) open(ctx context.Context) (*host.Host, func(), error) {
 		t, closer = consent.OpenTerminal()
 		prompter = t
 	}
-	h, err := host.Open(ctx, host.Options{Paths: p, Sandbox: sb, Prompter: prompter, Version: Version, Log: slog.New(slog.NewTextHandler(e.err, &slog.HandlerOptions{Level: slog.LevelWarn}))})
-	if err != nil {
-		return nil, nil, err
-	}
-	for _, problem := range h.Problems() {
-		fmt.Fprintf(e.err, "cordon: %s\n", consent.Escape(problem.Error()))
-	}
-	return h, func() {
-		_ = h.Close(context.WithoutCancel(ctx))
+	h, err := host.Open(ctx, host.Options{Paths: p, Sandbox: sb, Prompter: prompter, Version: Version, Log: slog.New(plainLog{e})})
+	done := func() {
+		if h != nil {
+			_ = h.Close(context.WithoutCancel(ctx))
+		}
 		if closer != nil {
 			_ = closer.Close()
 		}
-	}, nil
+	}
+	if err == nil {
+		err = errors.Join(h.Problems()...)
+	}
+	if err != nil {
+		done()
+		return nil, nil, err
+	}
+	return h, done, nil
 }
+
+// warn tells something that does not end the command, on standard error: a line of text, or a line of JSON.
+func (e *env) warn(text string) {
+	if e.json {
+		_ = json.NewEncoder(e.err).Encode(map[string]string{"warning": text})
+		return
+	}
+	fmt.Fprintf(e.err, "cordon: warning: %s\n", consent.Escape(text))
+}
+
+// plainLog is a slog.Handler that tells warnings in plain words. That the audit log cannot be written it leaves out: the
+// command ends with that error.
+type plainLog struct{ e *env }
+
+// Enabled implements slog.Handler.
+func (plainLog) Enabled(_ context.Context, l slog.Level) bool { return l >= slog.LevelWarn }
+
+// Handle implements slog.Handler.
+func (p plainLog) Handle(_ context.Context, r slog.Record) error {
+	text, told := r.Message, false
+	r.Attrs(func(a slog.Attr) bool {
+		err, _ := a.Value.Any().(error)
+		told = told || errors.Is(err, audit.ErrUnusable)
+		text += fmt.Sprintf(", %s: %v", a.Key, a.Value)
+		return true
+	})
+	if !told {
+		p.e.warn(text)
+	}
+	return nil
+}
+
+// WithAttrs implements slog.Handler; nothing here uses it.
+func (p plainLog) WithAttrs([]slog.Attr) slog.Handler { return p }
+
+// WithGroup implements slog.Handler; nothing here uses it.
+func (p plainLog) WithGroup(string) slog.Handler { return p }
 
 func newSecrets() *secret.Store { return secret.New(secret.Options{}) }

@@ -96,6 +96,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"code":     code,
+			"once":     once,
 			"json":     checkJSON,
 			"jsonenv":  jsonEnv,
 			"flipbyte": flipByte,
@@ -119,6 +120,16 @@ func code(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	if want, _ := strconv.Atoi(args[0]); got != want {
 		ts.Fatalf("exit code %d, want %d\nstdout: %s\nstderr: %s", got, want, ts.ReadFile("stdout"), ts.ReadFile("stderr"))
+	}
+}
+
+// once wants a text to stand in the last standard error exactly once: once TEXT.
+func once(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: once text")
+	}
+	if n := strings.Count(ts.ReadFile("stderr"), args[0]); n != 1 {
+		ts.Fatalf("%q stands there %d times:\n%s", args[0], n, ts.ReadFile("stderr"))
 	}
 }
 

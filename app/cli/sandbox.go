@@ -33,7 +33,7 @@ func execCommand() *cobra.Command {
 		Use:   "exec [flags] -- PROGRAM [ARGUMENT]...",
 		Short: "Run a program with what is granted here and nothing more",
 		Long: `Runs a program in a sandbox of its own. It sees the system's programs and libraries, empty private /tmp
-and home directories, and what --read and --write grant. It has no network but the hosts that --host names, no
+and home directories, and what --read and --write grant; nothing in a folder granted with --write can be run. It has no network but the hosts that --host names, no
 environment but PATH, HOME and LANG, and cannot reach other processes. Standard streams, exit code and signals pass through.
 
 Exit codes: the program's own; 125 the sandbox could not be made, 126 the program cannot be executed,
@@ -44,6 +44,9 @@ Exit codes: the program's own; 125 the sandbox could not be made, 126 the progra
   cordon sandbox exec --host api.example.org:443 -- curl https://api.example.org/`,
 		Args: usage(cobra.MinimumNArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
+			if err := moreThanNothing(c, "mem", "pids", "cpu", "report"); err != nil {
+				return err
+			}
 			return execute(c.Context(), f, hosts, private, report, args)
 		},
 	}

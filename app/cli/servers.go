@@ -7,20 +7,19 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 
-	"cordon/app/cli/confined"
 	"cordon/host"
 	"cordon/host/config"
 	"cordon/host/consent"
 	"cordon/host/pin"
-	"cordon/host/secret"
+	"cordon/host/server"
 	"cordon/host/tool"
 	"cordon/sandbox"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 )
 
 func serversCommand(e *env) *cobra.Command {
@@ -36,14 +35,16 @@ func addCommand(e *env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "add NAME [flags] -- PROGRAM [ARGUMENT]...",
 		Short: "Define a server by its command",
+		Long: `Defines a server by its command, which must be there: an absolute path, or a name in ` + strings.Join(sandbox.Path, ", ") + `.
+It is granted nothing but what the flags name, and does not run before you have reviewed it.`,
 		Example: `  cordon servers add files --read ~/case -- /opt/files-server ~/case
   cordon servers add lookup --env REGION=eu --net loopback -- node /opt/lookup/index.js`,
 		Args: usage(cobra.MinimumNArgs(2)),
 		RunE: func(c *cobra.Command, args []string) error {
 			def.Name, def.Command, def.Source = args[0], args[1:], "command"
 			var err error
-			if def.Memory, err = confined.ParseBytes(mem); err != nil {
-				return &exitError{exitUsage, err}
+			if def.Memory, err = limits(c, mem, def.Pids); err != nil {
+				return err
 			}
 			for _, list := range []*[]string{&def.Read, &def.Write} {
 				for i, path := range *list {
@@ -62,6 +63,11 @@ func addCommand(e *env) *cobra.Command {
 			}
 			if len(def.Hosts)+len(def.Private) > 0 && !c.Flags().Changed("net") {
 				def.Net = config.NetHosts
+			}
+			// The window defines a server whose program is missing all the same, and shows at once why it does not run. Here
+			// nothing starts it, so a slip would show only later.
+			if _, err := server.Program(def.Command[0]); err != nil {
+				return fmt.Errorf("%s was not added: %w; give its absolute path, or a name in %s", def.Name, err, strings.Join(sandbox.Path, ", "))
 			}
 			h, done, err := e.open(c.Context())
 			if err != nil {
@@ -84,7 +90,7 @@ func addCommand(e *env) *cobra.Command {
 	f.StringVar(&def.Net, "net", config.NetNone, "network: none, or loopback (its own)")
 	f.StringArrayVar(&def.Hosts, "host", nil, "let it reach this host through Cordon's proxy: NAME:PORT, *.NAME:PORT or ADDRESS:PORT")
 	f.StringArrayVar(&def.Private, "private-host", nil, "the same, for a host in a private network")
-	f.StringVar(&mem, "mem", "512M", "memory limit")
+	f.StringVar(&mem, "mem", strconv.Itoa(config.DefaultMemory>>20)+"M", "memory limit")
 	f.IntVar(&def.Pids, "pids", def.Pids, "limit of processes and threads")
 	f.StringVar(&def.Title, "title", "", "name for people")
 	return c
@@ -263,7 +269,7 @@ func (e *env) review(ctx context.Context, name, approve string) error {
 		return err
 	}
 	defer done()
-	if err := h.LoadSecrets(ctx); err != nil {
+	if err := e.loadSecrets(ctx, h, name); err != nil {
 		return err
 	}
 	started := h.Servers.Start(ctx, name)
@@ -379,72 +385,4 @@ func (e *env) confirm(question string) bool {
 	var line string
 	_, err = fmt.Fscanln(tty, &line)
 	return err == nil && line == "yes"
-}
-
-func secretsCommand(e *env) *cobra.Command {
-	c := group(&cobra.Command{Use: "secrets", Short: "Keep tokens in the keyring, each for one server"})
-	var ref secret.Ref
-	set := &cobra.Command{Use: "set NAME", Short: "Store a secret; the value is read from the terminal or standard input", Args: usage(cobra.ExactArgs(1)), RunE: func(c *cobra.Command, args []string) error {
-		ref.Name = args[0]
-		if ref.Server == "" || ref.Env == "" {
-			return &exitError{exitUsage, errors.New("name the server with --server and its variable with --env")}
-		}
-		value, err := e.readSecret()
-		if err != nil {
-			return err
-		}
-		h, done, err := e.open(c.Context())
-		if err != nil {
-			return err
-		}
-		defer done()
-		if err := h.SetSecret(c.Context(), ref, value); err != nil {
-			return err
-		}
-		return e.print(ref, func(w io.Writer) {
-			fmt.Fprintf(w, "%s is in the keyring, for %s only, as %s.\n", ref.Name, ref.Server, ref.Env)
-		})
-	}}
-	set.Flags().StringVar(&ref.Server, "server", "", "the server that gets it")
-	set.Flags().StringVar(&ref.Env, "env", "", "environment variable it arrives in")
-	list := &cobra.Command{Use: "list", Short: "List secrets by name", Args: usage(cobra.NoArgs), RunE: func(*cobra.Command, []string) error {
-		conf, _, err := definitions()
-		if err != nil {
-			return err
-		}
-		refs := append([]secret.Ref{}, conf.Secrets...)
-		return e.print(refs, func(w io.Writer) {
-			for _, r := range refs {
-				fmt.Fprintf(w, "%s  for %s, %s\n", r.Name, r.Server, r.Env)
-			}
-			if len(refs) == 0 {
-				fmt.Fprintln(w, "No secrets yet.")
-			}
-		})
-	}}
-	remove := &cobra.Command{Use: "remove NAME", Short: "Delete a secret from the keyring", Args: usage(cobra.ExactArgs(1)), RunE: func(c *cobra.Command, args []string) error {
-		h, done, err := e.open(c.Context())
-		if err != nil {
-			return err
-		}
-		defer done()
-		if err := h.RemoveSecret(c.Context(), args[0]); err != nil {
-			return err
-		}
-		return e.print(map[string]string{"removed": args[0]}, func(w io.Writer) { fmt.Fprintf(w, "%s is deleted.\n", args[0]) })
-	}}
-	c.AddCommand(set, list, remove)
-	return c
-}
-
-// readSecret reads without echo from a terminal, or everything from a pipe, less one final newline.
-func (e *env) readSecret() (secret.Value, error) {
-	if f, ok := e.in.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		fmt.Fprint(e.err, "Value (not shown): ")
-		b, err := term.ReadPassword(int(f.Fd()))
-		fmt.Fprintln(e.err)
-		return secret.NewValue(string(b)), err
-	}
-	b, err := io.ReadAll(io.LimitReader(e.in, secret.MaxBytes+2))
-	return secret.NewValue(strings.TrimSuffix(strings.TrimSuffix(string(b), "\n"), "\r")), err
 }

@@ -147,6 +147,25 @@ func TestNoFieldTakesASecret(t *testing.T) {
 	walk(reflect.TypeFor[Event](), "")
 }
 
+// TestCallsCountOnce: a call that asks leaves two records of the decision, and other events are denied too.
+func TestCallsCountOnce(t *testing.T) {
+	l := open(t, filepath.Join(t.TempDir(), "a"))
+	for i, d := range []Decision{YouAllowed, YouDenied, TimedOut, Denied, Failed, Allowed} {
+		id := fmt.Sprint("call", i)
+		if d.asked() {
+			mustAppend(t, l, Event{Kind: ConsentAnswer, CallID: id, Decision: d})
+		}
+		mustAppend(t, l, Event{Kind: CallOutcome, CallID: id, Decision: d})
+	}
+	for _, kind := range []Kind{PinDrift, ServerRefused, NetConnection} {
+		mustAppend(t, l, Event{Kind: kind, Decision: Denied})
+	}
+	p, err := l.Query(Query{})
+	if err != nil || p.Matched != 12 || p.Asked != 3 || p.Denied != 3 {
+		t.Errorf("matched %d, asked %d, denied %d, %v; want 12, 3, 3", p.Matched, p.Asked, p.Denied, err)
+	}
+}
+
 func TestQuery(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a")
 	l := open(t, path)

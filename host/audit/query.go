@@ -141,8 +141,8 @@ type Page struct {
 	Entries []Entry
 	Total   uint64 // events in the log
 	Matched int    // events that match, of the last IndexSize, whatever Before and Limit
-	Asked   int    // of those: a person was asked
-	Denied  int    // of those: nothing was let through
+	Asked   int    // of those: calls about which a person was asked; each call counts once, by its outcome
+	Denied  int    // of those: calls of which nothing was let through
 }
 
 // Query looks through the last IndexSize events. The first call reads them from the file.
@@ -164,10 +164,10 @@ func (l *Log) Query(q Query) (Page, error) {
 			continue
 		}
 		page.Matched++
-		if e.Decision.asked() {
+		if e.Kind == CallOutcome && e.Decision.asked() {
 			page.Asked++
 		}
-		if e.Decision.refused() {
+		if e.Kind == CallOutcome && e.Decision.refused() {
 			page.Denied++
 		}
 		if len(page.Entries) < limit && (q.Before == 0 || e.Seq < q.Before) {

@@ -70,7 +70,7 @@ func (e *Error) Error() string {
 	return b.String() + e.Problem
 }
 
-// Load reads the configuration. A missing file is an empty configuration. Anything that is not exactly what this
+// Load reads the configuration, through a symbolic link too. A missing file is an empty configuration. Anything that is not exactly what this
 // version writes (an unknown or duplicate key, another version, a bad value) is an *Error that says where; the
 // file is left alone.
 func Load(p Paths) (Config, error) {
@@ -101,9 +101,28 @@ func Parse(p Paths, data []byte) (Config, error) {
 	return c, nil
 }
 
+// Savable returns why Save could not replace the file, or nil. It refuses a symbolic link. Replacing the link would leave
+// what it leads to as it was, behind the back of whoever made it; writing where it leads would trust every folder on the
+// way there, which somebody else may change between the look and the writing. A link to the folder p.Config is followed,
+// because Make looks at where it leads.
+func Savable(p Paths) error {
+	st, err := os.Lstat(p.File())
+	if errors.Is(err, fs.ErrNotExist) || err == nil && st.Mode()&fs.ModeSymlink == 0 {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("look at configuration: %w", err)
+	}
+	return fmt.Errorf("%s is a symbolic link: it is read, but not written through, so nothing was changed; put the file itself there, or make its folder the link", p.File())
+}
+
 // Save validates c and replaces the file durably. A file that cannot be loaded is never overwritten: its error is
-// returned instead, and the person who broke it decides. The caller holds the Lock of p.State.
+// returned instead, and the person who broke it decides. A symbolic link is not replaced either, see Savable. The caller
+// holds the Lock of p.State.
 func Save(p Paths, c Config) error {
+	if err := Savable(p); err != nil {
+		return err
+	}
 	if _, err := Load(p); err != nil {
 		return fmt.Errorf("not overwriting a broken file: %w", err)
 	}

@@ -302,3 +302,54 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// TestSaveKeepsALink: a file that is kept elsewhere and linked here is read, and neither the link nor the file is changed.
+func TestSaveKeepsALink(t *testing.T) {
+	p := testPaths(t)
+	elsewhere := filepath.Join(t.TempDir(), "config.json")
+	for _, content := range []string{`{"version": 1, "firstRunDone": true}`, ""} { // "": the link leads nowhere
+		os.Remove(elsewhere)
+		os.Remove(p.File())
+		if content != "" {
+			if err := os.WriteFile(elsewhere, []byte(content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := os.Symlink(elsewhere, p.File()); err != nil {
+			t.Fatal(err)
+		}
+		if c, err := Load(p); err != nil || c.FirstRunDone != (content != "") {
+			t.Errorf("load = %+v, %v", c, err)
+		}
+		if err := Save(p, Config{}); err == nil || !strings.Contains(err.Error(), p.File()+" is a symbolic link") {
+			t.Errorf("save = %v, want an error about the link", err)
+		}
+		if to, err := os.Readlink(p.File()); err != nil || to != elsewhere {
+			t.Errorf("the link is now %q, %v", to, err)
+		}
+		if b, _ := os.ReadFile(elsewhere); string(b) != content {
+			t.Errorf("the file is now %q", b)
+		}
+	}
+}
+
+// TestSaveIntoALinkedFolder is the twin: Make looks at the folder that the link leads to.
+func TestSaveIntoALinkedFolder(t *testing.T) {
+	p := testPaths(t)
+	real := t.TempDir()
+	if err := os.RemoveAll(p.Config); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(real, p.Config); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(real, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(p.Make(), Save(p, Config{FirstRunDone: true})); err != nil {
+		t.Fatal(err)
+	}
+	if c, err := Load(p); err != nil || !c.FirstRunDone {
+		t.Errorf("load = %+v, %v", c, err)
+	}
+}

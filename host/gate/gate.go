@@ -17,10 +17,12 @@ import (
 	"cordon/host/label"
 	"cordon/host/pin"
 	"cordon/host/policy"
+	"cordon/host/server"
 	"cordon/host/tool"
 )
 
-// Servers finds tools and runs calls. *server.Supervisor implements it.
+// Servers finds tools and runs calls. *server.Supervisor implements it. Tool's error wraps server.ErrNotRunning when the
+// server does not run, which breaks a call and refuses nothing.
 type Servers interface {
 	Tool(id tool.ID) (tool.Tool, error)
 	Fingerprint(ctx context.Context, server string) (pin.Fingerprint, error)
@@ -171,6 +173,11 @@ func (g *Gate) resolve(p tool.Proposal, t *trail) (tool.Call, error) {
 		return tool.Call{}, t.deny(Resolve, "resolve.asker", "nobody is named who asks")
 	}
 	found, err := g.Servers.Tool(p.Target)
+	if errors.Is(err, server.ErrNotRunning) {
+		t.stop(Resolve, "the server is not running")
+		g.Labels.Saw(p.By.Conversation, p.Target.Server, p.Target.Name, []string{err.Error()}) // it may quote the server
+		return tool.Call{}, err
+	}
 	if err != nil {
 		return tool.Call{}, t.deny(Resolve, "resolve.unknown", err.Error())
 	}

@@ -21,6 +21,7 @@ import (
 	"cordon/host/label"
 	"cordon/host/pin"
 	"cordon/host/policy"
+	"cordon/host/server"
 	"cordon/host/tool"
 )
 
@@ -247,6 +248,27 @@ func (r *rig) passed(t testing.TB, res tool.Result, err error, decision audit.De
 		t.Errorf("%d stages are recorded, want all %d", len(e.Stages), len(Stages))
 	}
 	return e
+}
+
+// gone is a server that does not run.
+type gone struct{ Servers }
+
+func (gone) Tool(id tool.ID) (tool.Tool, error) {
+	return tool.Tool{}, fmt.Errorf("%w: %s is crashed: no such program", server.ErrNotRunning, id.Server)
+}
+
+// TestServerThatDoesNotRun breaks the call and refuses nothing.
+func TestServerThatDoesNotRun(t *testing.T) {
+	r := newRig(t)
+	r.Servers = gone{r.Servers}
+	_, err := r.Do(t.Context(), propose("read", somewhere))
+	var d *Denied
+	if errors.As(err, &d) || !errors.Is(err, server.ErrNotRunning) {
+		t.Fatalf("Do: %v, want ErrNotRunning", err)
+	}
+	if e := r.outcome(t); e.Decision != audit.Failed || !strings.Contains(e.Reason, "no such program") || e.Stages[0].State != "stopped" {
+		t.Errorf("recorded %q, %q, %+v", e.Decision, e.Reason, e.Stages)
+	}
 }
 
 // TestEachStage refuses for each reason, and lets the twin pass that lacks just that reason.

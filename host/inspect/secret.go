@@ -19,9 +19,13 @@ import (
 	"cordon/host/tool"
 )
 
+// ErrUnread is what Secrets.Each wraps when it has listed every secret that can be read, and there are others.
+var ErrUnread = errors.New("not every secret could be read, so some would not be found")
+
 // Secrets lists the secrets that must not leave. Each calls f once for every secret with its name, the server it
 // belongs to and its value; f neither keeps nor changes value. If some secret cannot be read Each must return an
-// error, so that the inspection counts as degraded. Each must be safe for concurrent use and quick.
+// error, so that the inspection counts as degraded: ErrUnread, wrapped, if the others have been listed all the same. Each
+// must be safe for concurrent use and quick.
 type Secrets interface {
 	Each(f func(name, server string, value []byte)) error
 }
@@ -51,11 +55,12 @@ func NewSecret(secrets Secrets) *Secret { return &Secret{secrets: secrets} }
 func (*Secret) Name() string { return "secret" }
 
 // Inspect reports each secret once per text it begins in, by name, under the rule secret.own. Severity is Block,
-// but Warn in results, where the caller masks.
+// but Warn in results, where the caller masks. While some secrets cannot be read it looks for the others and returns
+// ErrUnread with what it found.
 func (e *Secret) Inspect(ctx context.Context, s Subject) ([]tool.Finding, error) {
-	set, err := e.needles()
-	if err != nil {
-		return nil, err
+	set, unread := e.needles()
+	if set == nil {
+		return nil, unread
 	}
 	severity := tool.Block
 	if s.Kind == Outcome {
@@ -75,14 +80,15 @@ func (e *Secret) Inspect(ctx context.Context, s Subject) ([]tool.Finding, error)
 		found = append(found, tool.Finding{Rule: "secret.own", Severity: severity, Where: s.Texts[m.text].Pointer,
 			Text: fmt.Sprintf("Holds your secret %.80s, %s.", set.names[m.needle.owner], m.needle.form)})
 	}
-	return found, nil
+	return found, unread
 }
 
 // Mask replaces every form of every secret in text by "[secret NAME]" and returns how many it replaced. An error
-// means that text may still hold a secret and must not be shown.
+// means that text may still hold a secret and must not be shown. Secrets that cannot be read (ErrUnread) are no error and
+// are not masked: this process has given them to no server.
 func (e *Secret) Mask(text string) (string, int, error) {
 	set, err := e.needles()
-	if err != nil {
+	if set == nil {
 		return "", 0, err
 	}
 	n := 0
@@ -118,16 +124,18 @@ func replaceAll(text string, matches []match, names []string) (string, int) {
 	return b.String(), n
 }
 
-// needles returns the forms of the current secrets, made anew only when the secrets have changed.
+// needles returns the forms of the current secrets, made anew only when the secrets have changed. Errors: ErrUnread with
+// the forms of those that can be read, any other without.
 func (e *Secret) needles() (*needles, error) {
 	type secret struct {
 		name  string
 		value []byte
 	}
 	var all []secret
-	if err := e.secrets.Each(func(name, _ string, value []byte) {
+	unread := e.secrets.Each(func(name, _ string, value []byte) {
 		all = append(all, secret{name, bytes.Clone(value)})
-	}); err != nil {
+	})
+	if unread != nil && !errors.Is(unread, ErrUnread) {
 		return nil, errors.New("secrets cannot be read")
 	}
 	slices.SortFunc(all, func(a, b secret) int { return cmp.Or(strings.Compare(a.name, b.name), bytes.Compare(a.value, b.value)) })
@@ -141,7 +149,7 @@ func (e *Secret) needles() (*needles, error) {
 	fresh := set != nil && e.of == of
 	e.mu.Unlock()
 	if fresh {
-		return set, nil
+		return set, unread
 	}
 	set = &needles{names: make([]string, len(all))}
 	for i, s := range all {
@@ -152,7 +160,7 @@ func (e *Secret) needles() (*needles, error) {
 	e.mu.Lock()
 	e.of, e.set = of, set
 	e.mu.Unlock()
-	return set, nil
+	return set, unread
 }
 
 // needle is one form of one secret.

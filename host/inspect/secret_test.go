@@ -332,3 +332,34 @@ func BenchmarkHidden10K(b *testing.B) {
 		}
 	}
 }
+
+// some lists one secret and fails.
+type some struct{ err error }
+
+func (s some) Each(f func(name, server string, value []byte)) error {
+	f("token", "one", []byte("s3cr3t-Canary-9f2c7d61"))
+	return s.err
+}
+
+// TestUnreadSecretsDegrade: those that can be read are found and masked, and nothing counts as clean. Any other fault is
+// a fault, also of masking.
+func TestUnreadSecretsDegrade(t *testing.T) {
+	const held, text = "key s3cr3t-Canary-9f2c7d61.", "nothing here"
+	for _, c := range []struct {
+		err    error
+		usable bool
+	}{{nil, true}, {fmt.Errorf("%w: 1", ErrUnread), true}, {errors.New("broken"), false}} {
+		e := NewSecret(some{c.err})
+		found, err := e.Inspect(t.Context(), Subject{Kind: Arguments, Texts: []Text{{Value: held}}})
+		if (err != nil) != (c.err != nil) || (len(found) == 1) != c.usable {
+			t.Errorf("%v: found %v, %v", c.err, found, err)
+		}
+		if _, err := e.Inspect(t.Context(), Subject{Kind: Arguments, Texts: []Text{{Value: text}}}); (err != nil) != (c.err != nil) {
+			t.Errorf("%v: a clean text gave %v", c.err, err)
+		}
+		masked, n, err := e.Mask(held)
+		if (err == nil) != c.usable || c.usable && (n != 1 || masked != "key [secret token].") {
+			t.Errorf("%v: masked %q, %d, %v", c.err, masked, n, err)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package secret
 
 import (
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/rand"
@@ -8,7 +9,9 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -34,9 +37,9 @@ var (
 )
 
 const (
-	fixBus      = "start Cordon from a desktop session, or choose to keep secrets for this session only"
-	fixProvider = "install and start gnome-keyring, KWallet or KeePassXC, or choose to keep secrets for this session only"
-	fixDefault  = "create a default keyring in Passwords and Keys, or choose to keep secrets for this session only"
+	fixBus      = "start Cordon from a desktop session"
+	fixProvider = "install and start gnome-keyring, KWallet or KeePassXC"
+	fixDefault  = "create a default keyring in Passwords and Keys"
 	fixLocked   = "unlock the keyring, then try again"
 )
 
@@ -57,6 +60,7 @@ type Store struct {
 	mu      sync.Mutex // guards what follows
 	session bool       // memory only
 	held    map[string]entry
+	unread  map[string]Ref // known by name, and the keyring could not be asked for them
 }
 
 type entry struct {
@@ -73,15 +77,16 @@ func New(o Options) *Store {
 		o.Salt = make([]byte, sha256.Size)
 		_, _ = rand.Read(o.Salt) // never fails: crypto/rand ends the program instead
 	}
-	return &Store{timeout: o.Timeout, salt: o.Salt, slot: make(chan struct{}, 1), held: map[string]entry{}}
+	return &Store{timeout: o.Timeout, salt: o.Salt, slot: make(chan struct{}, 1), held: map[string]entry{}, unread: map[string]Ref{}}
 }
 
 // UseSession keeps secrets in memory only, from now until the program ends. Call it because a person chose it.
-// Secrets that are in the keyring are not seen any more; values already read stay usable.
+// Secrets that are in the keyring are not seen any more, by Unread neither; values already read stay usable.
 func (s *Store) UseSession() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.session = true
+	clear(s.unread)
 }
 
 // Fingerprint returns eight hex digits that identify v within this store and say nothing about it elsewhere
@@ -125,6 +130,7 @@ func (s *Store) Get(ctx context.Context, ref Ref) (Value, error) {
 	}
 	got, err := s.call(ctx, func() (string, error) { return keyring.Get(Service, ref.account()) })
 	if err != nil {
+		s.miss(err, ref)
 		return Value{}, fmt.Errorf("get secret %q: %w", ref.Name, err)
 	}
 	s.keep(ref, got)
@@ -132,20 +138,46 @@ func (s *Store) Get(ctx context.Context, ref Ref) (Value, error) {
 }
 
 // Load reads every secret of refs, so that Each covers them before any server runs. It reads all it can and
-// returns the joined errors of the rest; with a locked or absent keyring it stops at the first.
+// returns the joined errors of the rest; with a locked or absent keyring it stops at the first, and the others count as
+// unread.
 func (s *Store) Load(ctx context.Context, refs []Ref) error {
 	var errs []error
-	for _, r := range refs {
+	for i, r := range refs {
 		_, err := s.Get(ctx, r)
 		if err == nil {
 			continue
 		}
 		errs = append(errs, err)
 		if !errors.Is(err, ErrNotFound) {
+			s.miss(err, refs[i:]...)
 			break
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// Unread returns the secrets that Get or Load wanted and the keyring could not be asked for, by server and name. They may
+// exist, and Each does not know them.
+func (s *Store) Unread() []Ref {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.SortedFunc(maps.Values(s.unread), func(a, b Ref) int {
+		return cmp.Or(strings.Compare(a.Server, b.Server), strings.Compare(a.Name, b.Name))
+	})
+}
+
+// miss notes how asking the keyring for refs failed. What it says it does not hold, nobody has to look for.
+func (s *Store) miss(err error, refs ...Ref) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range refs {
+		_, held := s.held[r.account()]
+		if held || s.session || errors.Is(err, ErrNotFound) {
+			delete(s.unread, r.account())
+		} else {
+			s.unread[r.account()] = r
+		}
+	}
 }
 
 // Remove deletes the secret of ref from the keyring and from memory. Errors: ErrNotFound, ErrAbsent, ErrLocked or ctx's.
@@ -162,6 +194,7 @@ func (s *Store) Remove(ctx context.Context, ref Ref) error {
 		return fmt.Errorf("remove secret %q: %w", ref.Name, ErrNotFound)
 	}
 	delete(s.held, ref.account())
+	delete(s.unread, ref.account())
 	return nil
 }
 
@@ -189,6 +222,7 @@ func (s *Store) keep(ref Ref, value string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.held[ref.account()] = entry{ref, []byte(value)}
+	delete(s.unread, ref.account())
 }
 
 // call runs fn, one keyring call, under the store's deadline. The library has none: while a locked keyring shows

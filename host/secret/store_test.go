@@ -255,3 +255,27 @@ func TestNoProvider(t *testing.T) {
 		t.Errorf("Set = %v, want ErrAbsent with the same advice", err)
 	}
 }
+
+// TestUnread: what the keyring could not be asked for is known by name, until it is read, set, or not wanted any more.
+func TestUnread(t *testing.T) {
+	t.Setenv("DBUS_SESSION_BUS_ADDRESS", "")
+	s := New(Options{})
+	a, b := Ref{Name: "a", Server: "one", Env: "A"}, Ref{Name: "b", Server: "one", Env: "B"}
+	if got := s.Unread(); len(got) != 0 {
+		t.Errorf("unread before anybody asked: %v", got)
+	}
+	if err := s.Load(t.Context(), []Ref{b, a}); !errors.Is(err, ErrAbsent) {
+		t.Fatalf("load = %v, want ErrAbsent", err)
+	}
+	if got := s.Unread(); len(got) != 2 || got[0] != a || got[1] != b {
+		t.Errorf("unread = %v, want both in order", got)
+	}
+	s.keep(a, "value")
+	if got := s.Unread(); len(got) != 1 || got[0] != b {
+		t.Errorf("unread = %v, want b", got)
+	}
+	s.UseSession()
+	if _, err := s.Get(t.Context(), b); !errors.Is(err, ErrNotFound) || len(s.Unread()) != 0 {
+		t.Errorf("in a session: %v, unread %v; want ErrNotFound and none", err, s.Unread())
+	}
+}

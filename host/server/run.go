@@ -35,7 +35,7 @@ func (u *unit) runOnce(ctx context.Context, ready func()) (err error) {
 	l, err := u.prepare(ctx, def)
 	u.update(func(v *View) { v.Limited = l.limited })
 	if err != nil {
-		u.record(audit.Event{Kind: audit.ServerRefused, Decision: audit.Denied, Reason: err.Error()})
+		u.record(audit.Event{Kind: audit.ServerRefused, Decision: startDecision(err), Reason: err.Error()})
 		return &startError{err}
 	}
 	pipes, err := openPipes()
@@ -46,7 +46,7 @@ func (u *unit) runOnce(ctx context.Context, ready func()) (err error) {
 	proc, err := u.s.o.Sandbox.Start(ctx, l.profile, l.command, sandbox.Files{In: pipes.childIn, Out: pipes.childOut, Err: pipes.childErr})
 	if err != nil {
 		if ctx.Err() == nil {
-			u.record(audit.Event{Kind: audit.ServerRefused, Decision: audit.Denied, Reason: err.Error()})
+			u.record(audit.Event{Kind: audit.ServerRefused, Decision: startDecision(err), Reason: err.Error()})
 		}
 		return &startError{err}
 	}
@@ -81,7 +81,7 @@ func (u *unit) runOnce(ctx context.Context, ready func()) (err error) {
 	if auditErr == nil {
 		err = u.serve(ctx, proc, pipes, def, &drained, ready)
 	} else {
-		err = fmt.Errorf("the audit log cannot be written: %w", auditErr)
+		err = auditErr
 	}
 	pipes.in.Close() // the polite request to end
 	grace := ctx
@@ -124,7 +124,11 @@ func (u *unit) serve(ctx context.Context, proc *sandbox.Process, p *pipes, def c
 		close(ended)
 	}()
 	var findings atomic.Int32
+	var dropped atomic.Pointer[string] // the last finding about a message that was dropped
 	found := func(rule, text string) {
+		if strings.HasPrefix(rule, "wire.invalid-") {
+			dropped.Store(&text)
+		}
 		u.note("%s: %s", rule, text)
 		if findings.Add(1) <= maxFindings {
 			u.record(audit.Event{Kind: audit.FindingMade, Rule: rule, Reason: text, Decision: audit.Marked})
@@ -146,7 +150,7 @@ func (u *unit) serve(ctx context.Context, proc *sandbox.Process, p *pipes, def c
 	}
 	s, err := connect(handshake, u.name, p.out, p.in, u.s.o.Version, drained, noise, found, changed)
 	if err != nil {
-		return u.explain(ctx, handshake, err, noisy.Load() > 0, proc, drained.Wait)
+		return u.explain(ctx, handshake, err, noisy.Load() > 0, dropped.Load(), proc, drained.Wait)
 	}
 	defer s.close()
 	_, _, instructions := s.info()
@@ -159,7 +163,7 @@ func (u *unit) serve(ctx context.Context, proc *sandbox.Process, p *pipes, def c
 		return &startError{fmt.Errorf("the files of %s were touched while it was starting, so nobody knows what runs; start it again", u.name)}
 	}
 	if err != nil {
-		return u.explain(ctx, handshake, err, noisy.Load() > 0, proc, func() { s.close(); drained.Wait() })
+		return u.explain(ctx, handshake, err, noisy.Load() > 0, dropped.Load(), proc, func() { s.close(); drained.Wait() })
 	}
 	u.publish(s, tools, refused)
 	ready()
@@ -222,11 +226,13 @@ func (u *unit) publish(s *session, tools []tool.Tool, refused []string) {
 
 // explain says why a handshake failed, in words that help. What Cordon noticed comes before how the program ended,
 // because the end of the session ends many programs. drain waits for the words of a program that has ended.
-func (u *unit) explain(ctx, handshake context.Context, err error, noisy bool, proc *sandbox.Process, drain func()) error {
+func (u *unit) explain(ctx, handshake context.Context, err error, noisy bool, dropped *string, proc *sandbox.Process, drain func()) error {
 	silent := errors.Is(handshake.Err(), context.DeadlineExceeded)
 	switch {
 	case ctx.Err() != nil:
 		return &startError{ctx.Err()}
+	case silent && dropped != nil:
+		return &startError{fmt.Errorf("%s gave no answer in %s that could be used: %s", u.name, u.s.patience, *dropped)}
 	case silent && noisy:
 		return &startError{fmt.Errorf("%s does not speak MCP: it printed text where messages are expected and gave no answer in %s", u.name, u.s.patience)}
 	case silent:

@@ -348,6 +348,8 @@ func TestServersThatNeverWork(t *testing.T) {
 		"deep":            {"gave no answer in 6s"},
 		"deep-2000":       {},
 		"list-error":      {"the list is gone"},
+		"wrong-case":      {"gave no answer in 6s", "a message that is neither a request nor an answer"},
+		"wrong-case-list": {"gave no answer in 6s", "a message that is neither a request nor an answer"},
 	} {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()

@@ -206,7 +206,7 @@ type View struct {
 	Report       sandbox.Report
 	Usage        sandbox.Usage
 	Tools        []tool.Tool
-	Refused      []string // what it lists and Cordon does not offer, and why; untrusted names in it
+	Refused      []string        // what it lists and Cordon does not offer, and why; untrusted names in it
 	Fingerprint  pin.Fingerprint // as looked at last while it ran; zero before the first start
 	StderrLines  int
 	Restarts     int
@@ -263,7 +263,23 @@ func (s *Supervisor) Log(name string) ([]Line, error) {
 	return lines, nil
 }
 
-// Tool looks a tool of a running server up. Errors wrap ErrUnknown or ErrNotRunning, or name the missing tool.
+// Program returns the path of the program that the first word of a definition's command names, with symbolic links
+// followed: an absolute path, or a name that is looked for in sandbox.Path. The error names a program that is not there or
+// cannot be executed.
+func Program(name string) (string, error) { return lookUp(name) }
+
+// startDecision is how a start that did not happen stands in the log: denied when the sandbox cannot give what the profile
+// demands, failed when something is missing or broken.
+func startDecision(err error) audit.Decision {
+	var refusal *sandbox.Refusal
+	if errors.As(err, &refusal) {
+		return audit.Denied
+	}
+	return audit.Failed
+}
+
+// Tool looks a tool of a running server up. Errors wrap ErrUnknown, or ErrNotRunning and why it does not run, or name the
+// missing tool.
 func (s *Supervisor) Tool(id tool.ID) (tool.Tool, error) {
 	u, err := s.unit(id.Server)
 	if err != nil {
@@ -271,7 +287,10 @@ func (s *Supervisor) Tool(id tool.ID) (tool.Tool, error) {
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if u.view.State != Running {
+	switch {
+	case u.view.State != Running && u.view.Err != nil:
+		return tool.Tool{}, fmt.Errorf("%w: %s is %s: %w", ErrNotRunning, id.Server, u.view.State, u.view.Err)
+	case u.view.State != Running:
 		return tool.Tool{}, fmt.Errorf("%w: %s is %s", ErrNotRunning, id.Server, u.view.State)
 	}
 	for _, t := range u.view.Tools {

@@ -176,15 +176,16 @@ func (g *guard) affordable(message map[string]jsontext.Value) bool {
 	return false
 }
 
-// shaped reports whether a message is a request, a notification or an answer to something: any other, even an error
-// that answers nothing, would end the session.
+// shaped reports whether a message is a request, a notification or an answer to something, with a result or an error in
+// exactly these letters: any other, even an error that answers nothing, would end the session.
 func shaped(message map[string]jsontext.Value) bool {
 	id := message["id"].Kind()
 	if method, ok := message["method"]; ok {
 		return method.Kind() == '"' && (id == jsontext.KindInvalid || id == 'n' || id == '"' || id == '0')
 	}
-	e := message["error"]
-	return (id == '"' || id == '0') && (e == nil || e.Kind() == '{' || e.Kind() == 'n')
+	e := message["error"].Kind()
+	answers := e == '{' || message["result"] != nil && (e == jsontext.KindInvalid || e == 'n')
+	return answers && (id == '"' || id == '0')
 }
 
 // members reads an object strictly: UTF-8, no duplicate keys, nothing after it. The values are parts of text.

@@ -22,7 +22,7 @@ func through(text string, listing bool) (out string, noise, rules []string, g *g
 }
 
 func TestGuard(t *testing.T) {
-	long := `{"jsonrpc":"2.0","id":1,"x":"` + strings.Repeat("a", 200_000) + `"}` + "\n"
+	long := `{"jsonrpc":"2.0","id":1,"result":"` + strings.Repeat("a", 200_000) + `"}` + "\n"
 	for name, c := range map[string]struct {
 		in, out string
 		noise   int
@@ -35,10 +35,12 @@ func TestGuard(t *testing.T) {
 		"an answer to nothing":  {in: `{"jsonrpc":"2.0","id":null,"error":{}}` + "\n", noise: 1, rule: "wire.invalid-message"},
 		"an odd id":             {in: `{"jsonrpc":"2.0","id":{},"result":{}}` + "\n", noise: 1, rule: "wire.invalid-message"},
 		"an odd error":          {in: `{"jsonrpc":"2.0","id":1,"error":"x"}` + "\n", noise: 1, rule: "wire.invalid-message"},
+		"a result in capitals":  {in: `{"jsonrpc":"2.0","id":1,"Result":{}}` + "\n", noise: 1, rule: "wire.invalid-message"},
+		"an answer of nothing":  {in: `{"jsonrpc":"2.0","id":1,"error":null}` + "\n", noise: 1, rule: "wire.invalid-message"},
 		"an odd method":         {in: `{"jsonrpc":"2.0","id":1,"method":7}` + "\n", noise: 1, rule: "wire.invalid-message"},
 		"nothing but a version": {in: `{"jsonrpc":"2.0"}` + "\n", noise: 1, rule: "wire.invalid-message"},
 		"a message":             {in: `{"jsonrpc":"2.0","id":1,"result":{}}` + "\n", out: `{"jsonrpc":"2.0","id":1,"result":{}}` + "\n"},
-		"bytes are kept":        {in: " {\"jsonrpc\":\"2.0\",\"id\":\"a\",\"a\":\"<&>\u2028\" , \"b\":1.0}\r\n", out: " {\"jsonrpc\":\"2.0\",\"id\":\"a\",\"a\":\"<&>\u2028\" , \"b\":1.0}\r\n"},
+		"bytes are kept":        {in: " {\"jsonrpc\":\"2.0\",\"id\":\"a\",\"a\":\"<&>\u2028\" , \"result\":1.0}\r\n", out: " {\"jsonrpc\":\"2.0\",\"id\":\"a\",\"a\":\"<&>\u2028\" , \"result\":1.0}\r\n"},
 		"a long message":        {in: long, out: long},
 		"empty lines":           {in: "\n \r\n\t\n"},
 		"text":                  {in: "Starting…\n", noise: 1},
@@ -77,7 +79,7 @@ func TestGuardEndsOnALineWithoutEnd(t *testing.T) {
 		ok    bool
 	}{"just fits": {maxLine, true}, "one more": {maxLine + 1, false}} {
 		t.Run(name, func(t *testing.T) {
-			const frame = `{"jsonrpc":"2.0","id":1,"x":""}` + "\n"
+			const frame = `{"jsonrpc":"2.0","id":1,"result":""}` + "\n"
 			in := strings.Replace(frame, `""`, `"`+strings.Repeat("a", c.bytes-len(frame))+`"`, 1)
 			out, _, rules, _, err := through(in, false)
 			if c.ok != (err == nil) || c.ok && out != in || !c.ok && (!errors.Is(err, ErrLineTooLong) || len(rules) != 1) {

@@ -154,7 +154,7 @@ func (f Flags) profile() (sandbox.Profile, error) {
 		}
 	}
 	p.Demand = sandbox.Isolation(p.Net)
-	return p, nil
+	return p, p.Validate()
 }
 
 func network(s string) (sandbox.Net, error) {
@@ -176,7 +176,15 @@ func (f Flags) command(p *sandbox.Profile, args []string) (sandbox.Command, erro
 	if strings.Contains(args[0], "/") {
 		real, err := sandbox.Resolve(args[0])
 		if err != nil {
-			return c, &Error{127, fmt.Errorf("program %w", err)}
+			return c, &Error{CodeMissing, fmt.Errorf("program %w", err)}
+		}
+		switch st, err := os.Stat(real); {
+		case err != nil:
+			return c, &Error{CodeNoExec, fmt.Errorf("program %w", err)}
+		case st.IsDir():
+			return c, &Error{CodeNoExec, fmt.Errorf("program %s is a folder and cannot be executed", args[0])}
+		case !st.Mode().IsRegular():
+			return c, &Error{CodeNoExec, fmt.Errorf("program %s is not a plain file and cannot be executed", args[0])}
 		}
 		c.Argv = append([]string{real}, args[1:]...)
 		if !covered(real, *p) {

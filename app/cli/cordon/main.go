@@ -58,7 +58,7 @@ func run(f confined.Flags, args []string) {
 }
 
 // parse reads the flags in their plainest forms, --name value and --name=value. What else pflag would take, it leaves to
-// cordon-cli, reports too: this program is built without D-Bus and the library for statistics (tag small).
+// cordon-cli, as it does limits of nothing, which are wrong, and reports: this program is built without D-Bus and the library for statistics (tag small).
 func parse(args []string) (f confined.Flags, program []string, ok bool) {
 	f.Net = "none"
 	for len(args) > 0 {
@@ -86,16 +86,19 @@ func parse(args []string) (f confined.Flags, program []string, ok bool) {
 		case "--net":
 			f.Net = value
 		case "--mem":
+			if value == "" {
+				return f, nil, false
+			}
 			f.Mem = value
 		case "--pids":
 			n, err := strconv.Atoi(value)
-			if err != nil {
+			if err != nil || n <= 0 {
 				return f, nil, false
 			}
 			f.Pids = n
 		case "--cpu":
 			n, err := strconv.ParseFloat(value, 64)
-			if err != nil {
+			if err != nil || !(n > 0) {
 				return f, nil, false
 			}
 			f.CPU = n

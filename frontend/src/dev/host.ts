@@ -26,7 +26,7 @@ export function snapshot(over: Partial<Snapshot> = {}): Snapshot {
       { id: 'consent.high', reason: 'Before a host, account or mailbox is touched, ask me to type its name.', then: 'ask: type' }, { id: 'flow.destination', reason: 'Outside text may not choose where data goes.', then: 'deny' },
       { id: 'consent.irreversible', reason: 'What cannot be undone needs a second person.', then: 'ask: two people' },
     ],
-    prompt: null, waiting: 0, problems: [], stopping: false, ...over,
+    prompt: null, waiting: 0, problems: [], stopping: false, defaults: { memoryBytes: 768 * 1024 * 1024, pids: 96 }, ...over,
   }
 }
 

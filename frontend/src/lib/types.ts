@@ -27,7 +27,10 @@ export interface Snapshot {
   waiting: number
   problems: Failure[]
   stopping: boolean
+  defaults: DefaultsView
 }
+
+export interface DefaultsView { memoryBytes: number; pids: number }
 
 export interface LogView { events: number; intact: boolean; checkedAt: string; head: string; problem: string }
 export interface KeyringView { state: KeyringState; provider: string; detail: string; fix: string }

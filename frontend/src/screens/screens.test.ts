@@ -160,7 +160,7 @@ describe('servers', () => {
     expect([...get('add-words').querySelectorAll('li')].map((li) => li.textContent)).toEqual(['node', '/opt/my server/index.js', '--root'])
     await click('add-read')
     await click('add-save')
-    expect(host.calls).toContainEqual(['AddServer', { name: 'notes', command: ['node', '/opt/my server/index.js', '--root'], read: ['/home/analyst/cases/INC-2041'], write: [], net: 'none', hosts: [], privateHosts: [], memoryBytes: 512 * 1024 * 1024, pids: 64 }])
+    expect(host.calls).toContainEqual(['AddServer', { name: 'notes', command: ['node', '/opt/my server/index.js', '--root'], read: ['/home/analyst/cases/INC-2041'], write: [], net: 'none', hosts: [], privateHosts: [], memoryBytes: 768 * 1024 * 1024, pids: 96 }]) // the host's defaults
   })
   test('a bad form is not sent', async () => {
     const host = await open()
@@ -328,6 +328,15 @@ describe('activity', () => {
     await settle()
     expect(document.querySelectorAll('[data-test="event-12499"]').length).toBe(1)
     expect(document.querySelector('tbody tr')?.getAttribute('data-test')).toBe('event-12499')
+  })
+  test('a call that asked counts once', async () => {
+    const host = await open()
+    app.go('activity')
+    await vi.waitFor(() => expect(find('event-12498')).toBeTruthy())
+    const event = (seq: number, kind: 'call' | 'consent' | 'pin', decision: 'you denied' | 'denied' | 'failed') => ({ seq, time: '2026-11-23T09:48:00Z', kind, title: 'edr', server: 'edr', tool: 'x', effect: 'write' as const, decision, rule: '', tookMillis: 0, callId: 'c' })
+    host.push('activity', [event(12499, 'consent', 'you denied'), event(12500, 'call', 'you denied'), event(12501, 'pin', 'denied'), event(12502, 'call', 'failed')])
+    await settle()
+    expect(screen.getByRole('main').textContent).toMatch(/8 asked.*8 denied/)
   })
   test('a row opens its story, Esc closes it', async () => {
     await open()

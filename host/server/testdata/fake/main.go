@@ -51,6 +51,10 @@ func quote(s string) string {
 }
 
 func answer(id json.RawMessage, result string) {
+	if mode == "wrong-case" || mode == "wrong-case-list" && strings.Contains(result, `"tools":[`) {
+		line(`{"jsonrpc":"2.0","id":%s,"Result":%s}`, id, result)
+		return
+	}
 	line(`{"jsonrpc":"2.0","id":%s,"result":%s}`, id, result)
 }
 
