@@ -39,6 +39,7 @@ type Exit struct {
 	Status syscall.WaitStatus // the program's own, when Known
 	Known  bool               // false when the whole sandbox was killed
 	OOM    bool               // it used more memory than its limit
+	Memory int64              // that limit in bytes, 0 when there was none for the whole tree
 	Usage  Usage              // the last reading
 	Left   error              // what could not be cleaned up, or nil
 }
@@ -54,17 +55,29 @@ func (e Exit) Code() int {
 	return e.Status.ExitStatus()
 }
 
-// String says it in words: "ended with status 1", "killed by SIGSEGV", "used more memory than allowed".
+// String says it in words: "ended with status 1", "killed by SIGSEGV", "used more than 512 MiB".
 func (e Exit) String() string {
 	switch {
 	case e.OOM:
-		return "stopped: used more memory than allowed"
+		return "stopped: used more than " + size(e.Memory)
 	case !e.Known:
 		return "was killed"
 	case e.Status.Signaled():
 		return "was ended by signal: " + e.Status.Signal().String()
 	}
 	return fmt.Sprintf("ended with status %d", e.Status.ExitStatus())
+}
+
+// size writes n bytes in the largest binary unit that holds it exactly: "512 MiB".
+func size(n int64) string {
+	unit := "bytes"
+	for _, larger := range []string{"KiB", "MiB", "GiB"} {
+		if n == 0 || n%1024 != 0 {
+			break
+		}
+		n, unit = n/1024, larger
+	}
+	return fmt.Sprintf("%d %s", n, unit)
 }
 
 func newProcess(m *monitor, host *os.File, g *group, egress net.Listener) *Process {
@@ -83,7 +96,7 @@ func (p *Process) watch() {
 	}
 	if p.group != nil {
 		p.exit.Usage = p.group.usage()
-		p.exit.OOM = p.exit.Usage.OOM
+		p.exit.OOM, p.exit.Memory = p.exit.Usage.OOM, p.group.memory
 		// The pid namespace has taken every process with it, so the cgroup is empty within moments. If it is not, what is
 		// in it is killed by its place in the cgroup.
 		if p.group.remove(100*time.Millisecond) != nil {
