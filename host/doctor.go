@@ -9,8 +9,8 @@ import (
 	"strings"
 	"time"
 
-	"cordon/host/config"
 	"cordon/host/catalog"
+	"cordon/host/config"
 	"cordon/host/secret"
 	"cordon/sandbox"
 )
