@@ -140,7 +140,7 @@ func (a *App) Story(seq uint64) (StoryView, error) {
 		}
 	}
 	if outcome.Kind == audit.CallOutcome || outcome.Kind == audit.CallIntent {
-		v.Stages = stageViews(outcome.Stages)
+		v.Stages = stageViews(outcome)
 	}
 	v.Summary = story(s.Event, outcome)
 	v.Facts = facts(s.Event)
@@ -152,17 +152,23 @@ func entry(s audit.Stored) audit.Entry {
 	return audit.Entry{Seq: s.Seq, Time: e.Time, Kind: e.Kind, CallID: e.CallID, Server: e.Server, Tool: e.Tool, Effect: e.Effect, Decision: e.Decision, Rule: e.Rule, Reason: e.Reason, Took: e.Took}
 }
 
-// stageViews shows all ten stages, those not reached included.
-func stageViews(stages []audit.Stage) []StageView {
+// stageViews shows all ten stages of a call, those not reached included. The last one was passed by every call that left a
+// record; it says how the call ended.
+func stageViews(e audit.Event) []StageView {
 	out := []StageView{}
 	seen := map[string]audit.Stage{}
-	for _, s := range stages {
+	for _, s := range e.Stages {
 		seen[s.Name] = s
 	}
 	for _, name := range gate.Stages {
 		s, ok := seen[string(name)]
 		if !ok {
 			s = audit.Stage{State: "not reached"}
+		} else if name == gate.Outcome {
+			s.Detail = string(e.Decision)
+			if e.Decision != audit.Allowed && e.Decision != audit.YouAllowed {
+				s.State = "ended"
+			}
 		}
 		out = append(out, StageView{string(name), s.State, s.Detail, s.Micros})
 	}
@@ -184,9 +190,9 @@ func story(e, outcome audit.Event) string {
 		case outcome.Reason == "" || outcome.Decision == audit.Allowed || outcome.Decision == audit.YouDenied && outcome.Reason == "you denied it":
 			return text + ": " + string(outcome.Decision) + "."
 		}
-		return text + ": " + string(outcome.Decision) + ". " + sentence(outcome.Reason)
+		return text + ": " + string(outcome.Decision) + ". " + sentence(outcome.Reason, e.Server)
 	}
-	return sentence(title(entry(audit.Stored{Event: e})))
+	return sentence(title(entry(audit.Stored{Event: e})), e.Server)
 }
 
 // asker names who asked: "Run a tool" of "window: Run a tool".
@@ -197,13 +203,15 @@ func asker(who string) string {
 	return who
 }
 
-// sentence gives a reason a capital letter and a full stop.
-func sentence(s string) string {
+// sentence gives a reason a capital letter and a full stop. The name of the server keeps its spelling.
+func sentence(s, server string) string {
 	if s == "" {
 		return ""
 	}
 	r, size := utf8.DecodeRuneInString(s)
-	s = string(unicode.ToUpper(r)) + s[size:]
+	if server == "" || !strings.HasPrefix(s, server) {
+		s = string(unicode.ToUpper(r)) + s[size:]
+	}
 	if !strings.ContainsAny(s[len(s)-1:], ".!?") {
 		s += "."
 	}
@@ -220,7 +228,7 @@ func facts(e audit.Event) []FactView {
 	}
 	kind, _, _ := strings.Cut(e.Asker, ": ")
 	add("asked by", asker(e.Asker)+map[string]string{"window": ", in the window", "terminal": ", in the terminal"}[kind])
-	add("reason", sentence(e.Reason))
+	add("reason", sentence(e.Reason, e.Server))
 	add("arguments", e.Args)
 	if e.Args == "" && e.ArgsDigest != "" && (e.Kind == audit.CallIntent || e.Kind == audit.CallOutcome) {
 		add("arguments", "withheld")

@@ -20,7 +20,7 @@ func (a *App) Call(r CallRequest) (CallView, error) {
 	defer done()
 	res, err := a.host.Call(ctx, tool.Proposal{Kind: tool.CallTool, Target: tool.ID{Server: r.Server, Name: r.Tool}, Args: []byte(r.Args),
 		By: tool.Asker{Kind: "window", Name: "Run a tool", Conversation: "window"}, Wrote: tool.OriginUser})
-	return callView(r.Ticket, res, err), nil
+	return callView(r.Ticket, r.Server, res, err), nil
 }
 
 // CancelCall abandons a call: an open question is denied, a running tool is no longer waited for.
@@ -54,13 +54,13 @@ func (a *App) ticket(name string) (context.Context, func(), error) {
 	}, nil
 }
 
-func callView(ticket string, r tool.Result, err error) CallView {
+func callView(ticket, name string, r tool.Result, err error) CallView {
 	v := CallView{Ticket: ticket, CallID: r.CallID, Event: r.Event, Outcome: "ok", Content: []ContentView{}, Findings: findingViews(r.Findings), Number: r.Number,
 		TookMillis: r.Took.Milliseconds(), At: stamp(time.Now()), Changes: []ChangeView{}, Structured: string(r.Structured)}
 	var denied *gate.Denied
 	switch {
 	case errors.As(err, &denied):
-		v.Outcome, v.Stage, v.Rule, v.Reason = "denied", string(denied.Stage), denied.Rule, sentence(denied.Reason)
+		v.Outcome, v.Stage, v.Rule, v.Reason = "denied", string(denied.Stage), denied.Rule, sentence(denied.Reason, name)
 		v.CallID, v.Event, v.Changes = denied.CallID, denied.Event, changeViews(denied.Changes)
 	case errors.Is(err, context.Canceled):
 		v.Outcome, v.Reason = "cancelled", "You cancelled it."

@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"sort"
 	"strings"
@@ -148,7 +149,8 @@ func (a *App) serverView(v server.View) ServerView {
 		s.Version = v.Version
 	}
 	s.Profile = ProfileView{Read: list(v.Def.Read), Write: list(v.Def.Write), Net: v.Def.Net, Hosts: list(v.Def.Hosts), Private: list(v.Def.Private), MemoryBytes: v.Def.Memory, Pids: v.Def.Pids}
-	s.Usage = UsageView{MemoryBytes: v.Usage.Memory, MemoryMax: v.Def.Memory, Tasks: v.Usage.Tasks, TasksMax: v.Def.Pids, CPUMillis: v.Usage.CPU.Milliseconds(), Source: v.Usage.Source}
+	s.Usage = UsageView{MemoryBytes: v.Usage.Memory, MemoryMax: v.Def.Memory, Tasks: v.Usage.Tasks, TasksMax: v.Def.Pids, CPUMillis: v.Usage.CPU.Milliseconds(),
+		MemoryWaits: percent(v.Usage.Pressure.Memory), CPUWaits: percent(v.Usage.Pressure.CPU), Source: v.Usage.Source}
 	if v.Limited && v.State != server.Stopped {
 		s.Without = server.Limits(v.Def)
 	}
@@ -192,6 +194,8 @@ func (a *App) serverView(v server.View) ServerView {
 	sort.Slice(s.Env, func(i, j int) bool { return s.Env[i].Name < s.Env[j].Name })
 	return s
 }
+
+func percent(share float64) int { return int(math.Round(share * 100)) }
 
 // tierOf fills in what is enforced: measured while it runs, "" before the first start.
 func (a *App) tierOf(v server.View, s *ServerView) {

@@ -81,5 +81,5 @@ func (a *App) TryConsent() (CallView, error) {
 	if err != nil {
 		err = fmt.Errorf("practice: %w", err)
 	}
-	return callView(ticket, r, err), nil
+	return callView(ticket, "", r, err), nil
 }

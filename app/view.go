@@ -117,7 +117,9 @@ type UsageView struct {
 	Tasks       int    `json:"tasks"`
 	TasksMax    int    `json:"tasksMax"`
 	CPUMillis   int64  `json:"cpuMillis"`
-	Source      string `json:"source"`
+	MemoryWaits int    `json:"memoryWaits"` // percent of the last 10 s in which a task waited for memory
+	CPUWaits    int    `json:"cpuWaits"`    // the same for a processor
+	Source      string `json:"source"`      // "" when nothing is measured
 }
 
 // ToolView is one tool as its server describes it; all text in it is untrusted.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"cordon/host/catalog"
+	"cordon/host/config"
 	"cordon/host/secret"
 	"cordon/sandbox"
 )
@@ -76,7 +77,7 @@ func groupCheck(k sandbox.Kernel) Check {
 	return Check{"cgroups", CheckOK, g.String() + ": memory and tasks of a whole server can be limited", ""}
 }
 
-// trialCheck confines a program and reports what was measured on it.
+// trialCheck confines a program, with the limits that servers get, and reports what was measured on it.
 func trialCheck(ctx context.Context, sb *sandbox.Sandbox) Check {
 	if sb == nil {
 		return Check{"sandbox", CheckMissing, "the launcher cordon-launch is not beside this program", "reinstall Cordon"}
@@ -84,7 +85,8 @@ func trialCheck(ctx context.Context, sb *sandbox.Sandbox) Check {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	began := time.Now()
-	p, err := sb.Start(ctx, sandbox.Profile{Demand: sandbox.Isolation(sandbox.NetNone)}, sandbox.Command{Argv: []string{"true"}}, sandbox.Files{})
+	p, err := sb.Start(ctx, sandbox.Profile{Memory: config.DefaultMemory, Pids: config.DefaultPids, Demand: sandbox.Isolation(sandbox.NetNone)},
+		sandbox.Command{Argv: []string{"true"}}, sandbox.Files{})
 	if err != nil {
 		fix := ""
 		if r, ok := err.(*sandbox.Refusal); ok {

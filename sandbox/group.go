@@ -21,6 +21,7 @@ import (
 type group struct {
 	version int
 	dirs    []string // v1: one for each controller; v2: the one
+	memory  int64    // its limit in bytes, 0 for none
 }
 
 // groupPrefix marks our cgroups: cordon-<pid of the owner>-<count>.
@@ -71,6 +72,9 @@ func newGroup(g Groups, p Profile) (*group, error) {
 	}
 	name := fmt.Sprintf("%s%d-%d", groupPrefix, os.Getpid(), groupCount.Add(1))
 	made := &group{version: g.Version}
+	if g.Memory {
+		made.memory = p.Memory
+	}
 	for _, s := range values {
 		dir := filepath.Join(g.place(s.controller), name)
 		if !slices.Contains(made.dirs, dir) {

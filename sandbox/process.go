@@ -42,6 +42,7 @@ type Exit struct {
 	Status syscall.WaitStatus // the program's own, when Known
 	Known  bool               // false when the whole sandbox was killed
 	OOM    bool               // it used more memory than its limit
+	Memory int64              // that limit in bytes, 0 when there was none for the whole tree
 	Usage  Usage              // the last reading
 	Left   error              // what could not be cleaned up, or nil
 }
@@ -57,11 +58,11 @@ func (e Exit) Code() int {
 	return e.Status.ExitStatus()
 }
 
-// String says it in words: "ended with status 1", "killed by SIGSEGV", "used more memory than allowed".
+// String says it in words: "ended with status 1", "killed by SIGSEGV", "used more than 512 MiB".
 func (e Exit) String() string {
 	switch {
 	case e.OOM:
-		return "stopped: used more memory than allowed"
+		return "stopped: used more than " + Bytes(e.Memory)
 	case !e.Known:
 		return "was killed"
 	case e.Status.Signaled():
@@ -86,7 +87,7 @@ func (p *Process) watch() {
 	}
 	if p.group != nil {
 		p.exit.Usage = p.group.usage()
-		p.exit.OOM = p.exit.Usage.OOM
+		p.exit.OOM, p.exit.Memory = p.exit.Usage.OOM, p.group.memory
 		// The pid namespace has taken every process with it, so the cgroup is empty within moments. If it is not, what is
 		// in it is killed by its place in the cgroup.
 		if p.group.remove(100*time.Millisecond) != nil {

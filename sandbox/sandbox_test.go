@@ -357,12 +357,31 @@ func TestMemoryLimit(t *testing.T) {
 		return
 	}
 	got, _, exit := try(t, s, Profile{Memory: 128 << 20}, Command{}, "memory=512")
-	if len(got) > 0 || !exit.OOM {
-		t.Errorf("memory bomb: results %v, exit %v; want it stopped for its memory", got, exit)
+	if len(got) > 0 || exit.String() != "stopped: used more than 128 MiB" {
+		t.Errorf("memory bomb: results %v, exit %q; want it stopped for its memory, with the limit", got, exit)
 	}
 	got, _, exit = try(t, s, Profile{Memory: 128 << 20}, Command{}, "memory=32")
 	if len(got) != 1 || !got[0].Worked || exit.OOM {
 		t.Errorf("32 MiB under a limit of 128: results %v, exit %v", got, exit)
+	}
+}
+
+// Processor time is known also where nothing limits it.
+func TestUsage(t *testing.T) {
+	s := box(t)
+	need(t, machine.Groups.Memory, "a memory cgroup")
+	p, err := s.Start(t.Context(), Profile{Memory: 128 << 20}, Command{Argv: []string{"sh", "-c", "while :; do :; done"}}, Files{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Wait()
+	defer p.Kill()
+	deadline := time.Now().Add(20 * time.Second)
+	for u := p.Usage(); u.Memory == 0 || u.CPU == 0; u = p.Usage() {
+		if time.Now().After(deadline) {
+			t.Fatalf("usage: %+v; want memory and processor time", u)
+		}
+		time.Sleep(20 * time.Millisecond)
 	}
 }
 

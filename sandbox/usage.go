@@ -3,7 +3,11 @@
 package sandbox
 
 import (
+	"bytes"
+	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/containerd/cgroups/v3/cgroup1"
@@ -54,10 +58,33 @@ func (g *group) usageV1() Usage {
 	if m.Pids != nil {
 		u.Tasks = int(m.Pids.Current)
 	}
-	if m.CPU != nil && m.CPU.Usage != nil {
-		u.CPU = time.Duration(m.CPU.Usage.Total)
+	if total := m.GetCPU().GetUsage().GetTotal(); total > 0 {
+		u.CPU = time.Duration(total)
+	} else {
+		u.CPU = processorTime(filepath.Join(g.dirs[0], "cgroup.procs"))
 	}
 	return u
+}
+
+// processorTime adds up what the processes listed in file have used, with their ended children: without a limit for the
+// processor there is no v1 cgroup that counts it.
+func processorTime(file string) time.Duration {
+	const second = 100 // clock ticks, the same on every Linux (proc_pid_stat(5), sysconf(3))
+	var ticks int64
+	list, _ := os.ReadFile(file)
+	for pid := range strings.FieldsSeq(string(list)) {
+		stat, _ := os.ReadFile(filepath.Join("/proc", pid, "stat"))
+		_, rest, _ := strings.Cut(string(stat[bytes.LastIndexByte(stat, ')')+1:]), " ") // after the name, which may hold anything
+		fields := strings.Fields(rest)
+		if len(fields) < 15 {
+			continue // it has ended
+		}
+		for _, field := range fields[11:15] { // utime, stime, cutime, cstime
+			n, _ := strconv.ParseInt(field, 10, 64)
+			ticks += n
+		}
+	}
+	return time.Duration(ticks) * time.Second / second
 }
 
 func (g *group) usageV2() Usage {

@@ -153,8 +153,9 @@ func TestShots(t *testing.T) {
 			}
 		}
 	}
-	define := func(name string, command []string) {
-		b.must("add "+name, b.script(nil, `await window.go.app.App.AddServer({name: arguments[0], command: arguments[1], read: [arguments[2]], write: [], net: 'none', memoryBytes: 0, pids: 0})`, name, command, folder))
+	define := func(name string, command []string, hosts, private []string) {
+		b.must("add "+name, b.script(nil, `const [name, command, folder, hosts, privateHosts] = arguments
+			await window.go.app.App.AddServer({name, command, read: [folder], write: [], net: hosts ? 'hosts' : 'none', hosts, privateHosts, memoryBytes: 0, pids: 0})`, name, command, folder, hosts, private))
 	}
 	time.Sleep(time.Second)
 	shot("start")
@@ -172,7 +173,8 @@ func TestShots(t *testing.T) {
 	b.fill("add-name", "intel")
 	b.press("add-net-hosts")
 	b.press("add-save")
-	b.fill("add-hosts", "api.example.org:443")
+	b.fill("add-hosts", "api.example.org:443 *.feeds.example.net:443")
+	b.fill("add-private", "siem.corp.example:9200")
 	b.pressAt("#add-pids") // in sight: the fields for hosts and what is below
 	shot("add-hosts")
 	b.strike(keyEscape)
@@ -215,8 +217,8 @@ func TestShots(t *testing.T) {
 	b.result()
 	shot("run-tool-error")
 
-	define("edr", argv)
-	define("missing", []string{"no-such-program-here"})
+	define("edr", argv, nil, nil)
+	define("missing", []string{"no-such-program-here"}, nil, nil)
 	b.server("edr", running)
 	b.approve("edr")
 	b.callJSON("edr", "isolate_host", `{"host":"WS-FIN-0142"}`)
@@ -244,8 +246,19 @@ func TestShots(t *testing.T) {
 		b.press("tab-" + tab)
 		shot("server-" + tab)
 	}
+	define("intel", argv, []string{"api.example.org:443", "*.feeds.example.net:443"}, []string{"siem.corp.example:9200"})
+	b.server("intel", running)
+	b.approve("intel")
+	for _, tab := range []string{"profile", "overview"} {
+		b.press("tab-" + tab)
+		shot("server-hosts-" + tab)
+	}
 	b.press("server-missing")
 	shot("server-failed")
+	define("hungry", append(argv, "hungry"), nil, nil)
+	b.server("hungry", func(s server) bool { return s.Failure != nil })
+	b.press("server-hungry")
+	shot("server-memory")
 	script, err := os.ReadFile(filepath.Join(folder, "own.mjs"))
 	if err != nil {
 		t.Fatal(err)

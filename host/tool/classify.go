@@ -23,7 +23,7 @@ type Hints struct {
 func Classify(name, description string, schema []byte, hints Hints, known Effect) (effect Effect, by string) {
 	by = "Cordon"
 	if known != Unknown {
-		effect, by = known, "Cordon, which knows this tool"
+		effect, by = known, "Cordon, from its own list"
 	} else {
 		effect = fromName(name)
 		effect = raise(effect, fromDescription(description))

@@ -111,7 +111,7 @@ func TestAnnotationsOnlyRaise(t *testing.T) {
 		{"unknown that admits to destroy", "frobnicate", Hints{Destructive: yes}, Unknown, High, "raised to high"},
 		{"read that goes outside", "get_item", Hints{OpenWorld: yes}, Unknown, Disclose, "raised to disclose"},
 		{"write that goes outside", "create_ticket", Hints{OpenWorld: yes}, Unknown, Write, "Cordon"},
-		{"known write that overwrites", "write_file", Hints{ReadOnly: no, Destructive: yes}, Write, Write, "knows"},
+		{"known write that overwrites", "write_file", Hints{ReadOnly: no, Destructive: yes}, Write, Write, "from its own list"},
 		{"known read that admits to write", "x", Hints{ReadOnly: no}, Read, Write, "raised to write"},
 		{"known disclosure that says read", "get-env", Hints{ReadOnly: yes}, Disclose, Disclose, "server says read"},
 	} {

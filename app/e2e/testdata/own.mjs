@@ -17,6 +17,7 @@ if (mode === 'cyclic') tools.push({ name: 'cyclic', description: 'Refers to itse
 const send = (id, result) => console.log(JSON.stringify({ jsonrpc: '2.0', id, result }))
 const say = (id, said) => send(id, { content: [{ type: 'text', text: said }] })
 console.error('own server started')
+if (mode === 'hungry') for (const held = []; ; ) held.push(Buffer.alloc(16 << 20, 1))
 
 createInterface({ input: process.stdin }).on('line', (line) => {
   const { id, method, params } = JSON.parse(line)

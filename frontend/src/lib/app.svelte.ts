@@ -9,7 +9,8 @@ export const screens = ['start', 'run', 'servers', 'activity', 'settings'] as co
 export type Screen = (typeof screens)[number]
 export type SettingsPage = 'secrets' | 'policy' | 'computer' | 'appearance' | 'keyboard' | 'about'
 
-export interface Toast { id: number; kind: 'ok' | 'danger' | 'plain'; text: string; more: string; code: string }
+/** `about` names what it is about: a newer message about the same takes its place. */
+export interface Toast { id: number; kind: 'ok' | 'danger' | 'plain'; text: string; more: string; code: string; about: string }
 /** What is shown above the screens, one at a time; consent stands above all of them. */
 export type Overlay = { kind: 'none' } | { kind: 'keys' } | { kind: 'add' } | { kind: 'link'; url: string } | { kind: 'remove'; server: string }
 
@@ -65,8 +66,10 @@ class App {
   private take(s: Snapshot): void {
     // The host has taken the answered prompt away; should the same one ever come again, it is shown again.
     if (!s.prompt || promptKey(s.prompt) !== this.closedPrompt) this.closedPrompt = ''
+    const before = this.servers
     this.snapshot = s
     this.failed = null
+    this.toasts = this.toasts.filter((t) => !outdated(t, before, s.servers))
   }
 
   go(screen: Screen): void { this.screen = screen }
@@ -75,8 +78,12 @@ class App {
   openEvent(seq: number): void { this.event = seq; this.screen = 'activity' }
   openSettings(page: SettingsPage): void { this.page = page; this.screen = 'settings' }
 
-  toast(kind: Toast['kind'], text: string, more = '', code = ''): void {
-    this.toasts = [...this.toasts.slice(-2), { id: ++this.lastToast, kind, text, more, code }]
+  /** Unless said, it is about the server that its text begins with, or else about itself. */
+  toast(kind: Toast['kind'], text: string, more = '', code = '', about = this.servers.find((s) => begins(text, s.name))?.name ?? text): void {
+    const others = this.toasts.filter((t) => t.about !== about)
+    const room = others.length - (most - 1)
+    const leave = [...others.filter((t) => t.kind !== 'danger'), ...others.filter((t) => t.kind === 'danger')].slice(0, Math.max(0, room))
+    this.toasts = [...others.filter((t) => !leave.includes(t)), { id: ++this.lastToast, kind, text, more, code, about }]
   }
   dismiss(id: number): void { this.toasts = this.toasts.filter((t) => t.id !== id) }
   fail(e: unknown): void {
@@ -111,6 +118,21 @@ class App {
 
   setTheme(theme: Theme): void { this.theme = theme; applyLook(theme, this.density) }
   setDensity(density: Density): void { this.density = density; applyLook(this.theme, density) }
+}
+
+/** So many messages are shown; what is no failure makes room first. */
+const most = 3
+
+const begins = (text: string, name: string): boolean => text.startsWith(name) && !/[\w-]/.test(text.charAt(name.length))
+
+/** A message about a server is out of date when the server stops or fails; one about its failure, when it runs again. */
+function outdated(t: Toast, before: readonly ServerView[], now: readonly ServerView[]): boolean {
+  const runs = (servers: readonly ServerView[]): boolean | undefined => {
+    const state = servers.find((s) => s.name === t.about)?.state
+    return state === undefined || state === 'starting' ? undefined : state === 'running' || state === 'degraded'
+  }
+  const after = runs(now)
+  return after !== undefined && after !== runs(before) && after === (t.kind === 'danger')
 }
 
 /** Everything a prompt shows takes part: any change makes it another prompt, which arms anew. */

@@ -68,7 +68,7 @@ export interface ServerView {
 /** One protection: `state` says whether it holds; `detail` is what was tried and how it ended. */
 export interface GuaranteeView { name: string; state: 'enforced' | 'missing' | 'not demanded'; detail: string }
 export interface ProfileView { read: string[]; write: string[]; net: string; hosts: string[]; privateHosts: string[]; memoryBytes: number; pids: number }
-export interface UsageView { memoryBytes: number; memoryMax: number; tasks: number; tasksMax: number; cpuMillis: number; source: string }
+export interface UsageView { memoryBytes: number; memoryMax: number; tasks: number; tasksMax: number; cpuMillis: number; memoryWaits: number; cpuWaits: number; source: string }
 export interface ToolView {
   name: string
   title: string
@@ -181,7 +181,7 @@ export interface EventPage { events: EventView[]; total: number; matched: number
 export interface EventView {
   seq: number
   time: string
-  kind: 'call' | 'result' | 'consent' | 'server' | 'pin' | 'secret' | 'log' | 'sandbox'
+  kind: 'call' | 'result' | 'consent' | 'server' | 'pin' | 'secret' | 'log' | 'sandbox' | 'net'
   title: string
   server: string
   tool: string
@@ -204,7 +204,7 @@ export interface StoryView {
   related: EventView[]
   record: string
 }
-export interface StageView { name: string; state: 'passed' | 'stopped' | 'asked' | 'marked' | 'not reached'; detail: string; micros: number }
+export interface StageView { name: string; state: 'passed' | 'stopped' | 'asked' | 'marked' | 'not reached' | 'ended'; detail: string; micros: number }
 export interface FactView { name: string; value: string }
 
 /** Result of "watch a sandbox hold": the same forbidden acts, bare and confined. */

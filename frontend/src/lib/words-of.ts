@@ -27,6 +27,7 @@ export const stageLook: Record<StageView['state'], Look> = {
   stopped: { icon: 's-denied', mark: 'danger', word: 'stopped here' },
   asked: { icon: 'p-you', mark: 'you', word: 'you were asked' },
   marked: { icon: 's-degraded', mark: 'degraded', word: 'marked' },
+  ended: { icon: 's-denied', mark: 'danger', word: 'ended' },
   'not reached': { icon: 'p-default', mark: 'quiet', word: 'not reached' },
 }
 export const decisionLook: Record<EventView['decision'], Look> = {

@@ -1,0 +1,50 @@
+// One server's page: where it may connect, what it uses, its tools, its names.
+
+import { describe, expect, test } from 'vitest'
+import { click, get, open, settle } from '../dev/testing'
+import { servers } from '../dev/servers'
+import { app } from '../lib/app.svelte'
+import type { ServerView } from '../lib/types'
+
+const detail = (): string => document.querySelector('[data-detail]')?.textContent ?? ''
+async function show(name: string, over: Partial<ServerView> = {}): Promise<void> {
+  await open({ servers: servers.map((s) => (s.name === name ? { ...s, ...over } : s)) })
+  app.openServer(name)
+  await settle()
+}
+
+describe('a server', () => {
+  test('is called by its name, its title comes second', async () => {
+    await show('filesystem', { title: 'Files' })
+    expect(document.querySelector('[data-detail] h2')?.textContent).toBe('filesystem')
+    expect(detail()).toContain('Files')
+  })
+  test('with named hosts says that they are all it may reach, and which are private', async () => {
+    await show('http-fetch')
+    for (const tab of ['tab-overview', 'tab-profile']) {
+      await click(tab)
+      expect(detail()).toContain('May reach these hosts and nothing else.')
+      expect([...document.querySelectorAll('.reach li')].map((l) => l.textContent?.trim())).toEqual(['*.example.org:443', 'intel.example.net:443', 'proxy.corp.example:8080private network'])
+    }
+    expect(get('server-http-fetch').textContent).toContain('3 hosts, 1 private')
+  })
+  test('says what it uses, and what it waits for when that is much', async () => {
+    await show('http-fetch')
+    expect(detail()).toContain('It waits for memory 12 % of the time.')
+    expect(detail()).toContain('29 of 32')
+    expect(detail()).toContain('1.2 s since its start')
+    await show('filesystem', { usage: { memoryBytes: 1024, memoryMax: 0, tasks: 0, tasksMax: 32, cpuMillis: 0, memoryWaits: 5, cpuWaits: 0, source: 'cgroup v1' } })
+    for (const absent of ['It waits', 'CPU', 'not measured', '0 of 32']) expect(detail()).not.toContain(absent)
+  })
+  test('says once who set the effects, and again only where it differs', async () => {
+    await show('http-fetch')
+    await click('tab-tools')
+    expect(detail()).toContain('effects set by Cordon')
+    expect([...document.querySelectorAll('.tools li')].map((l) => l.textContent?.includes('set by Cordon; server said read'))).toEqual([false, true])
+  })
+  test('that does not run tells of its last process', async () => {
+    await show('http-fetch', { state: 'stopped', pid: 0 })
+    expect(detail()).toContain('What was enforced')
+    expect(get('server-http-fetch').textContent).not.toContain('11/13')
+  })
+})
