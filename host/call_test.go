@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -70,14 +71,16 @@ func TestUnreadSecretsAsk(t *testing.T) {
 	if _, err := r.call("one", "read_echo", object{}); err != nil || len(r.prompts()) != 0 {
 		t.Fatalf("reading asked %d times, %v", len(r.prompts()), err)
 	}
-	two := definition("two", r.case_(), filepath.Join(binaries, "fake"))
-	two.Secrets = map[string]string{"TOKEN": "token"}
+	r.add("two", filepath.Join(binaries, "fake"))
+	r.approve("two")
 	r.close()
 	c, err := config.Load(r.paths)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.Servers, c.Secrets = append(c.Servers, two), []secret.Ref{{Name: "token", Server: "two", Env: "TOKEN"}}
+	i := slices.IndexFunc(c.Servers, func(s config.Server) bool { return s.Name == "two" })
+	c.Servers[i].Secrets = map[string]string{"TOKEN": "token"}
+	c.Secrets = []secret.Ref{{Name: "token", Server: "two", Env: "TOKEN"}}
 	if err := config.Save(r.paths, c); err != nil {
 		t.Fatal(err)
 	}
