@@ -100,7 +100,7 @@ func Open(ctx context.Context, o Options) (h *Host, err error) {
 		h.problem(h.bad)
 	}
 	err = nil
-	o.Sandbox.Kernel.Groups.Sweep()
+	o.Sandbox.Sweep()
 	h.own = inspect.NewSecret(ownSecrets{h.Secrets})
 	h.pipeline = inspect.New(inspect.Hidden{}, h.own)
 	h.Servers = server.New(server.Options{Sandbox: o.Sandbox, Secrets: h.Secrets, Audit: h, Trusted: h.trusted, Log: o.Log, Version: o.Version, Changed: o.Changed, Mask: h.Mask})

@@ -164,7 +164,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 				t.Fatalf("round %d: cgroups %v are left", round, groups(cmd.Process.Pid))
 			}
 			time.Sleep(5 * time.Millisecond)
-			sb.Kernel.Groups.Sweep()
+			sb.Sweep()
 		}
 	}
 	if calls < uint64(rounds) {

@@ -281,8 +281,8 @@ type Usage struct {
 // accounting/psi).
 type Pressure struct{ Memory, CPU float64 }
 
-// Sweep removes the empty cgroups that owners which are no longer alive left behind. It touches nothing else.
-func (g Groups) Sweep() {
+// sweep removes the empty cgroups that owners which are no longer alive left behind. It touches nothing else.
+func (g Groups) sweep() {
 	var roots []string
 	switch {
 	case g.Version == 2 && g.Path != "":

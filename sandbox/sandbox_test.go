@@ -70,6 +70,30 @@ func box(t testing.TB) *Sandbox {
 	return &Sandbox{Kernel: machine, Launcher: filepath.Join(binaries, "cordon-launch")}
 }
 
+// eachTier runs a test in every tier that this machine can give: strong; medium, as on a machine without user namespaces; and
+// medium where Landlock says nothing about signals.
+func eachTier(t *testing.T, f func(t *testing.T, s *Sandbox)) {
+	t.Helper()
+	for _, tier := range []string{"strong", "medium", "medium, ABI 4"} {
+		t.Run(tier, func(t *testing.T) { f(t, inTier(t, tier)) })
+	}
+}
+
+func inTier(t testing.TB, tier string) *Sandbox {
+	t.Helper()
+	if tier == "strong" {
+		return box(t)
+	}
+	need(t, machine.Landlock >= sharedABI, "Landlock ABI 3")
+	need(t, machine.Yama < 2, "a way to supervise (kernel.yama.ptrace_scope below 2)")
+	s := &Sandbox{Kernel: machine, Launcher: filepath.Join(binaries, "cordon-launch")}
+	s.Kernel.Namespaces = "switched off for this test"
+	if tier == "medium, ABI 4" {
+		s.Kernel.Landlock = min(4, machine.Landlock)
+	}
+	return s
+}
+
 // try runs acts confined and returns their results and the finished process.
 func try(t testing.TB, s *Sandbox, p Profile, c Command, acts ...string) ([]attempt.Result, *Process, Exit) {
 	t.Helper()
@@ -314,62 +338,66 @@ func TestSystemSurface(t *testing.T) {
 
 // TestInheritedDescriptors leaves a descriptor open across exec, as careless callers do.
 func TestInheritedDescriptors(t *testing.T) {
-	s := box(t)
-	secret := filepath.Join(t.TempDir(), "secret")
-	if err := os.WriteFile(secret, []byte("x"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	fd, err := unix.Open(secret, unix.O_RDONLY, 0) // no O_CLOEXEC
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Close(fd)
-	high, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD, 900)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Close(high)
-	acts := []string{"fd=3", "fd=4", "fd=" + strconv.Itoa(fd), "fd=" + strconv.Itoa(high)}
-	got, _, _ := try(t, s, Profile{}, Command{}, acts...)
-	for _, r := range got[2:] {
-		if r.Worked {
-			t.Errorf("descriptor %s is open inside", r.Arg)
+	eachTier(t, func(t *testing.T, s *Sandbox) {
+		secret := filepath.Join(t.TempDir(), "secret")
+		if err := os.WriteFile(secret, []byte("x"), 0o600); err != nil {
+			t.Fatal(err)
 		}
-	}
-	for _, r := range bare(t, nil, acts[2:]...) {
-		if !r.Worked {
-			t.Errorf("bare: descriptor %s is closed, so the test proves nothing", r.Arg)
+		fd, err := unix.Open(secret, unix.O_RDONLY, 0) // no O_CLOEXEC
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
+		defer unix.Close(fd)
+		high, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD, 900)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(high)
+		acts := []string{"fd=3", "fd=4", "fd=" + strconv.Itoa(fd), "fd=" + strconv.Itoa(high)}
+		got, _, _ := try(t, s, Profile{}, Command{}, acts...)
+		for _, r := range got[2:] {
+			if r.Worked {
+				t.Errorf("descriptor %s is open inside", r.Arg)
+			}
+		}
+		for _, r := range bare(t, nil, acts[2:]...) {
+			if !r.Worked {
+				t.Errorf("bare: descriptor %s is closed, so the test proves nothing", r.Arg)
+			}
+		}
+	})
 }
 
 func TestMemoryLimit(t *testing.T) {
-	s := box(t)
-	if !machine.Groups.Memory {
-		// Per-process limits only: the bomb must fail, the report must admit that the tree is not bounded.
-		got, proc, _ := try(t, s, Profile{Memory: 128 << 20}, Command{}, "memory=512")
-		if len(got) > 0 && got[0].Worked {
-			t.Error("512 MiB in one process under a limit of 128 MiB")
+	eachTier(t, func(t *testing.T, s *Sandbox) {
+		if !machine.Groups.Memory {
+			// Per-process limits only: the bomb must fail, the report must admit that the tree is not bounded.
+			got, proc, _ := try(t, s, Profile{Memory: 128 << 20}, Command{}, "memory=512")
+			if len(got) > 0 && got[0].Worked {
+				t.Error("512 MiB in one process under a limit of 128 MiB")
+			}
+			if h := proc.Report.Get(LimitsMemory); h.State != Missing {
+				t.Errorf("limits.memory: got %s, want missing", h.State)
+			}
+			return
 		}
-		if h := proc.Report.Get(LimitsMemory); h.State != Missing {
-			t.Errorf("limits.memory: got %s, want missing", h.State)
+		got, _, exit := try(t, s, Profile{Memory: 128 << 20}, Command{}, "memory=512")
+		if len(got) > 0 || exit.String() != "stopped: used more than 128 MiB" {
+			t.Errorf("memory bomb: results %v, exit %q; want it stopped for its memory, with the limit", got, exit)
 		}
-		return
-	}
-	got, _, exit := try(t, s, Profile{Memory: 128 << 20}, Command{}, "memory=512")
-	if len(got) > 0 || exit.String() != "stopped: used more than 128 MiB" {
-		t.Errorf("memory bomb: results %v, exit %q; want it stopped for its memory, with the limit", got, exit)
-	}
-	got, _, exit = try(t, s, Profile{Memory: 128 << 20}, Command{}, "memory=32")
-	if len(got) != 1 || !got[0].Worked || exit.OOM {
-		t.Errorf("32 MiB under a limit of 128: results %v, exit %v", got, exit)
-	}
+		got, _, exit = try(t, s, Profile{Memory: 128 << 20}, Command{}, "memory=32")
+		if len(got) != 1 || !got[0].Worked || exit.OOM {
+			t.Errorf("32 MiB under a limit of 128: results %v, exit %v", got, exit)
+		}
+	})
 }
 
 // Processor time is known also where nothing limits it.
 func TestUsage(t *testing.T) {
 	s := box(t)
-	need(t, machine.Groups.Memory, "a memory cgroup")
+	if !machine.Groups.Memory {
+		t.Skip("this user has no memory cgroup")
+	}
 	p, err := s.Start(t.Context(), Profile{Memory: 128 << 20}, Command{Argv: []string{"sh", "-c", "while :; do :; done"}}, Files{})
 	if err != nil {
 		t.Fatal(err)
@@ -400,97 +428,100 @@ func TestTaskLimit(t *testing.T) {
 
 // TestNothingStaysBehind: whatever the program leaves running ends with it.
 func TestNothingStaysBehind(t *testing.T) {
-	s := box(t)
-	mark := strconv.Itoa(700000 + os.Getpid()%100000)
-	got, _, _ := try(t, s, Profile{Pids: 64}, Command{}, "daemon="+mark)
-	if !got[0].Worked {
-		t.Fatalf("the daemon did not start: %s", got[0].Detail)
-	}
-	if left := processesWith(mark); len(left) > 0 {
-		t.Errorf("still running: %v", left)
-	}
-	// The twin: without the sandbox the daemon survives its parent.
-	twin := "31" + mark[1:]
-	bare(t, os.Environ(), "daemon="+twin)
-	survived := false
-	for range 200 { // its last process may still be on its way when the first are ended
-		left := processesWith(twin)
-		survived = survived || len(left) > 0
-		for _, pid := range left {
-			_ = unix.Kill(pid, unix.SIGKILL)
+	eachTier(t, func(t *testing.T, s *Sandbox) {
+		mark := strconv.Itoa(700000 + os.Getpid()%100000)
+		got, _, _ := try(t, s, Profile{Pids: 64}, Command{}, "daemon="+mark)
+		if !got[0].Worked {
+			t.Fatalf("the daemon did not start: %s", got[0].Detail)
 		}
-		if survived && len(left) == 0 {
-			break
+		if left := processesWith(mark); len(left) > 0 {
+			t.Errorf("still running: %v", left)
 		}
-		time.Sleep(5 * time.Millisecond)
-	}
-	if !survived {
-		t.Error("bare: no daemon is left, so the test proves nothing")
-	}
+		// The twin: without the sandbox the daemon survives its parent.
+		twin := "31" + mark[1:]
+		bare(t, os.Environ(), "daemon="+twin)
+		survived := false
+		for range 200 { // its last process may still be on its way when the first are ended
+			left := processesWith(twin)
+			survived = survived || len(left) > 0
+			for _, pid := range left {
+				_ = unix.Kill(pid, unix.SIGKILL)
+			}
+			if survived && len(left) == 0 {
+				break
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+		if !survived {
+			t.Error("bare: no daemon is left, so the test proves nothing")
+		}
+	})
 }
 
 // TestStopEndsStubbornTree ends a program that ignores SIGTERM and has forked away.
 func TestStopEndsStubbornTree(t *testing.T) {
-	s := box(t)
-	mark := strconv.Itoa(800000 + os.Getpid()%100000)
-	script := `trap "" TERM; (setsid sh -c 'trap "" TERM; sleep ` + mark + `' &) ; sleep ` + mark
-	p, err := s.Start(t.Context(), Profile{Pids: 64}, Command{Argv: []string{"/bin/sh", "-c", script}}, Files{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for len(processesWith(mark)) < 2 {
-		time.Sleep(5 * time.Millisecond)
-	}
-	exit := p.Stop(t.Context(), 50*time.Millisecond)
-	if exit.Known || exit.Left != nil {
-		t.Errorf("exit %+v, want killed and nothing left", exit)
-	}
-	if left := processesWith(mark); len(left) > 0 {
-		t.Errorf("still running: %v", left)
-	}
-}
-
-func TestExitStatusPassesThrough(t *testing.T) {
-	s := box(t)
-	for script, want := range map[string]int{"exit 0": 0, "exit 7": 7, "kill -SEGV $$": 128 + 11, "kill -TERM $$": 128 + 15} {
-		p, err := s.Start(t.Context(), Profile{}, Command{Argv: []string{"/bin/sh", "-c", script}}, Files{})
+	eachTier(t, func(t *testing.T, s *Sandbox) {
+		mark := strconv.Itoa(800000 + os.Getpid()%100000)
+		script := `trap "" TERM; (setsid sh -c 'trap "" TERM; sleep ` + mark + `' &) ; sleep ` + mark
+		p, err := s.Start(t.Context(), Profile{Pids: 64}, Command{Argv: []string{"/bin/sh", "-c", script}}, Files{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if e := p.Wait(); e.Code() != want || !e.Known {
-			t.Errorf("%s: got %d (%v), want %d", script, e.Code(), e, want)
+		for len(processesWith(mark)) < 2 {
+			time.Sleep(5 * time.Millisecond)
 		}
-	}
+		exit := p.Stop(t.Context(), 50*time.Millisecond)
+		if exit.Known || exit.Left != nil {
+			t.Errorf("exit %+v, want killed and nothing left", exit)
+		}
+		if left := processesWith(mark); len(left) > 0 {
+			t.Errorf("still running: %v", left)
+		}
+	})
+}
+
+func TestExitStatusPassesThrough(t *testing.T) {
+	eachTier(t, func(t *testing.T, s *Sandbox) {
+		for script, want := range map[string]int{"exit 0": 0, "exit 7": 7, "kill -SEGV $$": 128 + 11, "kill -TERM $$": 128 + 15} {
+			p, err := s.Start(t.Context(), Profile{}, Command{Argv: []string{"/bin/sh", "-c", script}}, Files{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if e := p.Wait(); e.Code() != want || !e.Known {
+				t.Errorf("%s: got %d (%v), want %d", script, e.Code(), e, want)
+			}
+		}
+	})
 }
 
 func TestSignalsReachTheProgram(t *testing.T) {
-	s := box(t)
-	r, w, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := s.Start(t.Context(), Profile{}, Command{Argv: []string{"/bin/sh", "-c", `trap 'exit 42' USR1; echo ready; while :; do sleep 0.02; done`}}, Files{Out: w})
-	w.Close()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var line [6]byte
-	if _, err := io.ReadFull(r, line[:]); err != nil {
-		t.Fatal(err)
-	}
-	if err := p.Signal(syscall.SIGUSR1); err != nil {
-		t.Fatal(err)
-	}
-	if e := p.Wait(); e.Code() != 42 {
-		t.Errorf("got %v, want status 42", e)
-	}
+	eachTier(t, func(t *testing.T, s *Sandbox) {
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := s.Start(t.Context(), Profile{}, Command{Argv: []string{"/bin/sh", "-c", `trap 'exit 42' USR1; echo ready; while :; do sleep 0.02; done`}}, Files{Out: w})
+		w.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var line [6]byte
+		if _, err := io.ReadFull(r, line[:]); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Signal(syscall.SIGUSR1); err != nil {
+			t.Fatal(err)
+		}
+		if e := p.Wait(); e.Code() != 42 {
+			t.Errorf("got %v, want status 42", e)
+		}
+	})
 }
 
 // TestHostDeathEndsSandbox kills the process that started the sandbox.
 func TestHostDeathEndsSandbox(t *testing.T) {
 	if os.Getenv("SANDBOX_TEST_HOST") != "" {
-		s := &Sandbox{Kernel: machine, Launcher: filepath.Join(binaries, "cordon-launch")}
-		_, err := s.Start(context.Background(), Profile{}, Command{Argv: []string{"/bin/sleep", os.Getenv("SANDBOX_TEST_HOST")}}, Files{})
+		_, err := inTier(t, os.Getenv("SANDBOX_TEST_TIER")).Start(context.Background(), Profile{}, Command{Argv: []string{"/bin/sh", "-c", "setsid sleep $0 & sleep $0", os.Getenv("SANDBOX_TEST_HOST")}}, Files{})
 		if err != nil {
 			fmt.Println("error:", err)
 			os.Exit(1)
@@ -499,44 +530,49 @@ func TestHostDeathEndsSandbox(t *testing.T) {
 		time.Sleep(time.Minute)
 		return
 	}
-	box(t)
-	mark := strconv.Itoa(900000 + os.Getpid()%100000)
-	c := exec.Command(os.Args[0], "-test.run", "^TestHostDeathEndsSandbox$")
-	c.Env = append(os.Environ(), "SANDBOX_TEST_HOST="+mark, "SANDBOX_BINARIES="+binaries)
-	out, err := c.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := c.Start(); err != nil {
-		t.Fatal(err)
-	}
-	var line [6]byte
-	if _, err := io.ReadFull(out, line[:]); err != nil || string(line[:]) != "ready\n" {
-		t.Fatalf("host said %q: %v", line, err)
-	}
-	if len(processesWith(mark)) == 0 {
-		t.Error("the program is not running, so the test proves nothing")
-	}
-	_ = c.Process.Kill()
-	_ = c.Wait()
-	deadline := time.Now().Add(5 * time.Second)
-	for len(processesWith(mark)) > 0 && time.Now().Before(deadline) {
-		time.Sleep(5 * time.Millisecond)
-	}
-	if left := processesWith(mark); len(left) > 0 {
-		t.Errorf("still running after the host died: %v", left)
+	for _, tier := range []string{"strong", "medium", "medium, ABI 4"} {
+		t.Run(tier, func(t *testing.T) {
+			inTier(t, tier)
+			mark := strconv.Itoa(900000 + os.Getpid()%100000)
+			c := exec.Command(os.Args[0], "-test.run", "^TestHostDeathEndsSandbox$")
+			c.Env = append(os.Environ(), "SANDBOX_TEST_HOST="+mark, "SANDBOX_TEST_TIER="+tier, "TMPDIR="+t.TempDir(), "XDG_RUNTIME_DIR=", "SANDBOX_BINARIES="+binaries)
+			out, err := c.StdoutPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := c.Start(); err != nil {
+				t.Fatal(err)
+			}
+			var line [6]byte
+			if _, err := io.ReadFull(out, line[:]); err != nil || string(line[:]) != "ready\n" {
+				t.Fatalf("host said %q: %v", line, err)
+			}
+			if len(processesWith(mark)) == 0 {
+				t.Error("the program is not running, so the test proves nothing")
+			}
+			_ = c.Process.Kill()
+			_ = c.Wait()
+			deadline := time.Now().Add(5 * time.Second)
+			for len(processesWith(mark)) > 0 && time.Now().Before(deadline) {
+				time.Sleep(5 * time.Millisecond)
+			}
+			if left := processesWith(mark); len(left) > 0 {
+				t.Errorf("still running after the host died: %v", left)
+			}
+		})
 	}
 }
 
 func TestMissingProgramIsNamed(t *testing.T) {
-	s := box(t)
-	for _, argv := range []string{"/nonexistent/server", "no-such-program"} {
-		_, err := s.Start(t.Context(), Profile{}, Command{Argv: []string{argv}}, Files{})
-		var nf *NotFoundError
-		if !errors.As(err, &nf) || nf.Program != argv || nf.Errno != syscall.ENOENT {
-			t.Errorf("%s: got %v, want NotFoundError with ENOENT", argv, err)
+	eachTier(t, func(t *testing.T, s *Sandbox) {
+		for _, argv := range []string{"/nonexistent/server", "no-such-program"} {
+			_, err := s.Start(t.Context(), Profile{}, Command{Argv: []string{argv}}, Files{})
+			var nf *NotFoundError
+			if !errors.As(err, &nf) || nf.Program != argv || nf.Errno != syscall.ENOENT {
+				t.Errorf("%s: got %v, want NotFoundError with ENOENT", argv, err)
+			}
 		}
-	}
+	})
 }
 
 // TestWritableFoldersAreNamed: a program that lies in a folder for writing is not just denied; its twin in a folder for
@@ -577,29 +613,31 @@ func TestWritableFoldersAreNamed(t *testing.T) {
 }
 
 func TestGrantMustExistAndBeReal(t *testing.T) {
-	s := box(t)
-	dir := t.TempDir()
-	link := filepath.Join(dir, "link")
-	if err := os.Symlink("/etc", link); err != nil {
-		t.Fatal(err)
-	}
-	for _, path := range []string{filepath.Join(dir, "absent"), link} {
-		_, err := s.Start(t.Context(), Profile{Read: []string{path}}, Command{Argv: []string{"/bin/true"}}, Files{})
-		if err == nil || !strings.Contains(err.Error(), path) {
-			t.Errorf("grant %s: got %v, want an error that names it", path, err)
+	eachTier(t, func(t *testing.T, s *Sandbox) {
+		dir := t.TempDir()
+		link := filepath.Join(dir, "link")
+		if err := os.Symlink("/etc", link); err != nil {
+			t.Fatal(err)
 		}
-	}
+		for _, path := range []string{filepath.Join(dir, "absent"), link} {
+			_, err := s.Start(t.Context(), Profile{Read: []string{path}}, Command{Argv: []string{"/bin/true"}}, Files{})
+			if err == nil || !strings.Contains(err.Error(), path) {
+				t.Errorf("grant %s: got %v, want an error that names it", path, err)
+			}
+		}
+	})
 }
 
 func TestCancelledStartLeavesNothing(t *testing.T) {
-	s := box(t)
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if p, err := s.Start(ctx, Profile{}, Command{Argv: []string{"/bin/sleep", "600"}}, Files{}); err == nil {
-		p.Kill()
-		<-p.Done()
-		t.Error("a cancelled start succeeded")
-	}
+	eachTier(t, func(t *testing.T, s *Sandbox) {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if p, err := s.Start(ctx, Profile{}, Command{Argv: []string{"/bin/sleep", "600"}}, Files{}); err == nil {
+			p.Kill()
+			<-p.Done()
+			t.Error("a cancelled start succeeded")
+		}
+	})
 }
 
 func listen(t testing.TB, network, address string) string {
@@ -631,48 +669,49 @@ func processesWith(mark string) []int {
 
 // TestEgressListener: the program reaches what the host serves on the listener that it was handed, and nothing past it.
 func TestEgressListener(t *testing.T) {
-	s := box(t)
-	outside, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer outside.Close()
-	inside := EgressAddr
-	profile := Profile{Net: NetHosts, Demand: Isolation(NetHosts)}
-	got, proc, exit := try(t, s, profile, Command{}, "tcp="+inside, "tcp="+outside.Addr().String(), "tcp=192.0.2.1:443", "udp=192.0.2.1:53", "bind-tcp="+inside, "bind-tcp=192.0.2.1:0", "mptcp="+inside)
-	for i, r := range got {
-		if want := i == 0; r.Worked != want {
-			t.Errorf("%s %s: worked %v, want %v (%s)", r.Act, r.Arg, r.Worked, want, r.Detail)
+	eachTier(t, func(t *testing.T, s *Sandbox) {
+		outside, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	if len(got) != 7 || exit.Code() != 0 || proc.Report.Get(NetHostsG).State != Enforced {
-		t.Errorf("%d results, exit %v, report %+v", len(got), exit, proc.Report.Get(NetHostsG))
-	}
-	if _, err := proc.Egress.Accept(); !errors.Is(err, net.ErrClosed) {
-		t.Errorf("after the end, accepting on the listener: %v, want it closed", err)
-	}
+		defer outside.Close()
+		inside := EgressAddr
+		profile := Profile{Net: NetHosts, Demand: Isolation(NetHosts)}
+		got, proc, exit := try(t, s, profile, Command{}, "tcp="+inside, "tcp="+outside.Addr().String(), "tcp=192.0.2.1:443", "udp=192.0.2.1:53", "bind-tcp="+inside, "bind-tcp=192.0.2.1:0", "mptcp="+inside)
+		for i, r := range got {
+			if want := i == 0; r.Worked != want {
+				t.Errorf("%s %s: worked %v, want %v (%s)", r.Act, r.Arg, r.Worked, want, r.Detail)
+			}
+		}
+		if len(got) != 7 || exit.Code() != 0 || proc.Report.Get(NetHostsG).State != Enforced {
+			t.Errorf("%d results, exit %v, report %+v", len(got), exit, proc.Report.Get(NetHostsG))
+		}
+		if _, err := proc.Egress.Accept(); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("after the end, accepting on the listener: %v, want it closed", err)
+		}
 
-	// What goes in comes out, by the host's hand.
-	out := must(os.CreateTemp(t.TempDir(), "out"))
-	defer out.Close()
-	p, err := s.Start(t.Context(), profile, Command{Argv: []string{"bash", "-c", "exec 3<>/dev/tcp/" + strings.Replace(EgressAddr, ":", "/", 1) + "; echo question >&3; cat <&3"}}, Files{Out: out})
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := p.Egress.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	question := make([]byte, len("question\n"))
-	if _, err := io.ReadFull(c, question); err != nil || string(question) != "question\n" {
-		t.Errorf("the host reads %q, %v", question, err)
-	}
-	_, _ = io.WriteString(c, "answer")
-	c.Close()
-	p.Wait()
-	if b, err := os.ReadFile(out.Name()); err != nil || string(b) != "answer" {
-		t.Errorf("the program reads %q, %v", b, err)
-	}
+		// What goes in comes out, by the host's hand.
+		out := must(os.CreateTemp(t.TempDir(), "out"))
+		defer out.Close()
+		p, err := s.Start(t.Context(), profile, Command{Argv: []string{"bash", "-c", "exec 3<>/dev/tcp/" + strings.Replace(EgressAddr, ":", "/", 1) + "; echo question >&3; cat <&3"}}, Files{Out: out})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := p.Egress.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		question := make([]byte, len("question\n"))
+		if _, err := io.ReadFull(c, question); err != nil || string(question) != "question\n" {
+			t.Errorf("the host reads %q, %v", question, err)
+		}
+		_, _ = io.WriteString(c, "answer")
+		c.Close()
+		p.Wait()
+		if b, err := os.ReadFile(out.Name()); err != nil || string(b) != "answer" {
+			t.Errorf("the program reads %q, %v", b, err)
+		}
+	})
 }
 
 func must[T any](v T, err error) T {

@@ -81,8 +81,9 @@ func (sc scratch) remove() error {
 	return os.RemoveAll(string(sc))
 }
 
-// sweepScratch removes what a process that was killed has left.
-func sweepScratch() {
+// Sweep removes what a process of this user that was killed has left: cgroups and folders.
+func (s *Sandbox) Sweep() {
+	s.Kernel.Groups.sweep()
 	base := scratchBase()
 	entries, err := os.ReadDir(base)
 	if err != nil {

@@ -43,6 +43,9 @@ func (s *supervisor) socket(c *caller) error {
 		return err
 	}
 	if uintptr(c.nr) == unix.SYS_BIND {
+		if s.Via.IsValid() && to.Port() == s.Front.Port() {
+			return unix.EADDRINUSE // the proxy listens there, for all that the program knows
+		}
 		return bind(fd, b, to)
 	}
 	return s.connect(fd, b, to)
