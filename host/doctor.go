@@ -55,8 +55,11 @@ func landlockCheck(k sandbox.Kernel) Check {
 }
 
 func namespaceCheck(k sandbox.Kernel) Check {
-	if k.Namespaces != "" {
-		return Check{"user namespaces", CheckMissing, k.Namespaces, k.Fix}
+	switch {
+	case k.Namespaces != "" && k.Supervisable() == "":
+		return Check{"user namespaces", CheckDegraded, k.Namespaces + ": servers run in the medium tier, where names, sizes and dates of your other files show, and which programs run", k.Fix}
+	case k.Namespaces != "":
+		return Check{"user namespaces", CheckMissing, k.Namespaces + ", and " + k.Supervisable() + ": no server can start", k.Fix}
 	}
 	return Check{"user namespaces", CheckOK, "nothing stands against them", ""}
 }

@@ -38,7 +38,7 @@ func Probe() Kernel {
 	// A null filter is answered with EFAULT where filters exist, with EINVAL or ENOSYS where not.
 	_, _, errno := unix.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, 0)
 	k.Seccomp = errno == unix.EFAULT
-	k.Namespaces, k.Fix = namespaces(os.Geteuid(), readSysctl)
+	k.Namespaces, k.Fix = namespaces(os.Geteuid(), readSysctl, allowedByAppArmor)
 	k.Yama, _ = readSysctl("kernel/yama/ptrace_scope")
 	k.Groups = probeGroups()
 	return k
@@ -54,7 +54,7 @@ func readSysctl(name string) (int, bool) {
 }
 
 // namespaces tells why a process of uid cannot make user namespaces, and what an administrator can do.
-func namespaces(uid int, sysctl func(string) (int, bool)) (why, fix string) {
+func namespaces(uid int, sysctl func(string) (int, bool), allowed func() bool) (why, fix string) {
 	if n, ok := sysctl("user/max_user_namespaces"); ok && n == 0 {
 		return "user namespaces are switched off (user.max_user_namespaces = 0)", "sysctl user.max_user_namespaces=15000"
 	}
@@ -64,18 +64,24 @@ func namespaces(uid int, sysctl func(string) (int, bool)) (why, fix string) {
 	if n, ok := sysctl("kernel/unprivileged_userns_clone"); ok && n == 0 {
 		return "user namespaces are for root only (kernel.unprivileged_userns_clone = 0)", "sysctl kernel.unprivileged_userns_clone=1"
 	}
-	if n, ok := sysctl("kernel/apparmor_restrict_unprivileged_userns"); ok && n == 1 && !confinedByAppArmor() {
+	if n, ok := sysctl("kernel/apparmor_restrict_unprivileged_userns"); ok && n == 1 && !allowed() {
 		return "AppArmor restricts user namespaces (kernel.apparmor_restrict_unprivileged_userns = 1)",
 			"install Cordon's AppArmor profile, or sysctl kernel.apparmor_restrict_unprivileged_userns=0"
 	}
 	return "", ""
 }
 
-// confinedByAppArmor reports whether a profile applies to this process; one that was installed for Cordon grants
-// user namespaces.
-func confinedByAppArmor() bool {
-	b, err := os.ReadFile("/proc/self/attr/current")
-	return err == nil && !strings.HasPrefix(string(b), "unconfined")
+// appArmorProfile is where a package puts build/apparmor/cordon, which lets cordon-launch make user namespaces.
+const appArmorProfile = "/etc/apparmor.d/cordon"
+
+// allowedByAppArmor reports whether a profile may let the launcher make user namespaces: one for this process, which the
+// launcher inherits, or the launcher's own. The start shows whether it is so.
+func allowedByAppArmor() bool {
+	if b, err := os.ReadFile("/proc/self/attr/current"); err == nil && !strings.HasPrefix(string(b), "unconfined") {
+		return true
+	}
+	_, err := os.Stat(appArmorProfile)
+	return err == nil
 }
 
 // String is a line for people: "Linux 6.12.1, Landlock ABI 7, seccomp, user namespaces, cgroup v2".

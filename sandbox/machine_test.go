@@ -14,6 +14,7 @@ import (
 //
 //	EXPECT_LIMITS="cgroup v2"   limits hold for whole trees, by this means
 //	EXPECT_REFUSED="fs.read"    nothing starts, and this guarantee is named
+//	EXPECT_TIER="medium"        a server's profile starts in this tier
 
 func expected(t *testing.T, name string) string {
 	t.Helper()
@@ -40,6 +41,21 @@ func TestMachineRefusesByName(t *testing.T) {
 	}
 	if _, err := os.Stat(mark); err == nil {
 		t.Error("the program ran")
+	}
+}
+
+func TestMachineTier(t *testing.T) {
+	want := expected(t, "EXPECT_TIER")
+	s := &Sandbox{Kernel: machine, Launcher: filepath.Join(binaries, "cordon-launch")}
+	for _, n := range []Net{NetNone, NetLoopback, NetHosts} {
+		p, err := s.Start(t.Context(), Profile{Net: n, Demand: Isolation(n)}, Command{Argv: []string{"true"}}, Files{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		exit := p.Wait()
+		if string(p.Report.Tier) != want || exit.Code() != 0 || exit.Left != nil {
+			t.Errorf("network %d: tier %q, want %q; %v, left %v", n, p.Report.Tier, want, exit, exit.Left)
+		}
 	}
 }
 

@@ -64,6 +64,19 @@ func planShared(p Profile, c Command, k Kernel) (*spec.Spec, Report, error) {
 	return s, r, nil
 }
 
+// Supervisable says why the medium tier cannot be had on this machine, "" when nothing known stands against it.
+func (k Kernel) Supervisable() string {
+	switch {
+	case k.Landlock < sharedABI:
+		return fmt.Sprintf("without them Landlock ABI %d is needed, and this kernel has %d", sharedABI, k.Landlock)
+	case !k.Seccomp:
+		return "this kernel has no seccomp filters"
+	case k.Yama > 1:
+		return fmt.Sprintf("without them a supervisor is needed, which kernel.yama.ptrace_scope = %d forbids", k.Yama)
+	}
+	return ""
+}
+
 // sharedFoundation checks what the medium tier cannot do without.
 func sharedFoundation(p Profile, k Kernel) error {
 	if err := foundation(k); err != nil {
@@ -72,21 +85,19 @@ func sharedFoundation(p Profile, k Kernel) error {
 	refuse := func(why string, gs ...Guarantee) error {
 		r := &Refusal{Fix: k.Fix}
 		for _, g := range gs {
-			r.Missing = append(r.Missing, Held{g, Missing, why})
+			r.Missing = append(r.Missing, Held{g, Missing, k.Namespaces + "; " + why})
 		}
 		return r
 	}
-	switch {
-	case k.Landlock < sharedABI:
-		return refuse(fmt.Sprintf("%s; without them Landlock ABI %d is needed, and this kernel has %d", k.Namespaces, sharedABI, k.Landlock), FSWrite, ProcPrivate)
-	case k.Yama > 1:
-		return refuse(fmt.Sprintf("%s; without them a supervisor is needed, which kernel.yama.ptrace_scope = %d forbids", k.Namespaces, k.Yama), FSWrite, ProcPrivate)
-	case p.Net == NetHost:
-		return refuse(k.Namespaces+"; without them a program cannot be given the machine's network", IPCPrivate)
+	if why := k.Supervisable(); why != "" {
+		return refuse(why, FSWrite, ProcPrivate)
+	}
+	if p.Net == NetHost {
+		return refuse("without them a program cannot be given the machine's network", IPCPrivate)
 	}
 	for _, path := range p.Read {
 		if Below(path, p.Write...) {
-			return refuse(fmt.Sprintf("%s; without them %s cannot be kept from changes inside a folder that may be written", k.Namespaces, path), FSWrite)
+			return refuse(fmt.Sprintf("without them %s cannot be kept from changes inside a folder that may be written", path), FSWrite)
 		}
 	}
 	return nil

@@ -143,9 +143,12 @@ func TestNamespaces(t *testing.T) {
 		"Debian switch":         {1000, map[string]int{"kernel/unprivileged_userns_clone": 0}, "root only"},
 		"Debian switch as root": {0, map[string]int{"kernel/unprivileged_userns_clone": 0}, ""},
 		"many":                  {1000, map[string]int{"user/max_user_namespaces": 99}, ""},
+		"AppArmor":              {1000, map[string]int{"kernel/apparmor_restrict_unprivileged_userns": 1}, "AppArmor restricts"},
+		"AppArmor, off":         {1000, map[string]int{"kernel/apparmor_restrict_unprivileged_userns": 0}, ""},
+		"AppArmor with profile": {1001, map[string]int{"kernel/apparmor_restrict_unprivileged_userns": 1}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			why, fix := namespaces(tt.uid, func(n string) (int, bool) { v, ok := tt.sysctl[n]; return v, ok })
+			why, fix := namespaces(tt.uid, func(n string) (int, bool) { v, ok := tt.sysctl[n]; return v, ok }, func() bool { return tt.uid == 1001 })
 			if tt.want == "" && why != "" || !strings.Contains(why, tt.want) || (why == "") != (fix == "") {
 				t.Errorf("got %q (fix %q), want %q", why, fix, tt.want)
 			}

@@ -80,15 +80,23 @@ const lackFix = "allow unprivileged user namespaces (a container runtime or secu
 // refusedNamespaces reports whether a start failed for want of namespaces, and remembers it.
 func (s *Sandbox) refusedNamespaces(err error) bool {
 	var f *FailedStep
-	if !errors.As(err, &f) || f.Failed != spec.StepClone && f.Failed != spec.StepUserMap && (f.Failed != spec.StepProc || f.Index != 0) {
+	if !errors.As(err, &f) {
+		return false
+	}
+	lacks := ""
+	switch denied := f.Errno == unix.EPERM || f.Errno == unix.EACCES; {
+	case f.Failed == spec.StepClone:
+		lacks = "the kernel refused user namespaces: " + f.Errno.Error()
+	case denied && (f.Failed == spec.StepUserMap || f.Failed == spec.StepHostname || f.Failed == spec.StepLoopback || f.Failed == spec.StepRoot):
+		lacks = fmt.Sprintf("the kernel gives user namespaces without rights in them (could not %s: %s)", f.Failed, f.Errno.Error())
+	case f.Failed == spec.StepProc && f.Index == 0:
+		lacks = "the kernel refused a private /proc: " + f.Errno.Error()
+	default:
 		return false
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.lacks = "the kernel refused user namespaces: " + f.Errno.Error()
-	if f.Failed == spec.StepProc {
-		s.lacks = "the kernel refused a private /proc: " + f.Errno.Error()
-	}
+	s.lacks = lacks
 	return true
 }
 

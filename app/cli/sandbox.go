@@ -61,6 +61,7 @@ Exit codes: the program's own; 125 the sandbox could not be made, 126 the progra
 	fs.StringVar(&f.Mem, "mem", "", "memory limit for the whole tree, such as 512M")
 	fs.IntVar(&f.Pids, "pids", 0, "limit of processes and threads")
 	fs.Float64Var(&f.CPU, "cpu", 0, "limit of processor cores, such as 0.5")
+	fs.BoolVar(&f.Shared, "without-namespaces", false, "confine as on a machine without user namespaces: the medium tier")
 	fs.StringVar(&report, "report", "", "write what was enforced to this file, as JSON")
 	_ = c.RegisterFlagCompletionFunc("net", cobra.FixedCompletions([]string{"none", "loopback"}, cobra.ShellCompDirectiveNoFileComp))
 	return c

@@ -71,11 +71,11 @@ func (b *bench) launch(name string, argv ...string) error {
 
 // start measures what the window does: a long-lived process starts a server and sees it end.
 func (b *bench) start() error {
-	confined := func(name string, p sandbox.Profile) variant {
+	confined := func(name string, sb *sandbox.Sandbox, p sandbox.Profile) variant {
 		p.Demand = sandbox.Isolation(p.Net)
 		return variant{name, func() (time.Duration, error) {
 			begin := time.Now()
-			p, err := b.sandbox.Start(b.ctx, p, sandbox.Command{Argv: []string{"/bin/true"}}, sandbox.Files{})
+			p, err := sb.Start(b.ctx, p, sandbox.Command{Argv: []string{"/bin/true"}}, sandbox.Files{})
 			if err != nil {
 				return 0, err
 			}
@@ -88,8 +88,8 @@ func (b *bench) start() error {
 		}}
 	}
 	r, err := b.compare("start in process", b.n, b.command("raw", "/bin/true"), b.command("bubblewrap", bubblewrap("/bin/true")...),
-		confined("sandbox", sandbox.Profile{}), confined("sandbox, loopback", sandbox.Profile{Net: sandbox.NetLoopback}),
-		confined("sandbox, limits", sandbox.Profile{Memory: 512 << 20, Pids: 64}))
+		confined("sandbox", b.sandbox, sandbox.Profile{}), confined("sandbox, loopback", b.sandbox, sandbox.Profile{Net: sandbox.NetLoopback}),
+		confined("sandbox, limits", b.sandbox, sandbox.Profile{Memory: 512 << 20, Pids: 64}), confined("sandbox, medium", b.medium(), sandbox.Profile{}))
 	if err != nil {
 		return err
 	}

@@ -2,7 +2,7 @@
 // every round each variant of a row runs once, in turn, so that a noisy machine disturbs all of them alike. It needs
 // bin/cordon and bin/cordon-launch (make build) and leaves nothing behind.
 //
-//	go run ./build/bench [-n 200] [-rows launch,node,start,stdio,gate] [-bin bin] [-json]
+//	go run ./build/bench [-n 200] [-rows launch,node,start,stdio,connect,gate] [-bin bin] [-json]
 package main
 
 import (
@@ -65,6 +65,13 @@ func main() {
 		}
 		return
 	}
+	if len(os.Args) == 2 && os.Args[1] == connectArg {
+		if err := connectMain(); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	if err := run(); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
@@ -74,7 +81,7 @@ func main() {
 func run() error {
 	n := flag.Int("n", 200, "rounds of each row, at least 100")
 	bin := flag.String("bin", "bin", "where cordon and cordon-launch are")
-	rows := flag.String("rows", "launch,node,start,stdio,gate", "which rows")
+	rows := flag.String("rows", "launch,node,start,stdio,connect,gate", "which rows")
 	asJSON := flag.Bool("json", false, "print JSON")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
@@ -95,7 +102,7 @@ func run() error {
 	b := &bench{ctx: ctx, n: max(*n, 100), dir: dir, self: self, cordon: filepath.Join(abs, "cordon"),
 		sandbox: &sandbox.Sandbox{Kernel: sandbox.Probe(), Launcher: filepath.Join(abs, "cordon-launch")}}
 	for _, name := range strings.Split(*rows, ",") {
-		f, ok := map[string]func() error{"launch": b.launchTrue, "node": b.launchNode, "start": b.start, "stdio": b.stdio, "gate": b.gate}[name]
+		f, ok := map[string]func() error{"launch": b.launchTrue, "node": b.launchNode, "start": b.start, "stdio": b.stdio, "connect": b.connect, "gate": b.gate}[name]
 		if !ok {
 			return fmt.Errorf("there is no row %q", name)
 		}

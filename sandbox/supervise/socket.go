@@ -179,32 +179,22 @@ func (s *supervisor) connect(fd int, b []byte, to netip.AddrPort) error {
 		}
 		s.Dialed(local)
 		putAddress(b, s.Via)
-	} else if !to.Addr().IsLoopback() || !s.listens(to.Port()) {
+	} else if !to.Addr().IsLoopback() || !s.listens(to) {
 		return unix.EACCES
 	}
 	return raw(unix.SYS_CONNECT, uintptr(fd), unsafe.Pointer(&b[0]), uintptr(len(b)))
 }
 
-// listens reports whether every socket that listens on a port, at whatever address, is the program's own: one closed by it
-// may have made room for another program's.
-func (s *supervisor) listens(port uint16) bool {
-	own := 0
-	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
-		inodes, err := listeners(family, port)
-		if err != nil {
-			return false
-		}
-		s.mu.Lock()
-		for _, inode := range inodes {
-			if !s.own[uint64(inode)] {
-				s.mu.Unlock()
-				return false
-			}
-			own++
-		}
-		s.mu.Unlock()
+// listens reports whether the socket that would take a connection to an address is the program's own: one closed by it may
+// have made room for another program's.
+func (s *supervisor) listens(at netip.AddrPort) bool {
+	inode, err := listener(at)
+	if err != nil {
+		return false
 	}
-	return own > 0
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.own[uint64(inode)]
 }
 
 // The messages of sock_diag(7): linux/inet_diag.h.
@@ -215,46 +205,43 @@ const (
 	stateListen  = 10
 )
 
-// listeners returns the inodes of the TCP sockets of a family that listen on a port. Unlike /proc/net/tcp this looks at no
-// other sockets, of which there may be many.
-func listeners(family uint8, port uint16) ([]uint32, error) {
+// listener returns the inode of the TCP socket that listens for connections to an address. It asks for that one
+// (inet_diag_find_one_icsk), not for a list.
+func listener(at netip.AddrPort) (inode uint32, err error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, unix.NETLINK_SOCK_DIAG)
 	if err != nil {
-		return nil, err
+		return 0, err
 	}
 	defer unix.Close(fd)
 	ask := make([]byte, unix.SizeofNlMsghdr+diagRequest)
 	ne := binary.NativeEndian
 	ne.PutUint32(ask, uint32(len(ask)))
 	ne.PutUint16(ask[4:], diagByFamily)
-	ne.PutUint16(ask[6:], unix.NLM_F_REQUEST|unix.NLM_F_DUMP)
+	ne.PutUint16(ask[6:], unix.NLM_F_REQUEST)
 	body := ask[unix.SizeofNlMsghdr:]
-	body[0], body[1] = family, unix.IPPROTO_TCP
+	body[0], body[1] = unix.AF_INET, unix.IPPROTO_TCP
+	if at.Addr().Is6() {
+		body[0] = unix.AF_INET6
+	}
 	ne.PutUint32(body[4:], 1<<stateListen)
-	binary.BigEndian.PutUint16(body[8:], port)
+	binary.BigEndian.PutUint16(body[8:], at.Port())
+	copy(body[12:], at.Addr().AsSlice())
+	copy(body[48:], []byte{255, 255, 255, 255, 255, 255, 255, 255}) // no cookie
 	if err := unix.Sendto(fd, ask, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-		return nil, err
+		return 0, err
 	}
-	var inodes []uint32
-	answer := make([]byte, 32<<10)
-	for {
-		n, _, err := unix.Recvfrom(fd, answer, 0)
-		if err != nil {
-			return nil, err
-		}
-		messages, err := syscall.ParseNetlinkMessage(answer[:n])
-		if err != nil {
-			return nil, err
-		}
-		for _, m := range messages {
-			switch {
-			case m.Header.Type == unix.NLMSG_DONE:
-				return inodes, nil
-			case m.Header.Type != diagByFamily || len(m.Data) < diagMessage:
-				return nil, unix.EPROTO
-			case binary.BigEndian.Uint16(m.Data[4:]) == port && m.Data[1] == stateListen:
-				inodes = append(inodes, ne.Uint32(m.Data[68:]))
-			}
-		}
+	answer := make([]byte, 4096)
+	n, _, err := unix.Recvfrom(fd, answer, 0)
+	if err != nil {
+		return 0, err
 	}
+	messages, err := syscall.ParseNetlinkMessage(answer[:n])
+	if err != nil || len(messages) != 1 {
+		return 0, unix.EPROTO
+	}
+	m := messages[0]
+	if m.Header.Type != diagByFamily || len(m.Data) < diagMessage || m.Data[1] != stateListen {
+		return 0, unix.ENOENT
+	}
+	return ne.Uint32(m.Data[68:]), nil
 }

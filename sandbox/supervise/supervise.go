@@ -167,7 +167,10 @@ type caller struct {
 
 // caller opens the process of the thread that called.
 func (s *supervisor) caller(n *notification) (*caller, error) {
-	pidfd, err := unix.PidfdOpen(int(n.tid), 0)
+	pidfd, err := unix.PidfdOpen(int(n.tid), pidfdThread)
+	if err != nil { // before Linux 6.9
+		pidfd, err = unix.PidfdOpen(int(n.tid), 0)
+	}
 	if err != nil { // not the first thread of its process
 		leader, err := threadGroup(int(n.tid))
 		if err != nil {
@@ -183,6 +186,8 @@ func (s *supervisor) caller(n *notification) (*caller, error) {
 	}
 	return &caller{s, n, pidfd}, nil
 }
+
+const pidfdThread = unix.O_EXCL // PIDFD_THREAD of linux/pidfd.h
 
 func (c *caller) close() { _ = unix.Close(c.process) }
 

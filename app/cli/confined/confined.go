@@ -26,6 +26,7 @@ type Flags struct {
 	Mem         string   // such as "512M", "" for no limit
 	Pids        int      // 0 for no limit
 	CPU         float64  // cores, 0 for no limit
+	Shared      bool     // confine as on a machine without user namespaces
 
 	// Serve is the proxy for Net "hosts": it serves the listener inside until that is closed. nil where there is none.
 	Serve func(ctx context.Context, l net.Listener) error
@@ -66,6 +67,9 @@ func (f Flags) Run(ctx context.Context, sb *sandbox.Sandbox, args []string, star
 	profile, err := f.profile()
 	if err != nil {
 		return false, &Error{CodeUsage, err}
+	}
+	if f.Shared {
+		sb.Kernel.Namespaces = "--without-namespaces was given"
 	}
 	command, err := f.command(&profile, args)
 	var coded *Error
