@@ -17,6 +17,7 @@ import (
 	"cordon/host/label"
 	"cordon/host/pin"
 	"cordon/host/tool"
+	"cordon/sandbox"
 
 	"github.com/go-json-experiment/json"
 
@@ -135,6 +136,13 @@ func shorten(s string, n int) string {
 }
 
 func leaves(def config.Server) (answer, detail string) {
+	if len(def.Reach) > 0 {
+		to := fmt.Sprintf("services of this computer at port %s", sandbox.Ports(def.Reach))
+		if def.Net == config.NetHosts {
+			to += ", " + strings.Join(slices.Concat(def.Hosts, def.Private), ", ")
+		}
+		return "Whatever the server sends", "The server can reach " + to + " and nothing else."
+	}
 	switch def.Net {
 	case config.NetLoopback:
 		return "Nothing", "The server can reach only a loopback network of its own."

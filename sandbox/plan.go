@@ -82,7 +82,7 @@ func Plan(p Profile, c Command, k Kernel, id Identity) (*spec.Spec, Report, erro
 	for _, g := range guaranteesFor(p) {
 		r.Guarantees = append(r.Guarantees, Held{g, Enforced, "planned"})
 	}
-	s := &spec.Spec{Argv: c.Argv, Path: Path, Dir: c.Dir, Hostname: "sandbox", TmpBytes: tmpBytes, Net: p.Net}
+	s := &spec.Spec{Argv: c.Argv, Path: Path, Dir: c.Dir, Hostname: "sandbox", TmpBytes: tmpBytes, Net: p.Net, Listen: listening(p)}
 	if s.Dir == "" {
 		s.Dir = Home
 	}
@@ -99,6 +99,14 @@ func Plan(p Profile, c Command, k Kernel, id Identity) (*spec.Spec, Report, erro
 		return nil, r, &Refusal{Missing: lost, Fix: k.Fix}
 	}
 	return s, r, nil
+}
+
+// listening are the ports inside on which the host accepts.
+func listening(p Profile) []uint16 {
+	if p.Net == NetHosts {
+		return append([]uint16{spec.EgressPort}, p.Reach...)
+	}
+	return p.Reach
 }
 
 // foundation checks what no start can do without.
@@ -289,6 +297,15 @@ func Bytes(n int64) string {
 		v, i = v/1024, i+1
 	}
 	return strings.TrimSuffix(strconv.FormatFloat(v, 'f', 1, 64), ".0") + " " + units[i:i+1] + "iB"
+}
+
+// Ports writes ports for people: "80, 443".
+func Ports(ps []uint16) string {
+	words := make([]string, len(ps))
+	for i, p := range ps {
+		words[i] = strconv.Itoa(int(p))
+	}
+	return strings.Join(words, ", ")
 }
 
 // InSystem reports whether path is part of System, and so visible in every sandbox.

@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -25,6 +26,9 @@ type Process struct {
 	// otherwise.
 	Egress net.Listener
 
+	// Reached are the same for each port of Profile.Reach. The caller accepts, and calls the port outside.
+	Reached map[uint16]net.Listener
+
 	init    *child
 	host    *os.File     // our end of the pair: closing it ends the sandbox
 	group   *group       // nil without limits
@@ -32,6 +36,9 @@ type Process struct {
 	outcome *spec.Outcome
 	done    chan struct{}
 	once    sync.Once
+	serves  []uint16
+	dialing sync.Mutex
+	lent    chan *os.File // sockets that init sent; one is on its way at most
 
 	// Written before done is closed.
 	exit Exit
@@ -71,19 +78,52 @@ func (e Exit) String() string {
 	return fmt.Sprintf("ended with status %d", e.Status.ExitStatus())
 }
 
-func newProcess(m *monitor, host *os.File, g *group, egress net.Listener, v *supervision) *Process {
-	p := &Process{Pid: m.pid, Egress: egress, init: &child{pid: m.pid}, host: host, group: g, beside: v, outcome: m.outcome, done: make(chan struct{})}
-	go p.watch()
+// newProcess takes listeners in the order of listening(profile).
+func newProcess(m *monitor, host *os.File, g *group, profile Profile, listeners []net.Listener, v *supervision) *Process {
+	p := &Process{Pid: m.pid, Reached: map[uint16]net.Listener{}, init: &child{pid: m.pid}, host: host, group: g, beside: v, outcome: m.outcome,
+		done: make(chan struct{}), serves: profile.Serve, lent: make(chan *os.File, 1)}
+	for i, port := range listening(profile) {
+		if port == spec.EgressPort && profile.Net == NetHosts {
+			p.Egress = listeners[i]
+		} else {
+			p.Reached[port] = listeners[i]
+		}
+	}
+	go p.watch(listeners)
 	return p
 }
 
+// attend reads what init sends until its end: sockets that were asked for, and the program's own wait status, which comes
+// last. known is false when init was killed.
+func (p *Process) attend() (ws syscall.WaitStatus, known bool) {
+	var status []byte
+	for len(status) < 4 {
+		var b [4]byte
+		n, fds, err := receive(p.host, b[:4-len(status)])
+		for _, fd := range fds {
+			select {
+			case p.lent <- os.NewFile(uintptr(fd), "socket in the sandbox"):
+			default:
+				_ = unix.Close(fd)
+			}
+		}
+		if err != nil || n == 0 {
+			return 0, false
+		}
+		if len(fds) == 0 {
+			status = append(status, b[:n]...)
+		}
+	}
+	return syscall.WaitStatus(binary.LittleEndian.Uint32(status)), true
+}
+
 // watch collects the program's status and init, then cleans up. It ends when init has ended.
-func (p *Process) watch() {
-	status, known := waitStatus(p.host)
+func (p *Process) watch(listeners []net.Listener) {
+	status, known := p.attend()
 	p.init.wait()
 	p.exit = Exit{Status: status, Known: known}
-	if p.Egress != nil {
-		_ = p.Egress.Close()
+	for _, l := range listeners {
+		_ = l.Close()
 	}
 	if p.group != nil {
 		p.exit.Usage = p.group.usage()
@@ -95,6 +135,11 @@ func (p *Process) watch() {
 		}
 	}
 	p.host.Close()
+	select {
+	case f := <-p.lent:
+		f.Close()
+	default:
+	}
 	p.exit.Left = errors.Join(p.exit.Left, p.beside.close())
 	close(p.done)
 }

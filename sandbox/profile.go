@@ -30,6 +30,8 @@ type Profile struct {
 	Read   []string    // files and directories, absolute, without symbolic links; readable, and programs in them can be run
 	Write  []string    // the same, also writable; programs in them cannot be run
 	Net    Net         //
+	Reach  []uint16    // ports of this computer's loopback that the program finds on its own, if it has one; see Process.Reached
+	Serve  []uint16    // ports on which the program may be called by the host, if it has a loopback; see Process.Dial
 	Memory int64       // bytes for the whole tree; 0 means no limit
 	Pids   int         // processes and threads of the whole tree; 0 means no limit
 	CPU    float64     // cores; 0 means no limit
@@ -62,8 +64,11 @@ const (
 // EgressAddr is where a program with NetHosts finds the host's proxy.
 const EgressAddr = "127.0.0.1:3128"
 
-// maxGrants bounds each list of a profile.
-const maxGrants = 128
+// maxGrants bounds each list of paths of a profile, maxPorts each of ports.
+const (
+	maxGrants = 128
+	maxPorts  = 16
+)
 
 // Validate reports the first thing that is wrong with p: relative or unclean paths, too many grants, negative
 // limits, the whole file system.
@@ -100,9 +105,35 @@ func (p Profile) Validate() error {
 	case p.Net < NetNone || p.Net > NetHost:
 		return fmt.Errorf("profile: unknown network mode %d", p.Net)
 	}
+	if err := p.validatePorts(); err != nil {
+		return err
+	}
 	for _, g := range p.Demand {
 		if !slices.Contains(guaranteesFor(p), g) {
 			return fmt.Errorf("profile: demands %q, which is not a guarantee of this profile", g)
+		}
+	}
+	return nil
+}
+
+func (p Profile) validatePorts() error {
+	all := slices.Concat(p.Reach, p.Serve)
+	switch {
+	case len(all) == 0:
+		return nil
+	case p.Net != NetLoopback && p.Net != NetHosts:
+		return errors.New("profile: ports of the loopback are named, and the program has none")
+	case len(p.Reach) > maxPorts || len(p.Serve) > maxPorts:
+		return fmt.Errorf("profile: more than %d ports", maxPorts)
+	}
+	for i, port := range all {
+		switch {
+		case port == 0 || i >= len(p.Reach) && port < 1024:
+			return fmt.Errorf("profile: port %d cannot be used", port)
+		case slices.Contains(all[:i], port):
+			return fmt.Errorf("profile: port %d stands twice", port)
+		case p.Net == NetHosts && port == spec.EgressPort:
+			return fmt.Errorf("profile: port %d is the proxy's", port)
 		}
 	}
 	return nil

@@ -156,7 +156,7 @@ func (s *Sandbox) try(ctx context.Context, p Profile, c Command, f Files, k Kern
 	}
 	g, err := newGroup(k.Groups, p)
 	if err == nil {
-		proc, err = s.launch(ctx, sp, g, f, v)
+		proc, err = s.launch(ctx, p, sp, g, f, v)
 	}
 	if err != nil {
 		if g != nil {
@@ -249,7 +249,7 @@ func writable(p Profile, program string) string {
 }
 
 // launch starts init, through the launcher or as a copy of this process, and reads what comes back until end of file.
-func (s *Sandbox) launch(ctx context.Context, sp *spec.Spec, g *group, f Files, v *supervision) (*Process, error) {
+func (s *Sandbox) launch(ctx context.Context, p Profile, sp *spec.Spec, g *group, f Files, v *supervision) (*Process, error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
@@ -265,13 +265,13 @@ func (s *Sandbox) launch(ctx context.Context, sp *spec.Spec, g *group, f Files, 
 	}
 	err = s.begin(ctx, sp, g, f, ours, theirs, m)
 	close(m.pids)
-	var egress net.Listener
+	var listeners []net.Listener
 	switch {
 	case err != nil:
-	case v != nil && v.egress != nil:
-		egress = v.egress
-	case sp.Net == spec.NetHosts:
-		egress, err = receiveListener(ours)
+	case v != nil:
+		listeners = v.listeners
+	default:
+		listeners, err = receiveListeners(ours, len(sp.Listen))
 	}
 	if err != nil {
 		// The launcher ends by itself, or because its end of the pair is gone; init likewise.
@@ -288,17 +288,31 @@ func (s *Sandbox) launch(ctx context.Context, sp *spec.Spec, g *group, f Files, 
 	if err := <-attended; err != nil { // cannot be: the program has started
 		return nil, err
 	}
-	return newProcess(m, ours, g, egress, v), nil
+	return newProcess(m, ours, g, p, listeners, v), nil
 }
 
-// receiveListener takes the egress listener that init sent before its report.
-func receiveListener(from *os.File) (net.Listener, error) {
-	file, err := receiveFile(from, "the egress listener")
+// receiveListeners takes the n listeners that init sent before its report.
+func receiveListeners(from *os.File, n int) ([]net.Listener, error) {
+	if n == 0 {
+		return nil, nil
+	}
+	files, err := receiveFiles(from, n)
 	if err != nil {
 		return nil, err
 	}
-	defer file.Close()
-	return net.FileListener(file)
+	defer closeAll(files)
+	var all []net.Listener
+	for _, f := range files {
+		l, err := net.FileListener(f)
+		if err != nil {
+			for _, l := range all {
+				l.Close()
+			}
+			return nil, err
+		}
+		all = append(all, l)
+	}
+	return all, nil
 }
 
 // begin returns when the program runs, or with an error; then m.pid, if it is not 0, is that of an init that is left.
@@ -436,13 +450,4 @@ func (c *child) wait() {
 		}
 	}
 	c.gone = true
-}
-
-// waitStatus reads the program's own wait status, which init sends before it ends; ok is false when init was killed.
-func waitStatus(r io.Reader) (ws syscall.WaitStatus, ok bool) {
-	var b [4]byte
-	if _, err := io.ReadFull(r, b[:]); err != nil {
-		return 0, false
-	}
-	return syscall.WaitStatus(uint32(b[0]) | uint32(b[1])<<8 | uint32(b[2])<<16 | uint32(b[3])<<24), true
 }

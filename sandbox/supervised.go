@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"cordon/sandbox/spec"
@@ -20,9 +21,10 @@ import (
 
 // supervision is what runs beside such a program.
 type supervision struct {
-	scratch scratch
-	egress  *dialedOnly // with NetHosts
-	rules   supervise.Rules
+	scratch   scratch
+	listeners []net.Listener // by the order of listening(profile)
+	rules     supervise.Rules
+	by        atomic.Pointer[supervise.Supervisor] // nil until it serves
 }
 
 // newSupervision makes what the program needs outside and puts it into sp. Close it.
@@ -31,16 +33,17 @@ func newSupervision(sp *spec.Spec, p Profile) (*supervision, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &supervision{scratch: sc, rules: supervise.Rules{Write: append(sc.folders(), p.Write...), Watch: slices.Concat(p.Read, System), Bind: sp.Net != NetNone}}
-	if sp.Net != NetHosts {
-		return v, nil
+	v := &supervision{scratch: sc, rules: supervise.Rules{Write: append(sc.folders(), p.Write...), Watch: slices.Concat(p.Read, System),
+		Bind: sp.Net != NetNone, Redirect: map[uint16]supervise.Redirect{}}}
+	for _, port := range listening(p) {
+		l, err := net.Listen("tcp4", "127.0.0.1:0")
+		if err != nil {
+			return nil, errors.Join(err, v.close())
+		}
+		d := &dialedOnly{Listener: l, dialed: map[netip.AddrPort]time.Time{}}
+		v.listeners = append(v.listeners, d)
+		v.rules.Redirect[port] = supervise.Redirect{To: l.Addr().(*net.TCPAddr).AddrPort(), Expect: d.expect}
 	}
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		return nil, errors.Join(err, v.close())
-	}
-	v.egress = &dialedOnly{Listener: l, dialed: map[netip.AddrPort]time.Time{}}
-	v.rules.Front, v.rules.Via, v.rules.Dialed = netip.MustParseAddrPort(EgressAddr), l.Addr().(*net.TCPAddr).AddrPort(), v.egress.expect
 	return v, nil
 }
 
@@ -49,8 +52,8 @@ func (v *supervision) close() error {
 	if v == nil {
 		return nil
 	}
-	if v.egress != nil {
-		_ = v.egress.Close()
+	for _, l := range v.listeners {
+		_ = l.Close()
 	}
 	return v.scratch.remove()
 }
@@ -59,12 +62,15 @@ func (v *supervision) close() error {
 // it fails it ends the start by closing ours.
 func (v *supervision) attend(ours *os.File, pids <-chan int) error {
 	_ = ours.SetReadDeadline(time.Now().Add(startTimeout))
-	listener, err := receiveFile(ours, "seccomp notifications")
+	files, err := receiveFiles(ours, 1)
 	_ = ours.SetReadDeadline(time.Time{})
 	if err == nil {
+		listener := files[0]
 		var ok bool
 		if v.rules.Init, ok = <-pids; ok {
-			go func() { _ = supervise.Serve(listener, v.rules) }() // ends with the last of the program's processes
+			by := supervise.New(v.rules)
+			v.by.Store(by)
+			go func() { _ = by.Serve(listener) }() // ends with the last of the program's processes
 			_, err = ours.Write([]byte{1})
 		} else {
 			err = errors.Join(errors.New("the launcher has ended"), listener.Close())
@@ -119,30 +125,56 @@ func (l *dialedOnly) Accept() (net.Conn, error) {
 	}
 }
 
-// receiveFile takes a descriptor that init sent with one byte.
-func receiveFile(from *os.File, what string) (*os.File, error) {
-	raw, err := from.SyscallConn()
-	if err != nil {
-		return nil, err
+// receiveFiles takes n descriptors that init sent with one byte. They are set to non-blocking, so that waiting for them can be
+// interrupted by Close.
+func receiveFiles(from *os.File, n int) ([]*os.File, error) {
+	var body [4]byte
+	k, fds, err := receive(from, body[:])
+	if err == nil && (k != 1 || len(fds) != n) {
+		err = errors.New("the message is not one of descriptors")
 	}
-	var n, oobn int
-	data, oob := make([]byte, 1), make([]byte, unix.CmsgSpace(4))
+	files := make([]*os.File, len(fds))
+	for i, fd := range fds {
+		files[i] = os.NewFile(uintptr(fd), "from the sandbox")
+	}
+	if err != nil {
+		closeAll(files)
+		return nil, fmt.Errorf("receive from the sandbox: %w", err)
+	}
+	return files, nil
+}
+
+// receive reads one message: its bytes, and descriptors, which the caller closes.
+func receive(from *os.File, body []byte) (n int, fds []int, err error) {
+	conn, err := from.SyscallConn()
+	if err != nil {
+		return 0, nil, err
+	}
+	var oobn int
+	oob := make([]byte, unix.CmsgSpace(4*spec.MaxListen))
 	var failed error
-	if err := raw.Read(func(fd uintptr) bool {
-		n, oobn, _, _, failed = unix.Recvmsg(int(fd), data, oob, unix.MSG_CMSG_CLOEXEC)
+	if err := conn.Read(func(fd uintptr) bool {
+		n, oobn, _, _, failed = unix.Recvmsg(int(fd), body, oob, unix.MSG_CMSG_CLOEXEC)
 		return failed != unix.EAGAIN && failed != unix.EINTR
 	}); err != nil {
-		return nil, err
+		return 0, nil, err
 	}
 	if failed != nil {
-		return nil, fmt.Errorf("receive %s: %w", what, failed)
+		return 0, nil, failed
 	}
 	messages, err := unix.ParseSocketControlMessage(oob[:oobn])
-	if err == nil && n == 1 && len(messages) == 1 {
-		if fds, err := unix.ParseUnixRights(&messages[0]); err == nil && len(fds) == 1 {
-			_ = unix.SetNonblock(fds[0], true) // so that waiting for it can be interrupted by Close
-			return os.NewFile(uintptr(fds[0]), what), nil
-		}
+	if err != nil {
+		return 0, nil, err
 	}
-	return nil, errors.New("receive " + what + ": the message is not one descriptor")
+	for i := range messages {
+		got, err := unix.ParseUnixRights(&messages[i])
+		if err != nil {
+			return n, fds, err
+		}
+		for _, fd := range got {
+			_ = unix.SetNonblock(fd, true)
+		}
+		fds = append(fds, got...)
+	}
+	return n, fds, nil
 }

@@ -4,8 +4,10 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -133,4 +135,72 @@ func TestExecDiesWithItsHost(t *testing.T) {
 			t.Errorf("%v: left behind: %v", limits, pids)
 		}
 	}
+}
+
+// A named port of this computer is found inside, and one that is served can be called from here, in both tiers.
+func TestExecReachesAndServes(t *testing.T) {
+	program := filepath.Join(binaries, "attempt")
+	service, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer service.Close()
+	called := make(chan struct{}, 8)
+	go func() {
+		for {
+			c, err := service.Accept()
+			if err != nil {
+				return
+			}
+			c.Close()
+			called <- struct{}{}
+		}
+	}()
+	for _, tier := range []string{"strong", "medium"} {
+		free, err := net.Listen("tcp4", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		served := free.Addr().(*net.TCPAddr).Port
+		free.Close()
+		_, reached, _ := net.SplitHostPort(service.Addr().String())
+		args := []string{"--read", program, "--reach", reached, "--serve", strconv.Itoa(served)}
+		if tier == "medium" {
+			args = append(args, "--without-namespaces")
+		}
+		c := execIn(t, append(args, "--", program, "tcp=127.0.0.1:"+reached, fmt.Sprintf("serve=127.0.0.1:%d", served))...)
+		var out, errs bytes.Buffer
+		c.Stdout, c.Stderr = &out, &errs
+		if err := c.Start(); err != nil {
+			t.Fatal(err)
+		}
+		answered := false
+		for deadline := time.Now().Add(10 * time.Second); !answered && time.Now().Before(deadline) && c.ProcessState == nil; time.Sleep(10 * time.Millisecond) {
+			answered = answers(served)
+		}
+		if err := c.Wait(); err != nil {
+			t.Errorf("%s: %v: %s", tier, err, errs.String())
+		}
+		if !answered {
+			t.Errorf("%s: nothing answers at port %d", tier, served)
+		}
+		select {
+		case <-called:
+		case <-time.After(5 * time.Second):
+			t.Errorf("%s: the service was not called: %s", tier, out.String())
+		}
+	}
+}
+
+// answers reports whether a connection stays open for a moment: a forwarder with nobody behind it cuts it.
+func answers(port int) bool {
+	c, err := net.DialTimeout("tcp4", fmt.Sprintf("127.0.0.1:%d", port), time.Second)
+	if err != nil {
+		return false
+	}
+	defer c.Close()
+	_ = c.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+	_, err = c.Read(make([]byte, 1))
+	var timeout net.Error
+	return errors.As(err, &timeout) && timeout.Timeout()
 }

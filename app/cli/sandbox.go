@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"time"
@@ -58,6 +59,8 @@ Exit codes: the program's own; 125 the sandbox could not be made, 126 the progra
 	fs.StringVar(&f.Net, "net", "none", "network: none, or loopback (its own, not this computer's)")
 	fs.StringArrayVar(&hosts, "host", nil, "let it reach this host through Cordon's proxy: NAME:PORT, *.NAME:PORT or ADDRESS:PORT")
 	fs.StringArrayVar(&private, "private-host", nil, "the same, for a host in a private network")
+	fs.Var((*confined.PortList)(&f.Reach), "reach", "let it call this port of this computer's loopback")
+	fs.Var((*confined.PortList)(&f.Serve), "serve", "let programs of this computer call the port that it listens on")
 	fs.StringVar(&f.Mem, "mem", "", "memory limit for the whole tree, such as 512M")
 	fs.IntVar(&f.Pids, "pids", 0, "limit of processes and threads")
 	fs.Float64Var(&f.CPU, "cpu", 0, "limit of processor cores, such as 0.5")
@@ -77,7 +80,13 @@ func execute(ctx context.Context, f confined.Flags, hosts, private []string, rep
 			return &exitError{confined.CodeUsage, err}
 		}
 		// What a person sets by hand comes later and counts.
-		f.Net, f.Serve, f.Env = "hosts", proxy.Serve, append(egress.Environment(sandbox.EgressAddr), f.Env...)
+		f.Net, f.Proxy, f.Env = "hosts", proxy.Serve, append(egress.Environment(sandbox.EgressAddr), f.Env...)
+	}
+	if len(f.Reach)+len(f.Serve) > 0 && f.Net == "none" {
+		f.Net = "loopback"
+	}
+	f.Forward = func(ctx context.Context, l net.Listener, dial func(ctx context.Context) (net.Conn, error)) error {
+		return (&egress.Forward{Dial: dial}).Serve(ctx, l)
 	}
 	sb, err := sandbox.New()
 	if err != nil {

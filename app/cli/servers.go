@@ -11,6 +11,7 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"cordon/app/cli/confined"
 	"cordon/host"
 	"cordon/host/config"
 	"cordon/host/consent"
@@ -63,6 +64,8 @@ It is granted nothing but what the flags name, and does not run before you have 
 			}
 			if len(def.Hosts)+len(def.Private) > 0 && !c.Flags().Changed("net") {
 				def.Net = config.NetHosts
+			} else if len(def.Reach)+len(def.Serve) > 0 && !c.Flags().Changed("net") {
+				def.Net = config.NetLoopback
 			}
 			// The window defines a server whose program is missing all the same, and shows at once why it does not run. Here
 			// nothing starts it, so a slip would show only later.
@@ -90,6 +93,8 @@ It is granted nothing but what the flags name, and does not run before you have 
 	f.StringVar(&def.Net, "net", config.NetNone, "network: none, or loopback (its own)")
 	f.StringArrayVar(&def.Hosts, "host", nil, "let it reach this host through Cordon's proxy: NAME:PORT, *.NAME:PORT or ADDRESS:PORT")
 	f.StringArrayVar(&def.Private, "private-host", nil, "the same, for a host in a private network")
+	f.Var((*confined.PortList)(&def.Reach), "reach", "let it call this port of this computer's loopback")
+	f.Var((*confined.PortList)(&def.Serve), "serve", "let programs of this computer call the port that it listens on")
 	f.StringVar(&mem, "mem", strconv.Itoa(config.DefaultMemory>>20)+"M", "memory limit")
 	f.IntVar(&def.Pids, "pids", def.Pids, "limit of processes and threads")
 	f.StringVar(&def.Title, "title", "", "name for people")
@@ -182,6 +187,8 @@ func showCommand(e *env) *cobra.Command {
 			row("network", s.Net)
 			row("may reach", strings.Join(s.Hosts, ", "))
 			row("may reach, in private networks", strings.Join(s.Private, ", "))
+			row("ports of this computer", sandbox.Ports(s.Reach))
+			row("serves ports", sandbox.Ports(s.Serve))
 			row("memory", sandbox.Bytes(s.Memory))
 			row("tasks", fmt.Sprint(s.Pids))
 			for k, v := range s.Env {

@@ -3,10 +3,11 @@
 # user who is logged in on the serial console, and nothing else. Prints the folder with root.ext4, vmlinuz-* and
 # initrd-*. What was made once is kept outside the checkout, under a name that changes with this file. Needs root.
 set -euo pipefail
+exec 3>&1 1>&2 # standard output is for the answer alone
 cache=${CORDON_VM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/cordon-vm}
 dir=$cache/$(sha256sum "${BASH_SOURCE[0]}" | cut -c1-16)
 if [ -e "$dir/done" ]; then
-  echo "$dir"
+  echo "$dir" >&3
   exit
 fi
 mkdir -p "$cache"
@@ -30,7 +31,7 @@ mmdebstrap --quiet --mode=root --variant=minbase --aptopt='APT::Install-Recommen
   --customize-hook='chroot "$1" apt-get install -y -qq -t bookworm-backports linux-image-cloud-amd64' \
   --customize-hook='chroot "$1" useradd --create-home --uid 1000 --shell /bin/bash tester' \
   --customize-hook='chroot "$1" apt-get clean' \
-  bookworm "$work/root" "$work/sources.list" >&2
+  bookworm "$work/root" "$work/sources.list"
 
 root=$work/root
 rm -rf "$root"/var/lib/apt/lists/* "$root"/usr/share/{doc,man,locale,info}
@@ -69,10 +70,10 @@ for kernel in "$root"/boot/vmlinuz-*; do
   cp "$kernel" "$work/vmlinuz-$series"
   cp "$root/boot/initrd.img-$version" "$work/initrd-$series"
 done
-ls "$work/vmlinuz-6.1" "$work/vmlinuz-6.12" >&2
+ls "$work/vmlinuz-6.1" "$work/vmlinuz-6.12"
 mke2fs -q -t ext4 -d "$root" "$work/root.ext4" 1500M
 rm -rf "$root" "$work/sources.list"
 touch "$work/done"
 mv "$work" "$dir"
 chmod 755 "$dir"
-echo "$dir"
+echo "$dir" >&3

@@ -10,6 +10,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"cordon/sandbox"
 	"cordon/sandbox/egress"
 )
 
@@ -26,10 +27,29 @@ type Server struct {
 	Net     string            `json:"net"`                    // NetNone, NetLoopback or NetHosts
 	Hosts   []string          `json:"hosts,omitempty"`        // with NetHosts: NAME:PORT, *.NAME:PORT or ADDRESS:PORT, as egress.ParseRule reads
 	Private []string          `json:"privateHosts,omitempty"` // the same, for hosts with addresses in private networks
+	Reach   []uint16          `json:"reach,omitempty"`        // ports of this computer's loopback that it finds on its own
+	Serve   []uint16          `json:"serve,omitempty"`        // ports that it listens on and programs of this computer may call, at the same port
 	Memory  int64             `json:"memory"`                 // bytes
 	Pids    int               `json:"pids"`                   // processes and threads
 	Env     map[string]string `json:"env"`                    // plain settings; never secrets
 	Secrets map[string]string `json:"secrets"`                // environment variable → name of a secret
+}
+
+// badPort reports the first port that cannot be had, and why.
+func (s Server) badPort() (field, why string) {
+	p := sandbox.Profile{Net: sandbox.NetLoopback, Reach: s.Reach, Serve: s.Serve}
+	switch {
+	case len(s.Reach)+len(s.Serve) == 0:
+		return "", ""
+	case s.Net == NetNone:
+		return "net", fmt.Sprintf("is %q, and ports of the loopback are named: use %q", NetNone, NetLoopback)
+	case s.Net == NetHosts:
+		p.Net = sandbox.NetHosts
+	}
+	if err := p.Validate(); err != nil {
+		return "reach", strings.TrimPrefix(err.Error(), "profile: ")
+	}
+	return "", ""
 }
 
 // What a server may reach.
@@ -126,6 +146,9 @@ func (s Server) Validate(p Paths) error {
 		return bad("pids", "%d is not between %d and %d", s.Pids, MinPids, MaxPids)
 	case len(s.Env)+len(s.Secrets) > maxEnv:
 		return bad("env", "has %d variables with secrets, more than %d", len(s.Env)+len(s.Secrets), maxEnv)
+	}
+	if field, why := s.badPort(); why != "" {
+		return bad(field, "%s", why)
 	}
 	if field, err := s.badHost(); err != nil {
 		return bad(field, "%v", err)

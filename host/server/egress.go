@@ -17,28 +17,56 @@ import (
 // maxConnections bounds the audit events that connections of one server may cause in a minute. The rest is counted.
 const maxConnections = 120
 
-// letOut serves the proxy of a server that may reach named hosts. The function it returns waits until the proxy has ended,
-// as it does with the process.
+// letOut carries the connections of a server: through the proxy to named hosts, to ports of this computer, and from programs
+// of this computer to ports that it serves. The function it returns waits until all have ended, as they do with the process.
 func (u *unit) letOut(ctx context.Context, proc *sandbox.Process, def config.Server) (wait func()) {
-	if proc.Egress == nil {
-		return func() {}
-	}
+	var all sync.WaitGroup
 	log := &connections{record: u.record}
-	proxy := &egress.Proxy{Rules: def.Rules(), Active: u.active, Observe: func(c egress.Connection) {
+	observe := func(c egress.Connection) {
 		if c.Refused != "" {
 			u.note("connection refused: %s", c.Reason)
 		}
 		log.add(c)
-	}}
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		if err := proxy.Serve(context.WithoutCancel(ctx), proc.Egress); err != nil {
-			u.s.o.Log.Error("egress proxy", "server", u.name, "err", err)
+	}
+	ctx = context.WithoutCancel(ctx)
+	serve := func(what string, l net.Listener, serve func(ctx context.Context, l net.Listener) error) {
+		all.Go(func() {
+			if err := serve(ctx, l); err != nil {
+				u.s.o.Log.Error(what, "server", u.name, "err", err)
+			}
+		})
+	}
+	if proc.Egress != nil {
+		serve("egress proxy", proc.Egress, (&egress.Proxy{Rules: def.Rules(), Active: u.active, Observe: observe}).Serve)
+	}
+	for port, l := range proc.Reached {
+		serve("reached port", l, (&egress.Forward{Host: "localhost", Port: port, Dial: egress.Loopback(port), Active: u.active, Observe: observe}).Serve)
+	}
+	for _, port := range u.offered(proc, def) {
+		l, err := net.Listen("tcp4", net.JoinHostPort("127.0.0.1", strconv.Itoa(int(port))))
+		if err != nil {
+			u.note("port %d of this computer is taken, so the server cannot be called there: %v", port, err)
+			continue
 		}
+		all.Go(func() { <-proc.Done(); l.Close() })
+		serve("served port", l, (&egress.Forward{Host: u.name, Port: port, Observe: observe,
+			Dial: func(ctx context.Context) (net.Conn, error) { return proc.Dial(ctx, port) }}).Serve)
+	}
+	return func() {
+		all.Wait()
 		log.end()
-	}()
-	return func() { <-ended }
+	}
+}
+
+// offered are the ports that have to be forwarded. Without a network of its own the server listens on this computer's
+// loopback itself.
+func (u *unit) offered(proc *sandbox.Process, def config.Server) []uint16 {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if proc.Report.Tier == sandbox.TierMedium || u.view.Limited {
+		return nil
+	}
+	return def.Serve
 }
 
 // active names the calls that the server works on; a connection belongs to one of them.

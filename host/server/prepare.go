@@ -25,7 +25,7 @@ type launch struct {
 }
 
 // Limits says what a server is started without as long as nobody has approved its program: "its secrets", "its hosts",
-// "writing". It is empty if the definition gives none of them.
+// "ports of this computer", "writing". It is empty if the definition gives none of them.
 func Limits(def config.Server) []string {
 	var without []string
 	if len(def.Secrets) > 0 {
@@ -33,6 +33,9 @@ func Limits(def config.Server) []string {
 	}
 	if def.Net == config.NetHosts {
 		without = append(without, "its hosts")
+	}
+	if len(def.Reach) > 0 {
+		without = append(without, "ports of this computer")
 	}
 	if len(def.Write) > 0 {
 		without = append(without, "writing")
@@ -54,6 +57,9 @@ func (u *unit) prepare(ctx context.Context, def config.Server) (l launch, err er
 		p.Net = sandbox.NetLoopback
 	case def.Net == config.NetHosts && !l.limited:
 		p.Net = sandbox.NetHosts
+	}
+	if !l.limited {
+		p.Reach, p.Serve = def.Reach, def.Serve
 	}
 	p.Demand = sandbox.Isolation(p.Net)
 	for _, grant := range []struct {

@@ -40,10 +40,10 @@ var mem struct {
 	msg     unix.Msghdr
 	rights  struct {
 		head unix.Cmsghdr
-		fd   int32
-		_    int32 // messages are padded to eight bytes
+		fds  [spec.MaxListen]int32 // an even number: messages are padded to eight bytes
 	}
 	clone  cloneArgs
+	asked  byte
 	status int32
 	pid    uintptr
 	proc   uintptr // fsmount fd
@@ -167,8 +167,8 @@ func initMain() {
 	if plan.loopback {
 		raiseLoopback()
 	}
-	if plan.egress {
-		handListener()
+	if len(plan.listen) > 0 {
+		handListeners()
 	}
 	stamp(spec.StepLoopback)
 	openTrees()
@@ -239,24 +239,58 @@ func raiseLoopback() {
 	call(unix.SYS_CLOSE, s, 0, 0, 0, 0)
 }
 
-// handListener opens the egress proxy's listener, in this network namespace and for good, and sends it to the host, which
-// accepts on it from outside. The program can connect to it and to nothing else that leads out.
+// handListeners opens listeners in this network namespace and for good, and sends them to the host, which accepts on them
+// from outside. The program can connect to them and to nothing else that leads out.
 //
 //go:nosplit
 //go:norace
-func handListener() {
-	l, errno := call(unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0, 0, 0)
-	must(spec.StepLoopback, 2, errno)
-	mem.inet.Family, mem.inet.Port = unix.AF_INET, spec.EgressPort>>8|spec.EgressPort&0xff<<8
-	mem.inet.Addr[0], mem.inet.Addr[3] = 127, 1
-	_, errno = call(unix.SYS_BIND, l, addr(&mem.inet), unsafe.Sizeof(mem.inet), 0, 0)
-	must(spec.StepLoopback, 3, errno)
-	_, errno = call(unix.SYS_LISTEN, l, 128, 0, 0, 0)
-	must(spec.StepLoopback, 4, errno)
-	mem.rights.fd = int32(l)
-	_, errno = call(unix.SYS_SENDMSG, hostFD, addr(&mem.msg), 0, 0, 0)
-	must(spec.StepLoopback, 5, errno)
-	call(unix.SYS_CLOSE, l, 0, 0, 0, 0)
+func handListeners() {
+	for i := range plan.listen {
+		l, errno := call(unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0, 0, 0)
+		must(spec.StepLoopback, 2, errno)
+		mem.inet.Family, mem.inet.Port = unix.AF_INET, plan.listen[i]>>8|plan.listen[i]&0xff<<8
+		mem.inet.Addr[0], mem.inet.Addr[3] = 127, 1
+		_, errno = call(unix.SYS_BIND, l, addr(&mem.inet), unsafe.Sizeof(mem.inet), 0, 0)
+		must(spec.StepLoopback, 3, errno)
+		_, errno = call(unix.SYS_LISTEN, l, 128, 0, 0, 0)
+		must(spec.StepLoopback, 4, errno)
+		mem.rights.fds[i] = int32(l)
+	}
+	must(spec.StepLoopback, 5, send(uintptr(len(plan.listen))))
+	for i := range plan.listen {
+		call(unix.SYS_CLOSE, uintptr(mem.rights.fds[i]), 0, 0, 0, 0)
+	}
+}
+
+// send sends the host one byte and the first n descriptors of mem.rights. It does not wait: a host that takes nothing must
+// not keep init from its work.
+//
+//go:nosplit
+//go:norace
+func send(n uintptr) syscall.Errno {
+	mem.rights.head.Len = uint64(unsafe.Sizeof(mem.rights.head) + 4*n)
+	mem.msg.Controllen = uint64(unsafe.Sizeof(mem.rights.head) + (4*n+7)&^7)
+	_, errno := call(unix.SYS_SENDMSG, hostFD, addr(&mem.msg), unix.MSG_DONTWAIT, 0, 0)
+	return errno
+}
+
+// lendSocket sends the host a TCP socket of this network namespace, with which it can call what the program listens on. It
+// is asked for by a byte.
+//
+//go:nosplit
+//go:norace
+func lendSocket() {
+	n, errno := call(unix.SYS_READ, hostFD, addr(&mem.asked), 1, 0, 0)
+	if errno != 0 || n != 1 || !plan.loopback || plan.shared {
+		return
+	}
+	s, errno := call(unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0, 0, 0)
+	if errno != 0 {
+		return
+	}
+	mem.rights.fds[0] = int32(s)
+	_ = send(1)
+	call(unix.SYS_CLOSE, s, 0, 0, 0, 0)
 }
 
 // openTrees takes a detached copy of every granted tree while the host's root is still in place. No symbolic link
@@ -567,13 +601,16 @@ func attend() {
 	sig, errno := call(unix.SYS_SIGNALFD4, ^uintptr(0), addr(&mem.mask), 8, unix.SFD_CLOEXEC|unix.SFD_NONBLOCK, 0)
 	must(spec.StepExec, -1, errno)
 	mem.polls[0] = unix.PollFd{Fd: int32(sig), Events: unix.POLLIN}
-	mem.polls[1] = unix.PollFd{Fd: hostFD, Events: unix.POLLRDHUP}
+	mem.polls[1] = unix.PollFd{Fd: hostFD, Events: unix.POLLRDHUP | unix.POLLIN}
 	mem.ts = unix.Timespec{}
 	call(unix.SYS_PPOLL, addr(&mem.polls[1]), 1, addr(&mem.ts), 0, 0)
-	if mem.polls[1].Revents != 0 {
+	if mem.polls[1].Revents&gone != 0 {
 		call(unix.SYS_EXIT_GROUP, 137, 0, 0, 0, 0) // gone already: nothing is started
 	}
 }
+
+// gone is what poll says of a host that has ended or let go.
+const gone = unix.POLLRDHUP | unix.POLLHUP | unix.POLLERR
 
 // watch is the rest of init's life.
 //
@@ -587,8 +624,11 @@ func watch() {
 	sig := uintptr(mem.polls[0].Fd)
 	for {
 		call(unix.SYS_PPOLL, addr(&mem.polls), 2, 0, 0, 0)
-		if mem.polls[1].Revents != 0 {
+		if mem.polls[1].Revents&gone != 0 {
 			leave(137) // the host is gone
+		}
+		if mem.polls[1].Revents&unix.POLLIN != 0 {
+			lendSocket()
 		}
 		// One signal each round, and a look for the dead in each: the program may send signals faster than they can be
 		// read, and must not keep init from seeing that the host, or the program, has ended.

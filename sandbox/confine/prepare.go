@@ -41,8 +41,8 @@ var plan struct {
 	gidMap   []byte
 	hostname []byte
 	loopback bool
-	inet     bool // AF_INET sockets exist
-	egress   bool // the host is handed a listener
+	inet     bool     // AF_INET sockets exist
+	listen   []uint16 // ports whose listeners the host is handed
 	tmpfs    *byte
 	mounts   []mount
 	nodes    []node
@@ -86,11 +86,13 @@ func prepare(s *spec.Spec) error {
 	}
 	plan.join, plan.into = uintptr(s.Join), s.Into
 	plan.loopback = s.Net == spec.NetLoopback || s.Net == spec.NetHosts
-	if plan.egress = s.Net == spec.NetHosts && !s.Shared; plan.egress || s.Shared {
-		mem.iov.Base, mem.iov.Len = pathZero, 1
-		mem.rights.head = unix.Cmsghdr{Len: uint64(unsafe.Sizeof(mem.rights.head) + unsafe.Sizeof(mem.rights.fd)), Level: unix.SOL_SOCKET, Type: unix.SCM_RIGHTS}
-		mem.msg = unix.Msghdr{Iov: &mem.iov, Iovlen: 1, Control: (*byte)(unsafe.Pointer(&mem.rights)), Controllen: uint64(unsafe.Sizeof(mem.rights))}
+	if len(s.Listen) > spec.MaxListen || s.Shared && len(s.Listen) > 0 {
+		return errors.New("spec has listeners that cannot be")
 	}
+	plan.listen = s.Listen
+	mem.iov.Base, mem.iov.Len = pathZero, 1
+	mem.rights.head = unix.Cmsghdr{Level: unix.SOL_SOCKET, Type: unix.SCM_RIGHTS}
+	mem.msg = unix.Msghdr{Iov: &mem.iov, Iovlen: 1, Control: (*byte)(unsafe.Pointer(&mem.rights))}
 	plan.inet = s.Net != spec.NetNone
 	uid, gid := strconv.Itoa(unix.Geteuid()), strconv.Itoa(unix.Getegid())
 	plan.setgroup = []byte("deny")

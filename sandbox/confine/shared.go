@@ -47,8 +47,8 @@ func sharedMain() {
 		sharedChild()
 	}
 	await(shares.up[0]) // the number of the listener
-	mem.rights.fd = shares.number
-	_, errno = call(unix.SYS_SENDMSG, hostFD, addr(&mem.msg), 0, 0, 0)
+	mem.rights.fds[0] = shares.number
+	errno = send(1)
 	call(unix.SYS_CLOSE, uintptr(shares.number), 0, 0, 0, 0)
 	if errno != 0 {
 		call(unix.SYS_KILL, mem.pid, uintptr(unix.SIGKILL), 0, 0, 0)

@@ -79,9 +79,10 @@ type Proxy struct {
 	HeadTimeout time.Duration // for a whole request head; 0 means 10 seconds
 	DialTimeout time.Duration // for resolving and connecting; 0 means 20 seconds
 
-	open     atomic.Int32                 // connections, refused ones included
-	own      func() ([]netip.Addr, error) // tests only; nil means ownAddresses
-	loopback bool                         // tests only: 127.0.0.0/8 may be dialled
+	forward  func(ctx context.Context, s *session) // instead of what the program asks for; see Forward
+	open     atomic.Int32                          // connections, refused ones included
+	own      func() ([]netip.Addr, error)          // tests only; nil means ownAddresses
+	loopback bool                                  // tests only: 127.0.0.0/8 may be dialled
 }
 
 const (

@@ -37,6 +37,11 @@ func (p *Proxy) serve(ctx context.Context, conn net.Conn, busy bool) {
 			}
 		}
 	}()
+	if p.forward != nil {
+		s.begin()
+		p.forward(ctx, s)
+		return
+	}
 	wait := orDefault(p.HeadTimeout, defaultHead)
 	if busy {
 		wait = min(wait, busyHead)
@@ -46,14 +51,19 @@ func (p *Proxy) serve(ctx context.Context, conn net.Conn, busy bool) {
 	if err != nil {
 		return // nothing was asked
 	}
-	s.saw.Began = time.Now()
-	if p.Active != nil {
-		s.saw.Call = p.Active()
-	}
+	s.begin()
 	if first[0] == socksVersion {
 		s.speakSOCKS(ctx)
 	} else {
 		s.speakHTTP(ctx)
+	}
+}
+
+// begin notes when the session began and for which call.
+func (s *session) begin() {
+	s.saw.Began = time.Now()
+	if s.p.Active != nil {
+		s.saw.Call = s.p.Active()
 	}
 }
 

@@ -46,6 +46,10 @@ func (s *Spec) Encode() []byte {
 	}
 	e.num(uint64(s.TmpBytes))
 	e.num(uint64(s.Net))
+	e.num(uint64(len(s.Listen)))
+	for _, port := range s.Listen {
+		e.num(uint64(port))
+	}
 	e.num(uint64(s.Landlock.ABI))
 	e.num(s.Landlock.Handled)
 	e.num(s.Landlock.Scoped)
@@ -86,6 +90,9 @@ func Decode(b []byte) (*Spec, error) {
 	}
 	s.TmpBytes = int64(d.num())
 	s.Net = Net(d.num())
+	for range d.count() {
+		s.Listen = append(s.Listen, uint16(d.num()))
+	}
 	s.Landlock = Landlock{ABI: int(d.num()), Handled: d.num(), Scoped: d.num(), Private: d.num(), Proc: d.num()}
 	for range d.count() {
 		s.Limits = append(s.Limits, Limit{Resource: int(d.num()), Max: d.num()})
@@ -95,7 +102,7 @@ func Decode(b []byte) (*Spec, error) {
 	switch {
 	case d.err != nil:
 		return nil, d.err
-	case len(d.b) > 0 || s.Join < 0 || s.Join > MaxJoin || s.Into && s.Join != 1 || s.Net < NetNone || s.Net > NetHost:
+	case len(d.b) > 0 || s.Join < 0 || s.Join > MaxJoin || len(s.Listen) > MaxListen || s.Into && s.Join != 1 || s.Net < NetNone || s.Net > NetHost:
 		return nil, ErrLong
 	}
 	return s, nil

@@ -18,10 +18,13 @@ package spec
 import "syscall"
 
 // Version comes first on the wire, so that binaries of different builds never work together by accident.
-const Version = 5
+const Version = 6
 
 // MaxJoin bounds Spec.Join.
 const MaxJoin = 8
+
+// MaxListen bounds Spec.Listen.
+const MaxListen = 32
 
 // MaxSpecBytes bounds an encoded Spec.
 const MaxSpecBytes = 1 << 20
@@ -33,7 +36,7 @@ type Net int
 const (
 	NetNone     Net = iota // no internet sockets at all
 	NetLoopback            // TCP and UDP, in a network namespace that has only lo
-	NetHosts               // the same, and a listener at EgressPort that the host accepts on
+	NetHosts               // the same, and a proxy of the host's at EgressPort
 	NetHost                // the machine's own network; for installing packages, never for servers
 )
 
@@ -50,6 +53,7 @@ type Spec struct {
 	Files    []File   // small generated files, read-only
 	TmpBytes int64    // bound of everything in Dirs together
 	Net      Net
+	Listen   []uint16 // ports on 127.0.0.1 inside on which the host accepts; not Shared
 	Landlock Landlock
 	Limits   []Limit
 	Join     int  // how many files are open from fd 5 on: cgroup v1 task files, into each of which init writes itself first of all

@@ -73,7 +73,7 @@ func below(fd int, dirs ...string) bool {
 }
 
 // watch adds an inotify watch on a file that the program may read.
-func (s *supervisor) watch(c *caller) (int64, error) {
+func (s *Supervisor) watch(c *caller) (int64, error) {
 	queue, err := c.descriptor(c.args[0])
 	if err != nil {
 		return 0, err
@@ -88,7 +88,7 @@ func (s *supervisor) watch(c *caller) (int64, error) {
 		return 0, err
 	}
 	defer unix.Close(fd)
-	if !below(fd, s.Write...) && !below(fd, s.Watch...) {
+	if !below(fd, s.rules.Write...) && !below(fd, s.rules.Watch...) {
 		return 0, unix.EACCES
 	}
 	wd, err := unix.InotifyAddWatch(queue, self(fd), uint32(c.args[2])&^unix.IN_DONT_FOLLOW)
@@ -99,7 +99,7 @@ func (s *supervisor) watch(c *caller) (int64, error) {
 const atCwd = uint64(0xffffffffffffff9c)
 
 // change carries out the calls that change a file's mode or times.
-func (s *supervisor) change(c *caller) error {
+func (s *Supervisor) change(c *caller) error {
 	var fd int
 	var err error
 	var set func(fd int) error
@@ -133,7 +133,7 @@ func (s *supervisor) change(c *caller) error {
 	if err := unix.Fstat(fd, &st); err != nil {
 		return err
 	}
-	if !below(fd, s.Write...) || int(st.Uid) != os.Geteuid() { // this process may have rights that the program lacks
+	if !below(fd, s.rules.Write...) || int(st.Uid) != os.Geteuid() { // this process may have rights that the program lacks
 		return unix.EPERM
 	}
 	return set(fd)

@@ -55,13 +55,13 @@ const maxDepth = 10_000
 
 // ours reports whether a process descends from the program's init. Init adopts what its own have left behind, so every
 // process of the program's does.
-func (s *supervisor) ours(pid int) bool {
+func (s *Supervisor) ours(pid int) bool {
 	for range maxDepth {
 		st, err := statOf(pid)
 		if err != nil || st.parent <= 1 {
 			return false
 		}
-		if st.parent == s.Init {
+		if st.parent == s.rules.Init {
 			return true
 		}
 		pid = st.parent
@@ -70,7 +70,7 @@ func (s *supervisor) ours(pid int) bool {
 }
 
 // signal sends a signal within the program.
-func (s *supervisor) signal(n *notification) error {
+func (s *Supervisor) signal(n *notification) error {
 	leader, err := threadGroup(int(n.tid))
 	if err != nil || !s.alive(n) {
 		return unix.EPERM
@@ -112,7 +112,7 @@ func (s *supervisor) signal(n *notification) error {
 
 // signalGroup sends a signal to a process group of the program's; 0 is the caller's own. A group lies in one session, and
 // the program's sessions hold nobody else: its first process begins one.
-func (s *supervisor) signalGroup(group, leader int, sig syscall.Signal) error {
+func (s *Supervisor) signalGroup(group, leader int, sig syscall.Signal) error {
 	if group == 0 {
 		st, err := statOf(leader)
 		if err != nil {

@@ -10,7 +10,7 @@ import (
 )
 
 // socket carries out bind, connect and listen. Only TCP sockets exist in the program.
-func (s *supervisor) socket(c *caller) error {
+func (s *Supervisor) socket(c *caller) error {
 	fd, err := c.descriptor(c.args[0])
 	if err != nil {
 		return err
@@ -24,7 +24,7 @@ func (s *supervisor) socket(c *caller) error {
 	if err != nil {
 		return err
 	}
-	if domain != unix.AF_INET && domain != unix.AF_INET6 || protocol != unix.IPPROTO_TCP || !s.Bind {
+	if domain != unix.AF_INET && domain != unix.AF_INET6 || protocol != unix.IPPROTO_TCP || !s.rules.Bind {
 		return unix.EACCES // the ends of a socketpair have no business with names
 	}
 	if uintptr(c.nr) == unix.SYS_LISTEN {
@@ -43,8 +43,8 @@ func (s *supervisor) socket(c *caller) error {
 		return err
 	}
 	if uintptr(c.nr) == unix.SYS_BIND {
-		if s.Via.IsValid() && to.Port() == s.Front.Port() {
-			return unix.EADDRINUSE // the proxy listens there, for all that the program knows
+		if _, taken := s.rules.Redirect[to.Port()]; taken {
+			return unix.EADDRINUSE // somebody listens there, for all that the program knows
 		}
 		return bind(fd, b, to)
 	}
@@ -74,7 +74,7 @@ func putAddress(b []byte, to netip.AddrPort) {
 		copy(b[4:8], a[:])
 		return
 	}
-	a := to.Addr().As16()
+	a := to.Addr().As16() // an IPv4 address in IPv6 form
 	copy(b[8:24], a[:])
 }
 
@@ -88,7 +88,7 @@ func bind(fd int, b []byte, to netip.AddrPort) error {
 	case to.Port() != 0 && to.Port() < firstPort:
 		return unix.EACCES
 	case to.Addr().IsUnspecified() && binary.NativeEndian.Uint16(b) == unix.AF_INET:
-		putAddress(b, netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), to.Port()))
+		putAddress(b, netip.AddrPortFrom(loopback4, to.Port()))
 	case to.Addr().IsUnspecified():
 		putAddress(b, netip.AddrPortFrom(netip.IPv6Loopback(), to.Port()))
 	case !to.Addr().IsLoopback():
@@ -101,7 +101,7 @@ func bind(fd int, b []byte, to netip.AddrPort) error {
 }
 
 // listen remembers the socket as the program's own. One that is not bound would listen on all addresses.
-func (s *supervisor) listen(fd, backlog int) error {
+func (s *Supervisor) listen(fd, backlog int) error {
 	local, err := localOf(fd)
 	if err != nil {
 		return err
@@ -159,35 +159,36 @@ func localOf(fd int) (netip.AddrPort, error) {
 	return netip.AddrPort{}, unix.EAFNOSUPPORT
 }
 
-// connect goes to what the program listens on itself, or to the host's proxy. From where the latter is called is told
-// before, so that the proxy can tell the program's connections from others'.
-func (s *supervisor) connect(fd int, b []byte, to netip.AddrPort) error {
-	if s.Via.IsValid() && to == s.Front {
-		if local, err := localOf(fd); err != nil || local.Port() != 0 { // bound by the program: it could be bound again by others
-			return unix.EACCES
-		}
-		if binary.NativeEndian.Uint16(b) != unix.AF_INET {
-			return unix.EACCES
-		}
-		from := &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}
-		if err := unix.Bind(fd, from); err != nil {
-			return err
-		}
+// connect goes to what the program listens on itself, or to a listener of the host's. From where the latter is called is
+// told before, so that it can tell the program's connections from others'.
+func (s *Supervisor) connect(fd int, b []byte, to netip.AddrPort) error {
+	if r, ok := s.rules.Redirect[to.Port()]; ok && to.Addr() == loopback4 {
 		local, err := localOf(fd)
-		if err != nil {
+		if err != nil || local.Port() != 0 { // bound by the program: it could be bound again by others
+			return unix.EACCES
+		}
+		from := make([]byte, len(b))
+		copy(from, b)
+		putAddress(from, netip.AddrPortFrom(loopback4, 0))
+		if err := raw(unix.SYS_BIND, uintptr(fd), unsafe.Pointer(&from[0]), uintptr(len(from))); err != nil {
 			return err
 		}
-		s.Dialed(local)
-		putAddress(b, s.Via)
-	} else if !to.Addr().IsLoopback() || !s.listens(to) {
+		if local, err = localOf(fd); err != nil {
+			return err
+		}
+		r.Expect(local)
+		putAddress(b, r.To)
+	} else if !to.Addr().IsLoopback() || !s.Listens(to) {
 		return unix.EACCES
 	}
 	return raw(unix.SYS_CONNECT, uintptr(fd), unsafe.Pointer(&b[0]), uintptr(len(b)))
 }
 
-// listens reports whether the socket that would take a connection to an address is the program's own: one closed by it may
+var loopback4 = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+
+// Listens reports whether the socket that would take a connection to an address is the program's own: one closed by it may
 // have made room for another program's.
-func (s *supervisor) listens(at netip.AddrPort) bool {
+func (s *Supervisor) Listens(at netip.AddrPort) bool {
 	inode, err := listener(at)
 	if err != nil {
 		return false

@@ -23,13 +23,20 @@ import (
 
 // Rules are what a program may do.
 type Rules struct {
-	Init   int      // pid of the process that all of the program's descend from
-	Write  []string // real paths below which modes and times may be changed
-	Watch  []string // and below which files may be watched, besides
-	Bind   bool     // it may listen on loopback, and connect to what it listens on itself
-	Dialed func(local netip.AddrPort)
-	Via    netip.AddrPort // connections to Front end here; zero for none
-	Front  netip.AddrPort // what the program believes it connects to
+	Init  int      // pid of the process that all of the program's descend from
+	Write []string // real paths below which modes and times may be changed
+	Watch []string // and below which files may be watched, besides
+	Bind  bool     // it may listen on loopback, and connect to what it listens on itself
+
+	// Redirect are ports on 127.0.0.1 that lead to a listener of the host's.
+	Redirect map[uint16]Redirect
+}
+
+// Redirect is where a port leads. Expect is told from where the program calls, before it does: other programs of this
+// computer can call the same listener.
+type Redirect struct {
+	To     netip.AddrPort
+	Expect func(from netip.AddrPort)
 }
 
 // atOnce bounds the calls that are worked on. The others wait, as does the program that made them.
@@ -64,23 +71,25 @@ const (
 // errGoOn lets a call go on in the program. It is for calls whose meaning lies in registers alone.
 var errGoOn = errors.New("go on")
 
-// supervisor serves one program.
-type supervisor struct {
-	Rules
+// Supervisor serves one program. It is safe for concurrent use.
+type Supervisor struct {
+	rules    Rules
 	listener int
 	mu       sync.Mutex
 	own      map[uint64]bool // inodes of sockets that the program listens on, guarded by mu
 }
 
+// New returns a supervisor that applies rules.
+func New(rules Rules) *Supervisor { return &Supervisor{rules: rules, own: map[uint64]bool{}} }
+
 // Serve answers until the last process that the filter applies to has ended. listener is the filter's; Serve closes it. The
-// program's calls fail with ENOSYS once it is closed.
-func Serve(listener *os.File, rules Rules) error {
+// program's calls fail with ENOSYS once it is closed. It is called once.
+func (s *Supervisor) Serve(listener *os.File) error {
 	defer listener.Close()
 	raw, err := listener.SyscallConn()
 	if err != nil {
 		return err
 	}
-	s := &supervisor{Rules: rules, own: map[uint64]bool{}}
 	if err := raw.Control(func(fd uintptr) { s.listener = int(fd) }); err != nil {
 		return err
 	}
@@ -113,17 +122,17 @@ func Serve(listener *os.File, rules Rules) error {
 	}
 }
 
-func (s *supervisor) ioctl(request uintptr, arg unsafe.Pointer) syscall.Errno {
+func (s *Supervisor) ioctl(request uintptr, arg unsafe.Pointer) syscall.Errno {
 	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(s.listener), request, uintptr(arg))
 	return errno
 }
 
 // alive reports whether the caller still waits for the answer: then its ids still mean the caller.
-func (s *supervisor) alive(n *notification) bool {
+func (s *Supervisor) alive(n *notification) bool {
 	return s.ioctl(ioctlValid, unsafe.Pointer(&n.id)) == 0
 }
 
-func (s *supervisor) answer(n *notification) {
+func (s *Supervisor) answer(n *notification) {
 	val, err := s.handle(n)
 	r := response{id: n.id, val: val}
 	var errno syscall.Errno
@@ -139,7 +148,7 @@ func (s *supervisor) answer(n *notification) {
 }
 
 // handle carries a call out and returns what it returns.
-func (s *supervisor) handle(n *notification) (int64, error) {
+func (s *Supervisor) handle(n *notification) (int64, error) {
 	switch uintptr(n.nr) {
 	case unix.SYS_KILL, unix.SYS_TKILL, unix.SYS_TGKILL, unix.SYS_RT_SIGQUEUEINFO, unix.SYS_RT_TGSIGQUEUEINFO:
 		return 0, s.signal(n)
@@ -160,13 +169,13 @@ func (s *supervisor) handle(n *notification) (int64, error) {
 
 // caller is the program's thread that waits for an answer.
 type caller struct {
-	s *supervisor
+	s *Supervisor
 	*notification
 	process int // pidfd
 }
 
 // caller opens the process of the thread that called.
-func (s *supervisor) caller(n *notification) (*caller, error) {
+func (s *Supervisor) caller(n *notification) (*caller, error) {
 	pidfd, err := unix.PidfdOpen(int(n.tid), pidfdThread)
 	if err != nil { // before Linux 6.9
 		pidfd, err = unix.PidfdOpen(int(n.tid), 0)

@@ -12,6 +12,8 @@ import (
 	"os/signal"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -28,8 +30,13 @@ type Flags struct {
 	CPU         float64  // cores, 0 for no limit
 	Shared      bool     // confine as on a machine without user namespaces
 
-	// Serve is the proxy for Net "hosts": it serves the listener inside until that is closed. nil where there is none.
-	Serve func(ctx context.Context, l net.Listener) error
+	Reach []uint16 // ports of this computer's loopback
+	Serve []uint16 // ports that programs of this computer may call
+
+	// Proxy is the proxy for Net "hosts": it serves the listener inside until that is closed. Forward carries each connection
+	// of a listener to where dial leads. Both are nil in the small program.
+	Proxy   func(ctx context.Context, l net.Listener) error
+	Forward func(ctx context.Context, l net.Listener, dial func(ctx context.Context) (net.Conn, error)) error
 }
 
 // Limited reports whether there is a limit that a cgroup keeps.
@@ -93,15 +100,17 @@ func (f Flags) Run(ctx context.Context, sb *sandbox.Sandbox, args []string, star
 	case err != nil:
 		return false, &Error{CodeFailed, err}
 	}
-	if p.Egress != nil {
-		served := make(chan error, 1)
-		go func() { served <- f.Serve(ctx, p.Egress) }()
-		defer func() { // the listener is closed by then
-			if failed := <-served; failed != nil && err == nil {
-				err = &Error{CodeFailed, failed}
-			}
-		}()
+	carried, err := f.carry(ctx, p)
+	if err != nil {
+		p.Kill()
+		p.Wait()
+		return true, &Error{CodeFailed, err}
 	}
+	defer func() { // every listener is closed by then
+		if failed := carried(); failed != nil && err == nil {
+			err = &Error{CodeFailed, failed}
+		}
+	}()
 	if started != nil {
 		if err := started(p, time.Since(began)); err != nil {
 			p.Kill()
@@ -119,6 +128,70 @@ func (f Flags) Run(ctx context.Context, sb *sandbox.Sandbox, args []string, star
 	}
 }
 
+// carry serves the connections of p until it has ended. wait returns when all have, with the first error.
+func (f Flags) carry(ctx context.Context, p *sandbox.Process) (wait func() error, err error) {
+	var all sync.WaitGroup
+	var failed atomic.Pointer[error]
+	serve := func(f func() error) {
+		all.Go(func() {
+			if err := f(); err != nil {
+				failed.CompareAndSwap(nil, &err)
+			}
+		})
+	}
+	if p.Egress != nil {
+		serve(func() error { return f.Proxy(ctx, p.Egress) })
+	}
+	for port, l := range p.Reached {
+		serve(func() error {
+			return f.Forward(ctx, l, func(ctx context.Context) (net.Conn, error) {
+				return (&net.Dialer{}).DialContext(ctx, "tcp", net.JoinHostPort("localhost", strconv.Itoa(int(port))))
+			})
+		})
+	}
+	for _, port := range f.Serve {
+		if p.Report.Tier == sandbox.TierMedium {
+			break // it listens on this computer's loopback itself
+		}
+		l, err := net.Listen("tcp4", net.JoinHostPort("127.0.0.1", strconv.Itoa(int(port))))
+		if err != nil {
+			return nil, fmt.Errorf("--serve %d: %w", port, err)
+		}
+		all.Go(func() { <-p.Done(); l.Close() })
+		serve(func() error {
+			return f.Forward(ctx, l, func(ctx context.Context) (net.Conn, error) { return p.Dial(ctx, port) })
+		})
+	}
+	return func() error {
+		all.Wait()
+		if err := failed.Load(); err != nil {
+			return *err
+		}
+		return nil
+	}, nil
+}
+
+// PortList is a flag that may stand several times, each a port or several with commas.
+type PortList []uint16
+
+// Set implements pflag.Value.
+func (l *PortList) Set(s string) error {
+	for _, word := range strings.Split(s, ",") {
+		n, err := strconv.ParseUint(word, 10, 16)
+		if err != nil || n == 0 {
+			return fmt.Errorf("%q is not a port: a number from 1 to 65535", word)
+		}
+		*l = append(*l, uint16(n))
+	}
+	return nil
+}
+
+// String implements pflag.Value.
+func (l *PortList) String() string { return sandbox.Ports(*l) }
+
+// Type implements pflag.Value.
+func (*PortList) Type() string { return "PORT" }
+
 // passOn ends this process the way the program ended.
 func passOn(exit sandbox.Exit) error {
 	if exit.OOM {
@@ -134,12 +207,12 @@ func passOn(exit sandbox.Exit) error {
 }
 
 func (f Flags) profile() (sandbox.Profile, error) {
-	p := sandbox.Profile{Pids: f.Pids, CPU: f.CPU}
+	p := sandbox.Profile{Pids: f.Pids, CPU: f.CPU, Reach: f.Reach, Serve: f.Serve}
 	var err error
 	if p.Net, err = network(f.Net); err != nil {
 		return p, err
 	}
-	if p.Net == sandbox.NetHosts && f.Serve == nil {
+	if p.Net == sandbox.NetHosts && f.Proxy == nil {
 		return p, errors.New("--net hosts: name each with --host")
 	}
 	if p.Memory, err = ParseBytes(f.Mem); err != nil {
