@@ -20,7 +20,7 @@ import (
 
 // AddServer defines a server by its command and starts it.
 func (a *App) AddServer(n NewServer) error {
-	def := config.Server{Name: n.Name, Source: "command", Command: n.Command, Read: n.Read, Write: n.Write, Net: n.Net, Hosts: n.Hosts, Private: n.Private, Memory: n.MemoryBytes, Pids: n.Pids}
+	def := config.Server{Name: n.Name, Source: "command", Command: n.Command, Read: n.Read, Write: n.Write, Net: n.Net, Hosts: n.Hosts, Private: n.Private, Reach: n.Reach, Serve: n.Serve, Memory: n.MemoryBytes, Pids: n.Pids}
 	if def.Memory == 0 {
 		def.Memory = config.DefaultMemory
 	}
@@ -148,7 +148,7 @@ func (a *App) serverView(v server.View) ServerView {
 	if s.Version == "" {
 		s.Version = v.Version
 	}
-	s.Profile = ProfileView{Read: list(v.Def.Read), Write: list(v.Def.Write), Net: v.Def.Net, Hosts: list(v.Def.Hosts), Private: list(v.Def.Private), MemoryBytes: v.Def.Memory, Pids: v.Def.Pids}
+	s.Profile = ProfileView{Read: list(v.Def.Read), Write: list(v.Def.Write), Net: v.Def.Net, Hosts: list(v.Def.Hosts), Private: list(v.Def.Private), Reach: list(v.Def.Reach), Serve: list(v.Def.Serve), MemoryBytes: v.Def.Memory, Pids: v.Def.Pids}
 	s.Usage = UsageView{MemoryBytes: v.Usage.Memory, MemoryMax: v.Def.Memory, Tasks: v.Usage.Tasks, TasksMax: v.Def.Pids, CPUMillis: v.Usage.CPU.Milliseconds(),
 		MemoryWaits: percent(v.Usage.Pressure.Memory), CPUWaits: percent(v.Usage.Pressure.CPU), Source: v.Usage.Source}
 	if v.Limited && v.State != server.Stopped {

@@ -106,6 +106,8 @@ type ProfileView struct {
 	Net         string   `json:"net"`
 	Hosts       []string `json:"hosts"`        // with Net "hosts"
 	Private     []string `json:"privateHosts"` // the same, in private networks
+	Reach       []uint16 `json:"reach"`        // ports of this computer's loopback
+	Serve       []uint16 `json:"serve"`        // ports that programs of this computer may call
 	MemoryBytes int64    `json:"memoryBytes"`
 	Pids        int      `json:"pids"`
 }
@@ -315,6 +317,8 @@ type NewServer struct {
 	Net         string   `json:"net"`
 	Hosts       []string `json:"hosts"`
 	Private     []string `json:"privateHosts"`
+	Reach       []uint16 `json:"reach"`
+	Serve       []uint16 `json:"serve"`
 	MemoryBytes int64    `json:"memoryBytes"`
 	Pids        int      `json:"pids"`
 }

@@ -67,7 +67,7 @@ export interface ServerView {
 
 /** One protection: `state` says whether it holds; `detail` is what was tried and how it ended. */
 export interface GuaranteeView { name: string; state: 'enforced' | 'missing' | 'not demanded'; detail: string }
-export interface ProfileView { read: string[]; write: string[]; net: string; hosts: string[]; privateHosts: string[]; memoryBytes: number; pids: number }
+export interface ProfileView { read: string[]; write: string[]; net: string; hosts: string[]; privateHosts: string[]; reach: number[]; serve: number[]; memoryBytes: number; pids: number }
 export interface UsageView { memoryBytes: number; memoryMax: number; tasks: number; tasksMax: number; cpuMillis: number; memoryWaits: number; cpuWaits: number; source: string }
 export interface ToolView {
   name: string
@@ -172,7 +172,7 @@ export interface CallView {
 export interface ContentView { type: string; text: string; mime: string; dataUrl: string; uri: string; bytes: number }
 
 /** Servers: what the add form sends. `command` is argv, not a shell line. */
-export interface NewServer { name: string; command: string[]; read: string[]; write: string[]; net: 'none' | 'loopback' | 'hosts'; hosts: string[]; privateHosts: string[]; memoryBytes: number; pids: number }
+export interface NewServer { name: string; command: string[]; read: string[]; write: string[]; net: 'none' | 'loopback' | 'hosts'; hosts: string[]; privateHosts: string[]; reach: number[]; serve: number[]; memoryBytes: number; pids: number }
 export interface NewSecret { name: string; server: string; env: string; value: string }
 export interface SecretView { name: string; server: string; env: string; added: string; lastUsed: string; held: string }
 

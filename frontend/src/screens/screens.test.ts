@@ -160,7 +160,7 @@ describe('servers', () => {
     expect([...get('add-words').querySelectorAll('li')].map((li) => li.textContent)).toEqual(['node', '/opt/my server/index.js', '--root'])
     await click('add-read')
     await click('add-save')
-    expect(host.calls).toContainEqual(['AddServer', { name: 'notes', command: ['node', '/opt/my server/index.js', '--root'], read: ['/home/analyst/cases/INC-2041'], write: [], net: 'none', hosts: [], privateHosts: [], memoryBytes: 768 * 1024 * 1024, pids: 96 }]) // the host's defaults
+    expect(host.calls).toContainEqual(['AddServer', { name: 'notes', command: ['node', '/opt/my server/index.js', '--root'], read: ['/home/analyst/cases/INC-2041'], write: [], net: 'none', hosts: [], privateHosts: [], reach: [], serve: [], memoryBytes: 768 * 1024 * 1024, pids: 96 }]) // the host's defaults
   })
   test('a bad form is not sent', async () => {
     const host = await open()
