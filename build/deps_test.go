@@ -30,6 +30,7 @@ var modules = map[string]string{
 	"github.com/wailsapp/wails/v2":           "the window",
 	"github.com/zalando/go-keyring":          "the keyring",
 	"github.com/zricethezav/gitleaks/v8":     "rules that find secrets",
+	"go.yaml.in/yaml/v3":                     "profiles that people read",
 	"golang.org/x/mod":                       "Merkle tree and signed checkpoints for the log",
 	"golang.org/x/sync":                      "errgroup",
 	"golang.org/x/sys":                       "system calls",

@@ -72,3 +72,16 @@ func limits(c *cobra.Command, mem string, pids int) (memory int64, err error) {
 	}
 	return memory, nil
 }
+
+// granting are the flags that a profile stands for.
+var granting = []string{"read", "write", "net", "host", "private-host", "reach", "serve", "mem", "pids", "cpu"}
+
+// alone refuses others beside a flag.
+func alone(c *cobra.Command, name string, others ...string) error {
+	for _, o := range others {
+		if c.Flags().Changed(o) {
+			return usageError(c, "--%s and --%s exclude each other", name, o)
+		}
+	}
+	return nil
+}

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"cordon/app/cli/confined"
@@ -28,7 +29,7 @@ func sandboxCommand() *cobra.Command {
 
 func execCommand() *cobra.Command {
 	var f confined.Flags
-	var report string
+	var report, file, caseDir string
 	var hosts, private []string
 	c := &cobra.Command{
 		Use:   "exec [flags] -- PROGRAM [ARGUMENT]...",
@@ -48,6 +49,21 @@ Exit codes: the program's own; 125 the sandbox could not be made, 126 the progra
 			if err := moreThanNothing(c, "mem", "pids", "cpu", "report"); err != nil {
 				return err
 			}
+			if file != "" {
+				if err := alone(c, "profile", granting...); err != nil {
+					return err
+				}
+				var s config.Server
+				if err := fromFile(file, caseDir, &s); err != nil {
+					return &exitError{confined.CodeUsage, err}
+				}
+				p := s.Confinement()
+				f.Read, f.Write, f.Reach, f.Serve, f.Demand = s.Read, s.Write, s.Reach, s.Serve, p.Demand
+				f.Mem, f.Pids, f.CPU = strconv.FormatInt(s.Memory, 10), s.Pids, s.CPU
+				if hosts, private = s.Hosts, s.Private; s.Net != config.NetHosts {
+					f.Net = s.Net
+				}
+			}
 			return execute(c.Context(), f, hosts, private, report, args)
 		},
 	}
@@ -65,6 +81,8 @@ Exit codes: the program's own; 125 the sandbox could not be made, 126 the progra
 	fs.IntVar(&f.Pids, "pids", 0, "limit of processes and threads")
 	fs.Float64Var(&f.CPU, "cpu", 0, "limit of processor cores, such as 0.5")
 	fs.BoolVar(&f.Shared, "without-namespaces", false, "confine as on a machine without user namespaces: the medium tier")
+	fs.StringVar(&file, "profile", "", "take what is granted from this file, see cordon profile")
+	fs.StringVar(&caseDir, "case", "", "the case folder, for ${CASE} in the profile")
 	fs.StringVar(&report, "report", "", "write what was enforced to this file, as JSON")
 	_ = c.RegisterFlagCompletionFunc("net", cobra.FixedCompletions([]string{"none", "loopback"}, cobra.ShellCompDirectiveNoFileComp))
 	return c

@@ -31,7 +31,7 @@ func serversCommand(e *env) *cobra.Command {
 
 func addCommand(e *env) *cobra.Command {
 	def := config.Server{Memory: config.DefaultMemory, Pids: config.DefaultPids}
-	var mem string
+	var mem, file, caseDir string
 	var settings []string
 	c := &cobra.Command{
 		Use:   "add NAME [flags] -- PROGRAM [ARGUMENT]...",
@@ -46,6 +46,14 @@ It is granted nothing but what the flags name, and does not run before you have 
 			var err error
 			if def.Memory, err = limits(c, mem, def.Pids); err != nil {
 				return err
+			}
+			if file != "" {
+				if err := alone(c, "profile", granting...); err != nil {
+					return err
+				}
+				if err := fromFile(file, caseDir, &def); err != nil {
+					return err
+				}
 			}
 			for _, list := range []*[]string{&def.Read, &def.Write} {
 				for i, path := range *list {
@@ -62,9 +70,10 @@ It is granted nothing but what the flags name, and does not run before you have 
 				}
 				def.Env[name] = value
 			}
-			if len(def.Hosts)+len(def.Private) > 0 && !c.Flags().Changed("net") {
+			switch unsaid := file == "" && !c.Flags().Changed("net"); {
+			case unsaid && len(def.Hosts)+len(def.Private) > 0:
 				def.Net = config.NetHosts
-			} else if len(def.Reach)+len(def.Serve) > 0 && !c.Flags().Changed("net") {
+			case unsaid && len(def.Reach)+len(def.Serve) > 0:
 				def.Net = config.NetLoopback
 			}
 			// The window defines a server whose program is missing all the same, and shows at once why it does not run. Here
@@ -97,6 +106,8 @@ It is granted nothing but what the flags name, and does not run before you have 
 	f.Var((*confined.PortList)(&def.Serve), "serve", "let programs of this computer call the port that it listens on")
 	f.StringVar(&mem, "mem", strconv.Itoa(config.DefaultMemory>>20)+"M", "memory limit")
 	f.IntVar(&def.Pids, "pids", def.Pids, "limit of processes and threads")
+	f.StringVar(&file, "profile", "", "take what is granted from this file, see cordon profile")
+	f.StringVar(&caseDir, "case", "", "the case folder, for ${CASE} in the profile")
 	f.StringVar(&def.Title, "title", "", "name for people")
 	return c
 }

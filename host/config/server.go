@@ -31,25 +31,43 @@ type Server struct {
 	Serve   []uint16          `json:"serve,omitempty"`        // ports that it listens on and programs of this computer may call, at the same port
 	Memory  int64             `json:"memory"`                 // bytes
 	Pids    int               `json:"pids"`                   // processes and threads
+	CPU     float64           `json:"cpu,omitempty"`          // cores; 0 is no limit
+	Preset  string            `json:"preset,omitempty"`       // the preset that its profile began with, see package profile
 	Env     map[string]string `json:"env"`                    // plain settings; never secrets
 	Secrets map[string]string `json:"secrets"`                // environment variable → name of a secret
+
+	Demand []sandbox.Guarantee `json:"demand,omitempty"` // without which it must not start, besides sandbox.Isolation
 }
 
-// badPort reports the first port that cannot be had, and why.
-func (s Server) badPort() (field, why string) {
-	p := sandbox.Profile{Net: sandbox.NetLoopback, Reach: s.Reach, Serve: s.Serve}
-	switch {
-	case len(s.Reach)+len(s.Serve) == 0:
-		return "", ""
-	case s.Net == NetNone:
-		return "net", fmt.Sprintf("is %q, and ports of the loopback are named: use %q", NetNone, NetLoopback)
-	case s.Net == NetHosts:
+// Confinement is the profile for the sandbox, without what its program and folder need besides.
+func (s Server) Confinement() sandbox.Profile {
+	p := sandbox.Profile{Read: s.Read, Write: s.Write, Reach: s.Reach, Serve: s.Serve, Memory: s.Memory, Pids: s.Pids, CPU: s.CPU}
+	switch s.Net {
+	case NetLoopback:
+		p.Net = sandbox.NetLoopback
+	case NetHosts:
 		p.Net = sandbox.NetHosts
 	}
-	if err := p.Validate(); err != nil {
-		return "reach", strings.TrimPrefix(err.Error(), "profile: ")
+	p.Demand = sandbox.Isolation(p.Net)
+	for _, g := range s.Demand {
+		if !slices.Contains(p.Demand, g) {
+			p.Demand = append(p.Demand, g)
+		}
 	}
-	return "", ""
+	return p
+}
+
+// badConfinement reports the first thing that the sandbox would refuse in any case.
+func (s Server) badConfinement() string {
+	if len(s.Reach)+len(s.Serve) > 0 && s.Net == NetNone {
+		return fmt.Sprintf("ports of the loopback are named, and net is %q: use %q", NetNone, NetLoopback)
+	}
+	p := s.Confinement()
+	p.Read, p.Write = nil, nil // looked at by name
+	if err := p.Validate(); err != nil {
+		return strings.TrimPrefix(err.Error(), "profile: ")
+	}
+	return ""
 }
 
 // What a server may reach.
@@ -147,8 +165,11 @@ func (s Server) Validate(p Paths) error {
 	case len(s.Env)+len(s.Secrets) > maxEnv:
 		return bad("env", "has %d variables with secrets, more than %d", len(s.Env)+len(s.Secrets), maxEnv)
 	}
-	if field, why := s.badPort(); why != "" {
-		return bad(field, "%s", why)
+	if len(s.Preset) > maxText || !plain(s.Preset) {
+		return bad("preset", "must be plain text of at most %d bytes", maxText)
+	}
+	if why := s.badConfinement(); why != "" {
+		return bad("profile", "%s", why)
 	}
 	if field, err := s.badHost(); err != nil {
 		return bad(field, "%v", err)

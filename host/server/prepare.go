@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"cordon/host/audit"
@@ -43,6 +44,18 @@ func Limits(def config.Server) []string {
 	return without
 }
 
+// withheld is a definition without what Limits names. What it was to write it may read.
+func withheld(def config.Server) config.Server {
+	def.Read, def.Write = slices.Concat(def.Read, def.Write), nil
+	def.Hosts, def.Private, def.Reach, def.Serve = nil, nil, nil, nil
+	if def.Net == config.NetHosts {
+		def.Net = config.NetNone
+	}
+	def.Secrets = nil
+	def.Demand = slices.DeleteFunc(slices.Clone(def.Demand), func(g sandbox.Guarantee) bool { return g == sandbox.NetHostsG })
+	return def
+}
+
 // prepare turns a definition into what the sandbox takes, and looks at the files that will run. A program that nobody has
 // approved gets just what it takes to name its tools.
 func (u *unit) prepare(ctx context.Context, def config.Server) (l launch, err error) {
@@ -51,25 +64,16 @@ func (u *unit) prepare(ctx context.Context, def config.Server) (l launch, err er
 	}
 	program := l.files.fingerprint.BinaryPath
 	l.limited = len(Limits(def)) > 0 && !u.s.o.Trusted(u.name, l.files.fingerprint)
-	p := sandbox.Profile{Memory: def.Memory, Pids: def.Pids, Net: sandbox.NetNone}
-	switch {
-	case def.Net == config.NetLoopback:
-		p.Net = sandbox.NetLoopback
-	case def.Net == config.NetHosts && !l.limited:
-		p.Net = sandbox.NetHosts
+	given := def
+	if l.limited {
+		given = withheld(def)
 	}
-	if !l.limited {
-		p.Reach, p.Serve = def.Reach, def.Serve
-	}
-	p.Demand = sandbox.Isolation(p.Net)
+	p := given.Confinement()
+	p.Read, p.Write = nil, nil
 	for _, grant := range []struct {
 		from []string
 		to   *[]string
-	}{{def.Read, &p.Read}, {def.Write, &p.Write}} {
-		to := grant.to
-		if l.limited {
-			to = &p.Read
-		}
+	}{{given.Read, &p.Read}, {given.Write, &p.Write}} {
 		for _, path := range grant.from {
 			real, err := sandbox.Resolve(path)
 			if err != nil {
@@ -78,7 +82,7 @@ func (u *unit) prepare(ctx context.Context, def config.Server) (l launch, err er
 			if real != path {
 				return l, fmt.Errorf("granted folder %s has become a link to %s; grant the new place if that is right", path, real)
 			}
-			*to = append(*to, path)
+			*grant.to = append(*grant.to, path)
 		}
 	}
 	if !sandbox.InSystem(program) {
@@ -95,10 +99,7 @@ func (u *unit) prepare(ctx context.Context, def config.Server) (l launch, err er
 	for k, v := range def.Env {
 		l.command.Env = append(l.command.Env, k+"="+v)
 	}
-	if l.limited {
-		return l, nil
-	}
-	for env, name := range def.Secrets {
+	for env, name := range given.Secrets {
 		v, err := u.s.o.Secrets.Get(ctx, secret.Ref{Name: name, Server: u.name, Env: env})
 		if err != nil {
 			return l, fmt.Errorf("secret %q for %s: %w", name, env, err)

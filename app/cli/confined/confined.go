@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -22,13 +23,14 @@ import (
 
 // Flags are the grants, as they stand on the command line.
 type Flags struct {
-	Read, Write []string // files and directories
-	Env         []string // NAME to pass on, or NAME=VALUE
-	Net         string   // "none", "loopback" or "hosts"
-	Mem         string   // such as "512M", "" for no limit
-	Pids        int      // 0 for no limit
-	CPU         float64  // cores, 0 for no limit
-	Shared      bool     // confine as on a machine without user namespaces
+	Read, Write []string            // files and directories
+	Env         []string            // NAME to pass on, or NAME=VALUE
+	Net         string              // "none", "loopback" or "hosts"
+	Mem         string              // such as "512M", "" for no limit
+	Pids        int                 // 0 for no limit
+	CPU         float64             // cores, 0 for no limit
+	Demand      []sandbox.Guarantee // besides sandbox.Isolation
+	Shared      bool                // confine as on a machine without user namespaces
 
 	Reach []uint16 // ports of this computer's loopback
 	Serve []uint16 // ports that programs of this computer may call
@@ -231,6 +233,11 @@ func (f Flags) profile() (sandbox.Profile, error) {
 		}
 	}
 	p.Demand = sandbox.Isolation(p.Net)
+	for _, g := range f.Demand {
+		if !slices.Contains(p.Demand, g) {
+			p.Demand = append(p.Demand, g)
+		}
+	}
 	return p, p.Validate()
 }
 
