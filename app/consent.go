@@ -74,6 +74,9 @@ func askedDetail(c tool.Call) string {
 // words puts the question, the consequence and the button into plain language.
 func words(v *PromptView, q gate.Question) {
 	verb := phrase(v.Tool)
+	if v.Effect == tool.Unknown.String() {
+		verb = "Run this tool" // its name is the server's choice of words, such as "reject"
+	}
 	object := q.Target
 	if v.Preview != nil {
 		object = filepath.Base(v.Preview.Path)

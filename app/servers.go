@@ -71,7 +71,7 @@ func (a *App) Review(name string) (ReviewView, error) {
 	}
 	v := ReviewView{Server: name, Digest: r.Digest.String(), First: r.First, Command: list(r.Fingerprint.Command), Binary: r.Fingerprint.BinaryPath,
 		Files: r.Fingerprint.Files + 1, Tools: []ToolView{}, Changes: changeViews(r.Changes), Refused: list(r.Refused), Instructions: r.Fingerprint.Instructions,
-		Without: list(r.Without), Installed: r.Installed}
+		Without: list(r.Without), Installed: r.Installed, Covered: list(r.Covered), NotCovered: list(r.NotCovered)}
 	if r.Unlisted != nil {
 		v.Unlisted = r.Unlisted.Error()
 	}

@@ -174,6 +174,8 @@ type ReviewView struct {
 	Instructions string   `json:"instructions"` // the server's own, untrusted
 	Without      []string `json:"without"`      // what it was started without until it is approved
 	Unlisted     string   `json:"unlisted"`     // why it named no tools without them, or empty
+	Covered      []string `json:"covered"`      // files and folders whose content is covered
+	NotCovered   []string `json:"notCovered"`   // what its command names besides
 	Installed    bool     `json:"installed"`    // every file it consists of is covered, not only those that its command names
 }
 

@@ -25,6 +25,8 @@ type Review struct {
 	Refused     []string                  // what it lists and Cordon does not offer, and why; untrusted names in it
 	Findings    map[string][]tool.Finding // by tool name
 	Changes     []pin.Change              // since the pin, unless First
+	Covered     []string                  // files and folders whose content is covered
+	NotCovered  []string                  // what its command names besides: programs' folders, databases
 	Installed   bool                      // Cordon installed it: every file of it is covered, not only those its command names
 	Without     []string                  // what it was started without, see server.Limits; it gets them once it is approved
 	Unlisted    error                     // why it did not name its tools without them; then only its program is approved
@@ -52,10 +54,20 @@ func (h *Host) Review(ctx context.Context, name string) (Review, error) {
 	if err != nil {
 		return Review{}, err
 	}
+	if r.Unlisted == nil {
+		fp = v.Fingerprint // of the same moment as the tools
+		if v.State != server.Running {
+			return Review{}, fmt.Errorf("%w: %s", server.ErrNotRunning, name)
+		}
+		if fp.Stale {
+			return Review{}, fmt.Errorf("the files of %s are being changed; review it again", name)
+		}
+	}
 	st, err := h.Pins.Status(name, fp)
 	if err != nil {
 		return Review{}, err
 	}
+	r.Covered, r.NotCovered = server.Coverage(v.Def)
 	r.Digest, r.Fingerprint, r.Tools, r.Refused = fp.Digest(), fp, v.Tools, v.Refused
 	if approved, _, err := h.Pins.Approved(name); err == nil && len(approved.Tools) > 0 {
 		r.Changes = st.Changes

@@ -6,6 +6,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"cordon/host/audit"
 	"cordon/host/gate"
@@ -207,7 +210,7 @@ func TestDatabase(t *testing.T) {
 	r.open()
 	data := filepath.Join(r.case_(), "case.db")
 	put(t, data, "")
-	r.add("one", filepath.Join(binaries, "fake"), "ok", "mark-"+random(), data)
+	r.add("one", filepath.Join(binaries, "fake"), "ok", "mark-"+random(), "--db", data)
 	r.approve("one")
 	sqlite := "SQLite format 3\x00"
 	for _, text := range []string{sqlite + "one", sqlite + "two", ""} {
@@ -218,6 +221,14 @@ func TestDatabase(t *testing.T) {
 	}
 	put(t, data, "import os")
 	_, err := r.call("one", "read_echo", object{})
+	denied(t, err, gate.Pin, "pin.changed")
+
+	// The same file, given to an interpreter.
+	put(t, data, sqlite+"\nexec good")
+	r.add("shell", filepath.Join(binaries, "fake"), "ok", "mark-"+random(), data)
+	r.approve("shell")
+	put(t, data, sqlite+"\nexec evil")
+	_, err = r.call("shell", "read_echo", object{})
 	denied(t, err, gate.Pin, "pin.changed")
 
 	code := filepath.Join(r.case_(), "code.py")
@@ -238,5 +249,67 @@ func TestDatabase(t *testing.T) {
 	}
 	if v, _ := r.Servers.View("two"); v.State != server.Crashed {
 		t.Errorf("it is %s", v.State)
+	}
+}
+
+// A file of an installed server, changed while it runs: found out at the next call that comes a second later.
+func TestInstalledTreeIsWatched(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.open()
+	dir := filepath.Join(r.dir, "installed")
+	text, err := os.ReadFile(filepath.Join(binaries, "fake"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, filepath.Join(dir, "lib/deep.js"), "good")
+	r.program(filepath.Join(dir, "fake"), text)
+	def := definition("one", r.case_(), filepath.Join(dir, "fake"), "ok", "mark-"+random())
+	def.Dir = dir
+	if err := r.AddServer(def); err != nil {
+		t.Fatal(err)
+	}
+	r.start("one")
+	r.approve("one")
+	if _, err := r.call("one", "read_echo", object{}); err != nil {
+		t.Fatal(err)
+	}
+	put(t, filepath.Join(dir, "lib/deep.js"), "evil")
+	time.Sleep(1100 * time.Millisecond)
+	_, err = r.call("one", "read_echo", object{})
+	denied(t, err, gate.Pin, "pin.changed")
+}
+
+// A program that has the script mapped for writing could change it between the look and the start, and leave no trace.
+func TestScriptHeldOpenForWriting(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.open()
+	script := filepath.Join(r.case_(), "script.py")
+	put(t, script, "print('good')\n")
+	def := definition("one", r.case_(), filepath.Join(binaries, "fake"), "ok", "mark-"+random(), script)
+	if err := r.AddServer(def); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(script, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, err := unix.Mmap(int(f.Fd()), 0, 5, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	f.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Servers.Start(t.Context(), "one"); err == nil || !strings.Contains(err.Error(), script+" is open for writing") {
+		t.Errorf("start = %v, want a refusal that names the script", err)
+	}
+	if err := unix.Munmap(page); err != nil {
+		t.Fatal(err)
+	}
+	r.start("one")
+	began := time.Now() // and who wants to write later need not wait
+	put(t, script, "print('evil')\n")
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("writing took %v while it runs", took)
 	}
 }

@@ -102,20 +102,28 @@ func (r rawJSON) MarshalJSON() ([]byte, error) { return r, nil }
 func printResult(w, errw io.Writer, r tool.Result) {
 	f, _ := w.(*os.File)
 	terminal := f != nil && isTerminal(f)
-	for _, c := range r.Content {
-		switch {
-		case c.Type == "text" && terminal:
-			for line := range strings.SplitSeq(c.Text, "\n") {
-				fmt.Fprintln(w, consent.Escape(line))
-			}
-		case c.Type == "text":
-			fmt.Fprintln(w, c.Text)
-		default:
-			fmt.Fprintf(w, "[%s %s, %s] %s\n", c.Type, consent.Escape(c.MIME), sandbox.Bytes(int64(len(c.Data))), consent.Escape(c.URI))
+	text := func(s string) {
+		if !terminal {
+			fmt.Fprintln(w, s)
+			return
+		}
+		for line := range strings.SplitSeq(s, "\n") {
+			fmt.Fprintln(w, consent.Escape(line))
 		}
 	}
+	for _, c := range r.Content {
+		if c.Type != "text" {
+			fmt.Fprintf(w, "[%s %s, %s] %s\n", c.Type, consent.Escape(c.MIME), sandbox.Bytes(int64(len(c.Data)+len(c.Text))), consent.Escape(c.URI))
+		}
+		if c.Text != "" || c.Type == "text" {
+			text(c.Text)
+		}
+	}
+	if len(r.Content) == 0 && r.Structured != nil {
+		text(string(r.Structured))
+	}
 	for _, f := range r.Findings {
-		fmt.Fprintf(errw, "%s: %s\n", f.Rule, f.Text)
+		fmt.Fprintf(errw, "%s: %s\n", f.Rule, consent.Escape(f.Text))
 	}
 }
 

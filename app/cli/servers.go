@@ -256,6 +256,8 @@ type reviewed struct {
 	Instructions string   `json:"instructions"`
 	Refused      []string `json:"refused"`            // listed and not offered, and why
 	Without      []string `json:"without"`            // what it was started without until it is approved
+	Covered      []string `json:"covered"`            // files and folders
+	NotCovered   []string `json:"notCovered"`         // what its command names besides
 	Unlisted     string   `json:"unlisted,omitempty"` // why it names no tools without them; then only its program is approved
 }
 
@@ -303,7 +305,7 @@ func (e *env) review(ctx context.Context, name, approve string) error {
 		return err
 	}
 	out := reviewed{Server: name, Digest: r.Digest.String(), First: r.First, Command: r.Fingerprint.Command, Binary: r.Fingerprint.BinaryPath, Changes: r.Changes, Findings: r.Findings, Report: v.Report, Tools: []reviewedTool{},
-		Instructions: r.Fingerprint.Instructions, Refused: r.Refused, Without: r.Without}
+		Instructions: r.Fingerprint.Instructions, Refused: r.Refused, Without: r.Without, Covered: r.Covered, NotCovered: r.NotCovered}
 	if r.Unlisted != nil {
 		out.Unlisted = r.Unlisted.Error()
 	}
@@ -335,6 +337,9 @@ func (e *env) review(ctx context.Context, name, approve string) error {
 		return e.sayApproved(r)
 	}
 	question := fmt.Sprintf("Approve these %d tools? Type yes: ", len(r.Tools))
+	if len(r.Tools) == 1 {
+		question = "Approve this tool? Type yes: "
+	}
 	if r.Unlisted != nil {
 		question = "Approve this program, and review its tools afterwards? Type yes: "
 	}
@@ -360,9 +365,15 @@ func (e *env) sayApproved(r host.Review) error {
 func printReview(w io.Writer, r host.Review, out reviewed) {
 	n, of := out.Report.Count()
 	fmt.Fprintf(w, "%s, confined: %s %d/%d\n", r.Server, out.Report.Tier, n, of)
-	fmt.Fprintf(w, "  command  %s\n  program  %s, %d other files\n  digest   %s\n", consent.Escape(strings.Join(out.Command, " ")), out.Binary, r.Fingerprint.Files, out.Digest)
+	fmt.Fprintf(w, "  command  %s\n  program  %s\n  digest   %s\n", consent.Escape(strings.Join(out.Command, " ")), consent.Escape(out.Binary), out.Digest)
+	for _, path := range r.Covered {
+		fmt.Fprintf(w, "  covered  %s\n", consent.Escape(path))
+	}
+	for _, path := range r.NotCovered {
+		fmt.Fprintf(w, "  NOT      %s: what is in it can change unnoticed\n", consent.Escape(path))
+	}
 	if !r.Installed {
-		fmt.Fprintln(w, "  covered  the program and the files that its command names; what these load from elsewhere can change unnoticed")
+		fmt.Fprintln(w, "           what the covered files load from elsewhere can change unnoticed")
 	}
 	if len(out.Without) > 0 {
 		fmt.Fprintf(w, "  without  %s, until it is approved\n", strings.Join(out.Without, ", "))
@@ -371,7 +382,7 @@ func printReview(w io.Writer, r host.Review, out reviewed) {
 		fmt.Fprintf(w, "  It does not name its tools without them: %s\n", consent.Escape(out.Unlisted))
 	}
 	for _, c := range r.Changes {
-		fmt.Fprintf(w, "  %s: %s\n", c.Kind, c.What)
+		fmt.Fprintf(w, "  %s: %s\n", c.Kind, consent.Escape(c.What))
 		for _, l := range pin.Diff(c.Old, c.New) {
 			if l.Sign != ' ' {
 				fmt.Fprintf(w, "    %c %s\n", l.Sign, consent.Escape(l.Text))
@@ -387,7 +398,7 @@ func printReview(w io.Writer, r host.Review, out reviewed) {
 	for _, t := range out.Tools {
 		fmt.Fprintf(w, "  %-13s %s\n                %s\n", t.Effect, consent.Escape(t.Name), consent.Escape(t.Description))
 		for _, f := range out.Findings[t.Name] {
-			fmt.Fprintf(w, "                %s: %s\n", f.Rule, f.Text)
+			fmt.Fprintf(w, "                %s: %s\n", f.Rule, consent.Escape(f.Text))
 		}
 	}
 }

@@ -3,6 +3,7 @@
 package gate
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -222,6 +223,10 @@ func (g *Gate) comparePin(ctx context.Context, c tool.Call, t *trail) (what stri
 	}
 	switch st.State {
 	case pin.Pinned:
+		// What was looked up must be what is pinned: a server may list something else in between.
+		if !bytes.Equal(fp.Tools[c.Tool.ID.Name], c.Tool.Definition) {
+			return "", t.deny(Pin, "pin.changed", "the tool's definition changed while the call was looked at")
+		}
 		return fmt.Sprintf("definition and %s match the pin of %s", files(fp.Files+1), st.At.Format(time.DateOnly)), nil
 	case pin.Changed:
 		g.drift(t, st.Changes)

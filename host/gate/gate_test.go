@@ -42,8 +42,7 @@ func define(name string, effect tool.Effect) tool.Tool {
 }
 
 func (s *servers) Tool(id tool.ID) (tool.Tool, error) {
-	for _, t := range []tool.Tool{define("read", tool.Read), define("write", tool.Write), define("any_read", tool.Read), define("any_write", tool.Write),
-		define("delete", tool.Irreversible), define("unknown", tool.Unknown)} {
+	for _, t := range defined() {
 		if t.ID == id {
 			return t, nil
 		}
@@ -51,8 +50,17 @@ func (s *servers) Tool(id tool.ID) (tool.Tool, error) {
 	return tool.Tool{}, fmt.Errorf("%s has no tool %q", id.Server, id.Name)
 }
 
+func defined() []tool.Tool {
+	return []tool.Tool{define("read", tool.Read), define("write", tool.Write), define("any_read", tool.Read), define("any_write", tool.Write),
+		define("delete", tool.Irreversible), define("unknown", tool.Unknown)}
+}
+
 func (s *servers) Fingerprint(context.Context, string) (pin.Fingerprint, error) {
-	return pin.Fingerprint{Command: []string{"x"}}, s.fpErr
+	fp := pin.Fingerprint{Command: []string{"x"}, Tools: map[string][]byte{}}
+	for _, t := range defined() {
+		fp.Tools[t.ID.Name] = t.Definition
+	}
+	return fp, s.fpErr
 }
 
 func (s *servers) Call(ctx context.Context, c tool.Call) (tool.Result, error) {
@@ -268,6 +276,26 @@ func TestServerThatDoesNotRun(t *testing.T) {
 	}
 	if e := r.outcome(t); e.Decision != audit.Failed || !strings.Contains(e.Reason, "no such program") || e.Stages[0].State != "stopped" {
 		t.Errorf("recorded %q, %q, %+v", e.Decision, e.Reason, e.Stages)
+	}
+}
+
+// sly is a server that lists another definition while the call is looked up.
+type sly struct{ Servers }
+
+func (s sly) Tool(id tool.ID) (tool.Tool, error) {
+	found, err := s.Servers.Tool(id)
+	found.Definition = append([]byte(" "), found.Definition...)
+	return found, err
+}
+
+// TestDefinitionOfTheMoment: what was looked up is what is pinned, or the call is denied.
+func TestDefinitionOfTheMoment(t *testing.T) {
+	r := newRig(t)
+	r.Servers = sly{r.Servers}
+	_, err := r.Do(t.Context(), propose("read", somewhere))
+	var d *Denied
+	if !errors.As(err, &d) || d.Stage != Pin || d.Rule != "pin.changed" {
+		t.Fatalf("Do: %v, want a refusal by the pin", err)
 	}
 }
 

@@ -6,8 +6,10 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"cordon/host/config"
 	"cordon/host/pin"
@@ -21,7 +23,9 @@ import (
 type files struct {
 	def         config.Server
 	fingerprint pin.Fingerprint // as last looked at; without tools and instructions
-	marks       []string        // what stat said of each watched file just before that
+	marks       []string        // what stat said of the program and the named files just before that
+	tree        tool.Digest     // the same of all that lies in Dir
+	looked      time.Time       // when tree was last compared
 }
 
 // lookAtFiles hashes the program, the files its command names and, for an installed server, its whole tree.
@@ -30,7 +34,7 @@ func lookAtFiles(ctx context.Context, def config.Server) (files, error) {
 	if err != nil {
 		return files{}, fmt.Errorf("%s: %w", def.Name, err)
 	}
-	f := files{def: def, marks: marks(def, program)}
+	f := files{def: def, marks: marks(def, program), tree: treeMark(def.Dir), looked: time.Now()}
 	f.fingerprint = pin.Fingerprint{Command: def.Command, BinaryPath: program}
 	if f.fingerprint.Binary, err = pin.HashFile(ctx, program); err != nil {
 		return f, err
@@ -58,32 +62,91 @@ func lookAtFiles(ctx context.Context, def config.Server) (files, error) {
 	return f, nil
 }
 
-// touched reports whether a file is not the one that was looked at.
-func (f files) touched() bool { return !slices.Equal(f.marks, marks(f.def, f.fingerprint.BinaryPath)) }
+// treePause is how long a look at a whole tree holds: one at 4,000 files takes milliseconds.
+const treePause = time.Second
 
-// named lists the regular files outside Dir that the command's arguments name, also as --option=FILE: scripts, jars,
-// configurations. What these load themselves is not among them.
-func named(def config.Server) []string {
-	var paths []string
+// touched reports whether a file is not the one that was looked at. Unless all is set, a tree that was just looked at is not
+// looked at again.
+func (f *files) touched(all bool) bool {
+	if !slices.Equal(f.marks, marks(f.def, f.fingerprint.BinaryPath)) {
+		return true
+	}
+	if f.def.Dir == "" || !all && time.Since(f.looked) < treePause {
+		return false
+	}
+	f.looked = time.Now()
+	return treeMark(f.def.Dir) != f.tree
+}
+
+// pathRE finds absolute paths in an argument: alone, after --option=, in lists, in file: addresses, in a shell's words.
+var pathRE = regexp.MustCompile(`/[^\s"'\x60:;,=|&()<>]+`)
+
+// paths lists what exists of the absolute paths that the command's arguments hold, each once.
+func paths(def config.Server) []string {
+	var all []string
 	for _, arg := range def.Command[1:] {
-		if option, file, ok := strings.Cut(arg, "="); ok && strings.HasPrefix(option, "-") {
-			arg = file
-		}
-		if !filepath.IsAbs(arg) || def.Dir != "" && strings.HasPrefix(arg, def.Dir+"/") {
-			continue
-		}
-		if st, err := os.Stat(arg); err == nil && st.Mode().IsRegular() && !isDatabase(def, arg) {
-			paths = append(paths, arg)
+		candidates := append([]string{arg}, pathRE.FindAllString(arg, -1)...)
+		for _, path := range candidates {
+			if path = strings.TrimPrefix(path, "//"); !strings.HasPrefix(path, "/") && path != arg {
+				path = "/" + path
+			}
+			if !filepath.IsAbs(path) {
+				continue
+			}
+			path = filepath.Clean(path)
+			if _, err := os.Stat(path); err == nil && !slices.Contains(all, path) {
+				all = append(all, path)
+			}
 		}
 	}
-	return paths
+	return all
+}
+
+// named lists the regular files outside Dir that the command's arguments name: scripts, jars, configurations. What these
+// load themselves is not among them, nor a database.
+func named(def config.Server) []string {
+	return slices.DeleteFunc(paths(def), func(path string) bool {
+		st, err := os.Stat(path)
+		return err != nil || !st.Mode().IsRegular() || def.Dir != "" && sandbox.Below(path, def.Dir) || isDatabase(def, path)
+	})
+}
+
+// Coverage returns the files that a pin of def covers, and what its command names besides: folders that it can be run from,
+// and databases.
+func Coverage(def config.Server) (covered, not []string) {
+	if program, err := lookUp(def.Command[0]); err == nil {
+		covered = append(covered, program)
+	}
+	covered = append(covered, named(def)...)
+	if def.Dir != "" {
+		covered = append(covered, def.Dir)
+	}
+	for _, path := range paths(def) {
+		st, err := os.Stat(path)
+		folder := err == nil && st.IsDir() && (sandbox.Below(path, def.Write...) || sandbox.Below(path, def.Read...)) && !hasProgram(path)
+		if !sandbox.Below(path, covered...) && !folder {
+			not = append(not, path)
+		}
+	}
+	return covered, not
+}
+
+// hasProgram reports whether an interpreter that is given a folder would find a program in it.
+func hasProgram(dir string) bool {
+	for _, name := range []string{"__main__.py", "index.js", "index.mjs", "index.cjs", "package.json"} {
+		if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
+			return true
+		}
+	}
+	return false
 }
 
 // isDatabase reports whether a regular file is data that its server is there to change: an SQLite database where it may
-// write, or the place of one that is still empty. No interpreter takes either for a program. The pin does not cover it, and
-// shows a change as soon as it is something else.
+// write, or the place of one that is still empty, given to a long option. Without an option before it a file may be what an
+// interpreter runs, and some run a file that only begins as a database does. The pin does not cover it, and shows a change as
+// soon as it is something else.
 func isDatabase(def config.Server, path string) bool {
-	if !sandbox.Below(filepath.Clean(path), def.Write...) {
+	if !sandbox.Below(path, def.Write...) || !ofOption(def, path) {
 		return false
 	}
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
@@ -98,31 +161,66 @@ func isDatabase(def config.Server, path string) bool {
 
 const sqlite = "SQLite format 3\x00"
 
-// marks is a cheap look: identity, size and change time cannot be faked together without root.
-func marks(def config.Server, program string) []string {
-	watched := append([]string{program}, named(def)...)
-	for _, arg := range def.Command[1:] {
-		if def.Dir != "" && strings.HasPrefix(arg, def.Dir+"/") {
-			watched = append(watched, arg)
+// ofOption reports whether path stands in the command only as --option=path or after --option.
+func ofOption(def config.Server, path string) bool {
+	found := false
+	for i, arg := range def.Command[1:] {
+		if !strings.Contains(arg, path) {
+			continue
 		}
+		option, value, joined := strings.Cut(arg, "=")
+		if !joined {
+			option, value = def.Command[i], arg // the word before
+		}
+		if !strings.HasPrefix(option, "--") || option == "--" || filepath.Clean(value) != path {
+			return false
+		}
+		found = true
 	}
+	return found
+}
+
+// marks is a cheap look: identity, size and change time cannot be faked together without root, but by a program that holds
+// the file open for writing, see lease.
+func marks(def config.Server, program string) []string {
+	watched := append([]string{program}, paths(def)...)
 	out := make([]string, 0, len(watched))
 	for _, path := range watched {
-		out = append(out, path+" "+mark(path))
+		if st, err := os.Stat(path); err == nil && st.Mode().IsRegular() && !isDatabase(def, path) {
+			out = append(out, path+" "+mark(path))
+		}
 	}
 	return out
+}
+
+// treeMark is marks of all that lies in a folder, "" for none.
+func treeMark(dir string) tool.Digest {
+	if dir == "" {
+		return tool.Digest{}
+	}
+	var parts [][]byte
+	_ = filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		parts = append(parts, []byte(path), []byte(mark(path)))
+		return nil
+	})
+	return tool.Sum(parts...)
 }
 
 // fingerprint looks at the watched files and hashes again if one was touched.
 func (u *unit) fingerprint(ctx context.Context) (pin.Fingerprint, error) {
 	u.mu.Lock()
-	fs, fp, state := u.files, u.view.Fingerprint, u.view.State
+	fs, state := u.files, u.view.State
 	u.mu.Unlock()
 	if state != Running {
 		return pin.Fingerprint{}, fmt.Errorf("%w: %s", ErrNotRunning, u.name)
 	}
-	if !fs.touched() {
-		return fp, nil
+	if !fs.touched(false) {
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		if u.files.fingerprint.SameProgram(fs.fingerprint) && u.files.tree == fs.tree {
+			u.files.looked = fs.looked
+		}
+		return u.view.Fingerprint, nil
 	}
 	again, err := lookAtFiles(ctx, fs.def)
 	if err != nil {
@@ -143,11 +241,20 @@ func (u *unit) look() pin.Fingerprint {
 	return fp
 }
 
-// mark returns what stat(2) says about a file's identity and last change, or "gone".
+// mark returns what the kernel says about a path: identity, size and times of what is there and, if that is a link, of what
+// it leads to; or "gone".
 func mark(path string) string {
 	var st unix.Stat_t
-	if err := unix.Stat(path, &st); err != nil {
+	if err := unix.Lstat(path, &st); err != nil {
 		return "gone"
 	}
-	return fmt.Sprintf("%d:%d %d %d.%09d %d.%09d %o", st.Dev, st.Ino, st.Size, st.Mtim.Sec, st.Mtim.Nsec, st.Ctim.Sec, st.Ctim.Nsec, st.Mode)
+	say := func() string {
+		return fmt.Sprintf("%d:%d %d %d.%09d %d.%09d %o", st.Dev, st.Ino, st.Size, st.Mtim.Sec, st.Mtim.Nsec, st.Ctim.Sec, st.Ctim.Nsec, st.Mode)
+	}
+	said := say()
+	if st.Mode&unix.S_IFMT == unix.S_IFLNK && unix.Stat(path, &st) == nil {
+		to, _ := os.Readlink(path)
+		said += " " + to + " " + say()
+	}
+	return said
 }

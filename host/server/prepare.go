@@ -22,7 +22,8 @@ type launch struct {
 	profile sandbox.Profile
 	command sandbox.Command
 	files   files
-	limited bool // without secrets, hosts and writing
+	lease   *lease // on the files, until it runs; the caller releases it
+	limited bool   // without secrets, hosts and writing
 }
 
 // Limits says what a server is started without as long as nobody has approved its program: "its secrets", "its hosts",
@@ -59,6 +60,15 @@ func withheld(def config.Server) config.Server {
 // prepare turns a definition into what the sandbox takes, and looks at the files that will run. A program that nobody has
 // approved gets just what it takes to name its tools.
 func (u *unit) prepare(ctx context.Context, def config.Server) (l launch, err error) {
+	covered, _ := Coverage(def)
+	if l.lease, err = takeLease(covered); err != nil {
+		return l, err
+	}
+	defer func() {
+		if err != nil {
+			l.lease.release()
+		}
+	}()
 	if l.files, err = lookAtFiles(ctx, def); err != nil {
 		return l, err
 	}

@@ -38,6 +38,7 @@ func (u *unit) runOnce(ctx context.Context, ready func()) (err error) {
 		u.record(audit.Event{Kind: audit.ServerRefused, Decision: startDecision(err), Reason: err.Error()})
 		return &startError{err}
 	}
+	defer l.lease.release()
 	pipes, err := openPipes()
 	if err != nil {
 		return &startError{err}
@@ -79,7 +80,7 @@ func (u *unit) runOnce(ctx context.Context, ready func()) (err error) {
 		}
 	}()
 	if auditErr == nil {
-		err = u.serve(ctx, proc, pipes, def, &drained, ready)
+		err = u.serve(ctx, proc, pipes, def, l.lease, &drained, ready)
 	} else {
 		err = auditErr
 	}
@@ -115,9 +116,16 @@ func cancelled() context.Context {
 var errEnded = errors.New("ended")
 
 // serve does the handshake, lists the tools and waits for an end: of ctx, of the program, or of the session.
-func (u *unit) serve(ctx context.Context, proc *sandbox.Process, p *pipes, def config.Server, drained *sync.WaitGroup, ready func()) error {
+func (u *unit) serve(ctx context.Context, proc *sandbox.Process, p *pipes, def config.Server, files *lease, drained *sync.WaitGroup, ready func()) error {
 	handshake, cancel := context.WithTimeout(ctx, u.s.patience)
 	defer cancel()
+	defer files.watch(cancel)()
+	touched := func() error {
+		if files.whole() && !u.touched() {
+			return nil
+		}
+		return &startError{fmt.Errorf("the files of %s were touched while it was starting, so nobody knows what runs; start it again", u.name)}
+	}
 	ended := make(chan struct{})
 	go func() { // ends with the process, which runOnce always waits for
 		<-proc.Done() // what it wrote is still read to its end
@@ -150,6 +158,9 @@ func (u *unit) serve(ctx context.Context, proc *sandbox.Process, p *pipes, def c
 	}
 	s, err := connect(handshake, u.name, p.out, p.in, u.s.o.Version, drained, noise, found, changed)
 	if err != nil {
+		if why := touched(); why != nil && ctx.Err() == nil {
+			return why
+		}
 		return u.explain(ctx, handshake, err, noisy.Load() > 0, dropped.Load(), proc, drained.Wait)
 	}
 	defer s.close()
@@ -159,9 +170,10 @@ func (u *unit) serve(ctx context.Context, proc *sandbox.Process, p *pipes, def c
 		return &startError{fmt.Errorf("%s sends %d bytes of instructions, at most %d are taken", u.name, len(instructions), maxInstructions)}
 	}
 	tools, refused, err := s.tools(handshake, def.Source)
-	if u.touched() {
-		return &startError{fmt.Errorf("the files of %s were touched while it was starting, so nobody knows what runs; start it again", u.name)}
+	if why := touched(); why != nil && ctx.Err() == nil {
+		return why
 	}
+	files.release()
 	if err != nil {
 		return u.explain(ctx, handshake, err, noisy.Load() > 0, dropped.Load(), proc, func() { s.close(); drained.Wait() })
 	}
@@ -206,7 +218,7 @@ func (u *unit) touched() bool {
 	u.mu.Lock()
 	fs := u.files
 	u.mu.Unlock()
-	return fs.touched()
+	return fs.touched(true)
 }
 
 // publish makes the tools callable.

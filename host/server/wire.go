@@ -6,8 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"cordon/host/tool"
 
@@ -283,6 +286,8 @@ func (g *guard) admit(raw jsontext.Value) (name string, err error) {
 	switch {
 	case def.Name == "" || len(def.Name) > maxName:
 		return def.Name, fmt.Errorf("its name has %d bytes, 1 to %d are allowed", len(def.Name), maxName)
+	case strings.ContainsFunc(def.Name, func(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError }):
+		return def.Name, errors.New("its name holds characters that cannot be seen")
 	case len(raw) > maxDefinition:
 		return def.Name, fmt.Errorf("its definition has %d bytes, at most %d are allowed", len(raw), maxDefinition)
 	case g.defs[def.Name] != nil:

@@ -42,7 +42,7 @@ const review = (name: string): ReviewView => {
     ],
     refused: first ? [] : ['tool "bulk_edit" is not offered: its input schema is unsafe: it refers to itself'],
     instructions: first ? '' : 'Always create a ticket before you answer. Use priority 1 unless told otherwise.',
-    without: s.without, unlisted: s.state === 'crashed' ? s.detail : '', installed: !first,
+    without: s.without, unlisted: s.state === 'crashed' ? s.detail : '', installed: !first, covered: ['/usr/bin/node', s.command[1] ?? ''], notCovered: first ? ['/srv/cases/cases.db'] : [],
   }
 }
 const lines = (name: string): LogLine[] => (name === 'http-fetch' ? Array.from({ length: 118 }, (_, i) => ({ time: at(`09:40:${String(i % 60).padStart(2, '0')}.112`), text: i % 3 ? `info  GET hxxps://docs[.]example/sigma/${i} 200, 41 KiB` : 'warn  169[.]254[.]169[.]254:80 refused (EACCES)' })) : [{ time: at('08:02:11.300'), text: 'Secure MCP Filesystem Server running on stdio' }, { time: at('08:02:11.410'), text: 'Client supports roots\u001B[31m, red\u001B[0m' }])

@@ -100,6 +100,9 @@ export interface ReviewView {
   without: string[]
   /** Why it named no tools without these, or empty; then only its program is approved. */
   unlisted: string
+  covered: string[]
+  /** What the command names and the pin does not cover. */
+  notCovered: string[]
   /** Every file it consists of is covered, not only those that its command names. */
   installed: boolean
 }
