@@ -155,7 +155,8 @@ func TestMainJob(t *testing.T) {
 				b.strike(keyEscape)
 				return errors.New("still open")
 			}
-			return nil
+			_, err := b.lookup(hook("result")) // none before the dialog has come up and gone
+			return err
 		})
 		b.ended("denied")
 		absent(t, target)

@@ -55,7 +55,6 @@ leg 6.1-no-landlock 6.1 max "$none" EXPECT_REFUSED=fs.read TestMachineRefuses 'L
 leg 6.1-no-namespaces 6.1 max "$all sysctl.user.max_user_namespaces=0" EXPECT_REFUSED=proc.private TestMachineRefuses 'user namespaces.*switched off'
 medium='Test(MachineTier|InheritedDescriptors|NothingStaysBehind|StopEndsStubbornTree|ExitStatusPassesThrough|SignalsReachTheProgram|HostDeathEndsSandbox$|EgressListener)/medium'
 leg 6.12-no-namespaces 6.12 qemu64,-cx16 "$all sysctl.user.max_user_namespaces=0" 'REQUIRE_SANDBOX=1 EXPECT_TIER=medium' "$medium" 'user namespaces.*medium tier'
-leg 6.12-apparmor 6.12 qemu64,-cx16 "$all sysctl.kernel.apparmor_restrict_unprivileged_userns=1" 'REQUIRE_SANDBOX=1 EXPECT_TIER=medium' TestMachineTier 'user namespaces.*medium tier'
 leg 6.12-no-namespaces-yama-2 6.12 qemu64,-cx16 "$all sysctl.user.max_user_namespaces=0 sysctl.kernel.yama.ptrace_scope=2" EXPECT_REFUSED=proc.private TestMachineRefuses 'user namespaces.*no server can start'
 leg 6.12-yama-2 6.12 qemu64,-cx16 "$all sysctl.kernel.yama.ptrace_scope=2" "$strong" .
 exit $failed

@@ -2,6 +2,8 @@ package server
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"os"
@@ -24,17 +26,22 @@ type files struct {
 	def         config.Server
 	fingerprint pin.Fingerprint // as last looked at; without tools and instructions
 	marks       []string        // what stat said of the program and the named files just before that
-	tree        tool.Digest     // the same of all that lies in Dir
+	watch       *treeWatch      // on Dir; nil without one, or where it cannot be watched
+	tree        tool.Digest     // then: the same as marks of all that lies there
 	looked      time.Time       // when tree was last compared
 }
 
-// lookAtFiles hashes the program, the files its command names and, for an installed server, its whole tree.
-func lookAtFiles(ctx context.Context, def config.Server) (files, error) {
+// lookAtFiles hashes the program, the files its command names and, for an installed server, its whole tree. watch, if it is
+// not nil, begins anew.
+func lookAtFiles(ctx context.Context, def config.Server, watch *treeWatch) (files, error) {
 	program, err := lookUp(def.Command[0])
 	if err != nil {
 		return files{}, fmt.Errorf("%s: %w", def.Name, err)
 	}
-	f := files{def: def, marks: marks(def, program), tree: treeMark(def.Dir), looked: time.Now()}
+	f := files{def: def, marks: marks(def, program), watch: watch}
+	if watch == nil || !watch.begin() {
+		f.watch, f.tree, f.looked = nil, treeMark(def.Dir), time.Now()
+	}
 	f.fingerprint = pin.Fingerprint{Command: def.Command, BinaryPath: program}
 	if f.fingerprint.Binary, err = pin.HashFile(ctx, program); err != nil {
 		return f, err
@@ -62,7 +69,7 @@ func lookAtFiles(ctx context.Context, def config.Server) (files, error) {
 	return f, nil
 }
 
-// treePause is how long a look at a whole tree holds: one at 4,000 files takes milliseconds.
+// treePause is how long a look at a whole tree holds where it cannot be watched: one at 4,000 files takes milliseconds.
 const treePause = time.Second
 
 // touched reports whether a file is not the one that was looked at. Unless all is set, a tree that was just looked at is not
@@ -70,6 +77,9 @@ const treePause = time.Second
 func (f *files) touched(all bool) bool {
 	if !slices.Equal(f.marks, marks(f.def, f.fingerprint.BinaryPath)) {
 		return true
+	}
+	if f.watch != nil {
+		return f.watch.touched()
 	}
 	if f.def.Dir == "" || !all && time.Since(f.looked) < treePause {
 		return false
@@ -193,17 +203,47 @@ func marks(def config.Server, program string) []string {
 	return out
 }
 
-// treeMark is marks of all that lies in a folder, "" for none.
+// treeMark is marks of all that lies in a folder, zero for none. It is looked at often: no path is put together.
 func treeMark(dir string) tool.Digest {
 	if dir == "" {
 		return tool.Digest{}
 	}
-	var parts [][]byte
-	_ = filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
-		parts = append(parts, []byte(path), []byte(mark(path)))
-		return nil
-	})
-	return tool.Sum(parts...)
+	h := sha256.New()
+	var walk func(fd int)
+	walk = func(fd int) {
+		d := os.NewFile(uintptr(fd), "tree")
+		defer d.Close()
+		names, err := d.Readdirnames(-1)
+		fmt.Fprintf(h, "%d %v\n", len(names), err)
+		slices.Sort(names)
+		var b [80]byte
+		for _, name := range names {
+			var st unix.Stat_t
+			if err := unix.Fstatat(fd, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+				fmt.Fprintf(h, "%s gone\n", name)
+				continue
+			}
+			_, _ = io.WriteString(h, name)
+			fields := []uint64{uint64(len(name)), st.Dev, st.Ino, uint64(st.Size), uint64(st.Mtim.Sec), uint64(st.Mtim.Nsec), uint64(st.Ctim.Sec), uint64(st.Ctim.Nsec), uint64(st.Mode)}
+			_, _ = h.Write(appendAll(b[:0], fields))
+			if st.Mode&unix.S_IFMT == unix.S_IFDIR {
+				if sub, err := unix.Openat(fd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0); err == nil {
+					walk(sub)
+				}
+			}
+		}
+	}
+	if fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err == nil {
+		walk(fd)
+	}
+	return tool.Digest(h.Sum(nil))
+}
+
+func appendAll(b []byte, fields []uint64) []byte {
+	for _, f := range fields {
+		b = binary.NativeEndian.AppendUint64(b, f)
+	}
+	return b
 }
 
 // fingerprint looks at the watched files and hashes again if one was touched.
@@ -222,7 +262,7 @@ func (u *unit) fingerprint(ctx context.Context) (pin.Fingerprint, error) {
 		}
 		return u.view.Fingerprint, nil
 	}
-	again, err := lookAtFiles(ctx, fs.def)
+	again, err := lookAtFiles(ctx, fs.def, fs.watch)
 	if err != nil {
 		return pin.Fingerprint{}, err
 	}

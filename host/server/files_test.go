@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"testing"
 
 	"cordon/host/config"
@@ -81,5 +82,70 @@ func TestMarkSeesLinks(t *testing.T) {
 	point("a")
 	if mark(link) == before {
 		t.Error("a link that was changed and put back has the same mark")
+	}
+}
+
+// A tree's mark covers every entry, its name and its place.
+func TestTreeMark(t *testing.T) {
+	dir := t.TempDir()
+	deep := filepath.Join(dir, "a/b/c")
+	if err := os.MkdirAll(deep, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(deep, "f")
+	write := func(text string) {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("good")
+	before := treeMark(dir)
+	if treeMark(dir) != before || before == treeMark("") {
+		t.Fatal("the mark of an untouched tree changes")
+	}
+	w := newTreeWatch(dir)
+	if w == nil {
+		t.Fatal("the folder cannot be watched")
+	}
+	defer w.close()
+	for name, act := range map[string]func() error{
+		"content": func() error { write("evil"); return nil },
+		"mode":    func() error { return os.Chmod(file, 0o644) },
+		"name":    func() error { return os.Rename(file, file+"2") },
+		"new":     func() error { return os.Symlink("/etc/passwd", filepath.Join(dir, "a/link")) },
+		"folder":  func() error { return os.Mkdir(filepath.Join(dir, "z"), 0o700) },
+	} {
+		was := treeMark(dir)
+		if !w.begin() || w.touched() {
+			t.Errorf("%s: the watch sees what was before it", name)
+		}
+		if err := act(); err != nil {
+			t.Fatal(err)
+		}
+		if treeMark(dir) == was {
+			t.Errorf("%s: not seen", name)
+		}
+		if !w.touched() || !w.touched() {
+			t.Errorf("%s: not noticed", name)
+		}
+		_ = os.Rename(file+"2", file)
+	}
+}
+
+func BenchmarkTreeMark(b *testing.B) {
+	dir := b.TempDir()
+	for i := range 400 {
+		sub := filepath.Join(dir, strconv.Itoa(i))
+		if err := os.Mkdir(sub, 0o700); err != nil {
+			b.Fatal(err)
+		}
+		for j := range 10 {
+			if err := os.WriteFile(filepath.Join(sub, strconv.Itoa(j)), nil, 0o600); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	for b.Loop() {
+		treeMark(dir)
 	}
 }

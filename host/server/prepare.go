@@ -22,8 +22,15 @@ type launch struct {
 	profile sandbox.Profile
 	command sandbox.Command
 	files   files
-	lease   *lease // on the files, until it runs; the caller releases it
-	limited bool   // without secrets, hosts and writing
+	lease   *lease     // on the files, until it runs
+	watch   *treeWatch // on its folder, as long as it runs; nil without one
+	limited bool       // without secrets, hosts and writing
+}
+
+// release lets go of the files.
+func (l launch) release() {
+	l.lease.release()
+	l.watch.close()
 }
 
 // Limits says what a server is started without as long as nobody has approved its program: "its secrets", "its hosts",
@@ -64,12 +71,15 @@ func (u *unit) prepare(ctx context.Context, def config.Server) (l launch, err er
 	if l.lease, err = takeLease(covered); err != nil {
 		return l, err
 	}
+	if def.Dir != "" {
+		l.watch = newTreeWatch(def.Dir)
+	}
 	defer func() {
 		if err != nil {
-			l.lease.release()
+			l.release()
 		}
 	}()
-	if l.files, err = lookAtFiles(ctx, def); err != nil {
+	if l.files, err = lookAtFiles(ctx, def, l.watch); err != nil {
 		return l, err
 	}
 	program := l.files.fingerprint.BinaryPath

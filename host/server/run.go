@@ -38,7 +38,7 @@ func (u *unit) runOnce(ctx context.Context, ready func()) (err error) {
 		u.record(audit.Event{Kind: audit.ServerRefused, Decision: startDecision(err), Reason: err.Error()})
 		return &startError{err}
 	}
-	defer l.lease.release()
+	defer l.release()
 	pipes, err := openPipes()
 	if err != nil {
 		return &startError{err}

@@ -320,7 +320,7 @@ func (s *Supervisor) OnDisk(ctx context.Context, name string) (pin.Fingerprint, 
 	u.mu.Lock()
 	def := u.def
 	u.mu.Unlock()
-	fs, err := lookAtFiles(ctx, def)
+	fs, err := lookAtFiles(ctx, def, nil)
 	return fs.fingerprint, err
 }
 
