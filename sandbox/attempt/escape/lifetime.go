@@ -42,7 +42,7 @@ func init() {
 			return "", err
 		},
 		"storm": func(a []string) (string, error) { // processes that make the next one and end
-			for range 4 {
+			for range 8 {
 				if _, err := respawn("storm-inside", a); err != nil {
 					return "", err
 				}
@@ -96,7 +96,7 @@ func respawn(act string, a []string) (string, error) {
 	return "left", c.Start()
 }
 
-// breed forks until then; each generation lives for a millisecond.
+// breed forks until then; each generation lives for a hundredth of a second.
 func breed(until time.Time) {
 	end := until.Unix()
 	for {
@@ -105,7 +105,7 @@ func breed(until time.Time) {
 		if ts.Sec > end {
 			unix.RawSyscall(unix.SYS_EXIT_GROUP, 0, 0, 0)
 		}
-		ts = unix.Timespec{Nsec: 1e6}
+		ts = unix.Timespec{Nsec: 1e7}
 		unix.RawSyscall(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&ts)), 0, 0)
 		r, _, _ := unix.RawSyscall6(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
 		if r > 0 {
