@@ -24,9 +24,14 @@ var deniedShared = []uint32{
 	unix.SYS_PROCESS_MRELEASE,
 }
 
+// attributes of files that are not granted can be read by path; what is open has been granted. Callers know file systems without.
+var attributes = []uint32{unix.SYS_GETXATTR, unix.SYS_LGETXATTR, unix.SYS_LISTXATTR, unix.SYS_LLISTXATTR, sysGetxattrat, sysListxattrat}
+
 // Numbers that package unix does not have yet; the same on every architecture.
 const (
 	sysSetxattrat    = 463
+	sysGetxattrat    = 464
+	sysListxattrat   = 465
 	sysRemovexattrat = 466
 	sysFileSetattr   = 469
 )
@@ -44,6 +49,9 @@ var onItself = []uint32{unix.SYS_PRLIMIT64, unix.SYS_SCHED_SETAFFINITY, unix.SYS
 func (r rules) share(deny func(end int, nrs ...uint32), look func(nr uint32, block ...unix.SockFilter)) {
 	deny(endPerm, deniedShared...)
 	deny(endPerm, archDeniedShared...)
+	for _, nr := range attributes {
+		look(nr, fails(unix.EOPNOTSUPP))
+	}
 	notify := supervised
 	if r.signals {
 		notify = append(notify[:len(notify):len(notify)], signalling...)

@@ -87,6 +87,9 @@ func expected(r rules, d data) uint32 {
 	if r.shared && slices.Contains(slices.Concat(supervised, archSupervised), d.nr) || r.signals && slices.Contains(signalling, d.nr) {
 		return unix.SECCOMP_RET_USER_NOTIF
 	}
+	if r.shared && slices.Contains(attributes, d.nr) {
+		return errno(unix.EOPNOTSUPP)
+	}
 	low := func(i int) uint32 { return uint32(d.args[i]) }
 	fails := func(bad bool, e unix.Errno) uint32 {
 		if bad {
