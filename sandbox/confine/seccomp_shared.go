@@ -80,21 +80,31 @@ func (r rules) modeAction(m modes) uint32 {
 	return actAllow
 }
 
-// ioctls are refused: what types into a terminal. Without namespaces also: file flags can be changed through a descriptor that only
-// reads; signals of descriptors can be sent to any process of the user; and the host's network interfaces can be asked for.
-func (r rules) ioctls() []uint32 {
+// ioctls refuses what types into a terminal. Without namespaces all are refused that are not known to be harmless: there are
+// some by which a descriptor for reading changes its file, names a process that signals are sent to, or
+// asks for the host's interfaces, and each file system and each kernel has its own.
+func (r rules) ioctls() []unix.SockFilter {
 	if !r.shared {
-		return []uint32{unix.TIOCSTI, tiocLinux}
+		return append([]unix.SockFilter{arg(1)}, refuse1([]uint32{unix.TIOCSTI, tiocLinux})...)
 	}
-	return []uint32{unix.TIOCSTI, tiocLinux, unix.FS_IOC_SETFLAGS, fsIocSetflags32, fsIocFssetxattr, unix.SIOCSPGRP, fiosetown, unix.SIOCGIFCONF,
-		unix.SIOCGIFADDR, unix.SIOCGIFNAME, unix.SIOCGIFHWADDR, unix.SIOCGIFINDEX, unix.SIOCGIFFLAGS, siocethtool}
+	block := []unix.SockFilter{arg(1)}
+	for i, k := range harmless {
+		block = append(block, when(k, uint8(len(harmless)-i+5), 0))
+	}
+	return append(block, when(unix.TIOCSTI, 3, 0), when(tiocLinux, 2, 0), mask(0xffffff00), when(terminals, 2, 1),
+		fails(unix.EPERM), fails(unix.ENOTTY), done(actAllow))
 }
 
+// terminals are the numbers of requests to terminals, among them those that every descriptor knows: FIONBIO, FIONREAD, FIOCLEX.
+const terminals = 0x5400
+
+// harmless are requests that copy between files open for it, or tell of an open file.
+var harmless = []uint32{unix.FICLONE, unix.FICLONERANGE, unix.FS_IOC_GETFLAGS, fsIocFsgetxattr, fsIocFiemap, siocatmark}
+
 const (
-	fsIocSetflags32 = 0x40046602
-	fsIocFssetxattr = 0x401c5820
-	fiosetown       = 0x8901
-	siocethtool     = 0x8946
+	fsIocFsgetxattr = 0x801c581f
+	fsIocFiemap     = 0xc020660b
+	siocatmark      = 0x8905
 )
 
 // fcntls are refused. A lease holds up whoever opens the file outside for as long as the kernel allows; reading is enough to
