@@ -102,8 +102,11 @@ func filter(r rules) ([]unix.SockFilter, error) {
 		}
 	}
 	look := func(nr uint32, block ...unix.SockFilter) {
-		deny(len(ends), nr)
-		ends = append(ends, block)
+		same := slices.IndexFunc(ends, func(e []unix.SockFilter) bool { return slices.Equal(e, block) })
+		if same < 0 {
+			same, ends = len(ends), append(ends, block)
+		}
+		deny(same, nr)
 	}
 	deny(endNosys, nosys...)
 	deny(endPerm, denied...)

@@ -66,6 +66,7 @@ func (r rules) share(deny func(end int, nrs ...uint32), look func(nr uint32, blo
 	// "which" as a user means all of the user's processes.
 	look(unix.SYS_SETPRIORITY, arg(0), when(unix.PRIO_PROCESS, 0, 2), arg(1), when(0, 1, 0), fails(unix.EPERM), done(actAllow))
 	look(unix.SYS_IOPRIO_SET, arg(0), when(ioprioProcess, 0, 2), arg(1), when(0, 1, 0), fails(unix.EPERM), done(actAllow))
+	look(unix.SYS_SETSOCKOPT, options()...)
 	// The program ends with its init.
 	look(unix.SYS_PRCTL, arg(0), when(unix.PR_SET_PDEATHSIG, 0, 1), fails(unix.EPERM), done(actAllow))
 }
@@ -93,6 +94,25 @@ func (r rules) ioctls() []unix.SockFilter {
 	}
 	return append(block, when(unix.TIOCSTI, 3, 0), when(tiocLinux, 2, 0), mask(0xffffff00), when(terminals, 2, 1),
 		fails(unix.EPERM), fails(unix.ENOTTY), done(actAllow))
+}
+
+// options refuses those of IP that are not known to be harmless: routes of the sender's choice (IPV6_RTHDR) lead past an
+// address that was judged. To share a port (SO_REUSEPORT) is answered as done and is not: a thread could ask for it again between
+// the supervisor's look and the call that it carries out.
+func options() []unix.SockFilter {
+	block := []unix.SockFilter{arg(1), when(unix.SOL_SOCKET, 0, 3), arg(2), when(unix.SO_REUSEPORT, 0, 1), done(unix.SECCOMP_RET_ERRNO), arg(1)}
+	block = append(block, optionsOf(unix.IPPROTO_IP, unix.IP_TOS, unix.IP_TTL, unix.IP_MTU_DISCOVER, unix.IP_RECVERR, unix.IP_BIND_ADDRESS_NO_PORT)...)
+	block = append(block, optionsOf(unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, unix.IPV6_UNICAST_HOPS, unix.IPV6_MTU_DISCOVER, unix.IPV6_RECVERR, unix.IPV6_TCLASS)...)
+	return append(block, done(actAllow))
+}
+
+// optionsOf refuses those of a level, which is in A, except some.
+func optionsOf(level uint32, fine ...uint32) []unix.SockFilter {
+	block := []unix.SockFilter{when(level, 0, uint8(len(fine)+3)), arg(2)}
+	for i, k := range fine {
+		block = append(block, when(k, uint8(len(fine)-i), 0))
+	}
+	return append(block, fails(unix.EPERM), done(actAllow))
 }
 
 // terminals are the numbers of requests to terminals, among them those that every descriptor knows: FIONBIO, FIONREAD, FIOCLEX.

@@ -130,6 +130,16 @@ func expected(r rules, d data) uint32 {
 		return fails(r.shared && (low(0) != 1 || low(1) != 0), unix.EPERM)
 	case unix.SYS_PRCTL:
 		return fails(r.shared && low(0) == 1, unix.EPERM)
+	case unix.SYS_SETSOCKOPT:
+		switch {
+		case r.shared && low(1) == 1 && low(2) == 15:
+			return errno(0)
+		case r.shared && low(1) == 0:
+			return fails(!slices.Contains([]uint32{1, 2, 10, 11, 24}, low(2)), unix.EPERM)
+		case r.shared && low(1) == 41:
+			return fails(!slices.Contains([]uint32{16, 23, 25, 26, 67}, low(2)), unix.EPERM)
+		}
+		return unix.SECCOMP_RET_ALLOW
 	case unix.SYS_SENDTO, unix.SYS_SENDMMSG:
 		return fails(low(3)&0x20000000 != 0, unix.EOPNOTSUPP)
 	case unix.SYS_SENDMSG:
@@ -170,8 +180,9 @@ func changesMode(nr uint32) int {
 
 // TestFilterIsItsTable runs the filter for every system call number, foreign ones and the arguments it looks at.
 func TestFilterIsItsTable(t *testing.T) {
-	interesting := []uint64{0, 1, 2, 3, 5, 6, 7, 8, 10, 15, 0x8902, 0x8912, 0x40086602, 0x401c5820, 0x40049409, 0x4020940d, 0x80086601, 0x801c581f, 0xc020660b, 0x8905, 0x8933, 0x5401, 0x15401, 16, 17, 18, 132, 262, 0x40, 0x400000, 0x410000, 0o755, 0o2755, 0o4755, 0x80001, 0x80002, 0x80003, 1023, 1024, 1025, 1026, 1027, 0x5411, 0x5412, 0x5413, 0x541b, 0x541c, 0x541d,
+	interesting := []uint64{0, 1, 2, 3, 5, 6, 7, 8, 10, 15, 0x8902, 0x8912, 0x40086602, 0x401c5820, 16, 17, 18, 132, 262, 0x40, 0x400000, 0x410000, 0o755, 0o2755, 0o4755, 0x80001, 0x80002, 0x80003, 1023, 1024, 1025, 1026, 1027, 0x5411, 0x5412, 0x5413, 0x541b, 0x541c, 0x541d,
 		0x11, 0x10000, 0x20000, 0x2000000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000, 0x80000000, 0x3d0f00, 1 << 32, 1<<32 | 0x5412, 0xffffffff}
+	options := []uint64{0x40049409, 0x4020940d, 0x80086601, 0x801c581f, 0xc020660b, 0x8905, 0x8933, 0x5401, 0x15401, 11, 23, 24, 25, 26, 41, 57, 67}
 	numbers := []uint32{1000, 0x3fffffff, 0x40000000, 0x40000029, 0x40000065, 0x7fffffff, 0x80000000, 0xfffffffe, 0xffffffff}
 	for nr := range uint32(601) {
 		numbers = append(numbers, nr, 0x40000000|nr)
@@ -195,6 +206,13 @@ func TestFilterIsItsTable(t *testing.T) {
 			for _, nr := range numbers {
 				for _, arch := range []uint32{auditArch, unix.AUDIT_ARCH_I386, unix.AUDIT_ARCH_ARM, unix.AUDIT_ARCH_X86_64, unix.AUDIT_ARCH_AARCH64, 0} {
 					check(data{nr: nr, arch: arch})
+				}
+			}
+			for _, nr := range []uint32{unix.SYS_IOCTL, unix.SYS_SETSOCKOPT} {
+				for _, a := range slices.Concat(interesting, options) {
+					for _, b := range slices.Concat(interesting, options) {
+						check(data{nr, auditArch, [6]uint64{a, a, b}})
+					}
 				}
 			}
 			for _, nr := range []uint32{unix.SYS_PRLIMIT64, unix.SYS_SETPRIORITY, unix.SYS_IOPRIO_SET, unix.SYS_PRCTL, unix.SYS_SCHED_SETAFFINITY, unix.SYS_FCHMODAT, unix.SYS_FCHMOD} {
