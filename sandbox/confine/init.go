@@ -70,7 +70,6 @@ var (
 	pathZero      = cstr("0") // the writing task itself, see cgroups(7)
 	pathProc      = cstr("/proc")
 	pathKeys      = cstr("/proc/keys")
-	pathSelf      = cstr("/proc/self")
 	pathChildren  = cstr("/proc/thread-self/children")
 	pathDenied    = cstr(deniedFile)
 	pathNew       = cstr("/.new")
@@ -456,7 +455,7 @@ func enforceLandlock() {
 		}
 	}
 	if plan.shared {
-		grant(rules, pathSelf, plan.proc, -2) // this process's alone
+		grantSelf(rules)
 	} else {
 		grant(rules, pathProc, plan.proc, -2)
 	}

@@ -139,6 +139,40 @@ func sharedChild() {
 	become()
 }
 
+// selfFiles are what the program's first process may read of itself in /proc. Not among them is net, the host's connections
+// and sockets, which is there for each thread too; names can be listed.
+var (
+	pathSelf  = cstr("/proc/self")
+	selfFiles = selfPaths("auxv", "cgroup", "cmdline", "comm", "environ", "fdinfo", "gid_map", "io", "limits", "maps", "mountinfo", "mounts",
+		"oom_score", "oom_score_adj", "setgroups", "smaps", "smaps_rollup", "stat", "statm", "status", "uid_map")
+)
+
+func selfPaths(names ...string) (all []*byte) {
+	for _, n := range names {
+		all = append(all, cstr("/proc/self/"+n))
+	}
+	return all
+}
+
+// grantSelf lets the process read about itself. Not every kernel has every file.
+//
+//go:nosplit
+//go:norace
+func grantSelf(rules uintptr) {
+	grant(rules, pathSelf, plan.proc&unix.LANDLOCK_ACCESS_FS_READ_DIR, -2)
+	for i := range selfFiles {
+		fd, errno := call(unix.SYS_OPENAT, atCwd, addr(selfFiles[i]), unix.O_PATH|unix.O_CLOEXEC, 0, 0)
+		if errno == unix.ENOENT {
+			continue
+		}
+		must(spec.StepLandlock, -2, errno)
+		mem.rule.access, mem.rule.fd = plan.proc&unix.LANDLOCK_ACCESS_FS_READ_FILE, uint64(fd)
+		_, errno = call(unix.SYS_LANDLOCK_ADD_RULE, rules, unix.LANDLOCK_RULE_PATH_BENEATH, addr(&mem.rule), 0, 0)
+		must(spec.StepLandlock, -2, errno)
+		call(unix.SYS_CLOSE, fd, 0, 0, 0, 0)
+	}
+}
+
 const (
 	waitKillable = 1 << 5           // SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, Linux 5.19: no signal takes a call back that is worked on
 	noFD         = uintptr(1 << 30) // nobody's
