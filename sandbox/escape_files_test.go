@@ -219,7 +219,7 @@ var grantProbes = []probe{
 		s.undo = append(s.undo, func() { f.Close() })
 		s.stderr = f
 		return s.changes(s.secret)
-	}},
+	}, open: "a file that a person redirects to a stream can be given another mode, times and attributes; servers have pipes"},
 	{class: "read-only", name: "lease", act: "lease", setup: func(s *scene) []string { return []string{s.notes} }},
 	{class: "read-only", name: "dnotify", act: "dnotify", setup: func(s *scene) []string { return []string{s.ro} }},
 	{class: "read-only", name: "fanotify", act: "fanotify", setup: func(s *scene) []string { return []string{s.ro} }},

@@ -180,7 +180,7 @@ var networkProbes = []probe{
 		a := loopback(s.free())
 		heard := make(chan struct{}, 1)
 		s.meanwhile = func() {
-			time.Sleep(500 * time.Millisecond) // for the act to have listened
+			time.Sleep(300 * time.Millisecond) // for the act to have listened
 			l, err := net.Listen("tcp4", a)
 			if err != nil {
 				return

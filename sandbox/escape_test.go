@@ -124,10 +124,11 @@ func eventually(check func() bool) bool {
 	return false
 }
 
-// survivors reports whether a process with the mark is left a second after the end, and ends what is left.
+// survivors reports whether a process with the mark is left half a second after the end, and ends what is left.
 func survivors(mark string) bool {
 	none := 0 // some live for moments between others: one look proves nothing
-	for deadline := time.Now().Add(time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	for range 100 {
+		time.Sleep(5 * time.Millisecond)
 		none++
 		if len(processesWith(mark)) > 0 {
 			none = 0

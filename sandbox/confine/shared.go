@@ -86,12 +86,11 @@ func await(fd int32) {
 		if shares.polls[1].Revents != 0 {
 			call(unix.SYS_READ, uintptr(shares.polls[1].Fd), addr(&mem.info), 128, 0, 0)
 			if pid, errno := call(unix.SYS_WAIT4, mem.pid, addr(&mem.status), unix.WNOHANG, 0, 0); errno == 0 && pid == mem.pid {
-				call(unix.SYS_EXIT_GROUP, 125, 0, 0, 0, 0)
+				leave(125)
 			}
 		}
 	}
-	call(unix.SYS_KILL, mem.pid, uintptr(unix.SIGKILL), 0, 0, 0)
-	call(unix.SYS_EXIT_GROUP, 137, 0, 0, 0, 0)
+	leave(137) // it may have begun meanwhile, and have children
 }
 
 //go:nosplit

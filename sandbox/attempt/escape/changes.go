@@ -251,7 +251,7 @@ func race(name, target string, act func(path string)) (string, error) {
 	}
 	var over atomic.Bool
 	go func() {
-		time.Sleep(time.Second)
+		time.Sleep(400 * time.Millisecond)
 		over.Store(true)
 	}()
 	ended := make(chan struct{})

@@ -50,8 +50,11 @@ func init() {
 			return "raging", nil
 		},
 		"storm-inside": func([]string) (string, error) {
-			unix.Setsid()
-			breed(time.Now().Add(15 * time.Second))
+			breed(time.Now().Add(15*time.Second), 10*time.Millisecond)
+			return "", nil
+		},
+		"storm-of-forks-inside": func([]string) (string, error) {
+			breed(time.Now().Add(15*time.Second), 0)
 			return "", nil
 		},
 		"parent-death": func(a []string) (string, error) { // the signal at the parent's end, taken off
@@ -96,8 +99,8 @@ func respawn(act string, a []string) (string, error) {
 	return "left", c.Start()
 }
 
-// breed forks until then; each generation lives for a hundredth of a second.
-func breed(until time.Time) {
+// breed forks until then; each generation lives for that long.
+func breed(until time.Time, each time.Duration) {
 	end := until.Unix()
 	for {
 		var ts unix.Timespec
@@ -105,7 +108,7 @@ func breed(until time.Time) {
 		if ts.Sec > end {
 			unix.RawSyscall(unix.SYS_EXIT_GROUP, 0, 0, 0)
 		}
-		ts = unix.Timespec{Nsec: 1e7}
+		ts = unix.NsecToTimespec(int64(each))
 		unix.RawSyscall(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&ts)), 0, 0)
 		r, _, _ := unix.RawSyscall6(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
 		if r > 0 {

@@ -262,7 +262,7 @@ func takeover(a []string) (string, error) {
 		return "", err
 	}
 	l.Close()
-	for range 300 {
+	for range 100 {
 		c, e := net.DialTimeout("tcp4", a[0], time.Second)
 		if err = e; e == nil {
 			_, _ = c.Write([]byte("hello"))
