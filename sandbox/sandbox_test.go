@@ -37,7 +37,8 @@ func TestMain(m *testing.M) {
 	binaries = os.Getenv("SANDBOX_BINARIES") // built before by whoever runs this as another user
 	if binaries == "" {
 		binaries = dir
-		for name, pkg := range map[string]string{"cordon-launch": "./launcher", "attempt": "./testdata/attempt", "escape": "./testdata/escape"} {
+		for name, pkg := range map[string]string{"cordon-launch": "./launcher", "attempt": "./testdata/attempt", "escape": "./testdata/escape",
+			"landlocked": "./testdata/landlocked"} {
 			c := exec.Command("go", "build", "-o", filepath.Join(dir, name), pkg)
 			c.Env = append(os.Environ(), "CGO_ENABLED=0")
 			if out, err := c.CombinedOutput(); err != nil {
