@@ -50,7 +50,7 @@ func init() {
 			return "raging", nil
 		},
 		"storm-inside": func([]string) (string, error) {
-			breed(time.Now().Add(15*time.Second), 10*time.Millisecond)
+			breed(time.Now().Add(15*time.Second), 30*time.Millisecond)
 			return "", nil
 		},
 		"storm-of-forks-inside": func([]string) (string, error) {
