@@ -126,15 +126,15 @@ func (s *supervisor) listen(fd, backlog int) error {
 	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 0); err != nil {
 		return err
 	}
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
+	cookie, err := unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_COOKIE)
+	if err != nil {
 		return err
 	}
 	s.mu.Lock()
 	if len(s.own) > maxOwn { // forgotten ones cannot be connected to, nothing worse
 		clear(s.own)
 	}
-	s.own[st.Ino] = true
+	s.own[cookie] = true
 	s.mu.Unlock()
 	return unix.Listen(fd, backlog)
 }
@@ -187,13 +187,13 @@ func (s *supervisor) connect(fd int, b []byte, to netip.AddrPort) error {
 func (s *supervisor) listens(port uint16) bool {
 	own := 0
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
-		inodes, err := listeners(family, port)
+		cookies, err := listeners(family, port)
 		if err != nil {
 			return false
 		}
 		s.mu.Lock()
-		for _, inode := range inodes {
-			if !s.own[uint64(inode)] {
+		for _, cookie := range cookies {
+			if !s.own[cookie] {
 				s.mu.Unlock()
 				return false
 			}
@@ -212,9 +212,10 @@ const (
 	stateListen  = 10
 )
 
-// listeners returns the inodes of the TCP sockets of a family that listen on a port. Unlike /proc/net/tcp this looks at no
+// listeners returns the cookies of the TCP sockets of a family that listen on a port: numbers that, unlike those of inodes, no
+// other socket ever gets (SO_COOKIE). Unlike /proc/net/tcp this looks at no
 // other sockets, of which there may be many.
-func listeners(family uint8, port uint16) ([]uint32, error) {
+func listeners(family uint8, port uint16) ([]uint64, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, unix.NETLINK_SOCK_DIAG)
 	if err != nil {
 		return nil, err
@@ -232,7 +233,7 @@ func listeners(family uint8, port uint16) ([]uint32, error) {
 	if err := unix.Sendto(fd, ask, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		return nil, err
 	}
-	var inodes []uint32
+	var cookies []uint64
 	answer := make([]byte, 32<<10)
 	for {
 		n, _, err := unix.Recvfrom(fd, answer, 0)
@@ -246,11 +247,11 @@ func listeners(family uint8, port uint16) ([]uint32, error) {
 		for _, m := range messages {
 			switch {
 			case m.Header.Type == unix.NLMSG_DONE:
-				return inodes, nil
+				return cookies, nil
 			case m.Header.Type != diagByFamily || len(m.Data) < diagMessage:
 				return nil, unix.EPROTO
 			case binary.BigEndian.Uint16(m.Data[4:]) == port && m.Data[1] == stateListen:
-				inodes = append(inodes, ne.Uint32(m.Data[68:]))
+				cookies = append(cookies, uint64(ne.Uint32(m.Data[44:]))|uint64(ne.Uint32(m.Data[48:]))<<32)
 			}
 		}
 	}

@@ -69,7 +69,7 @@ type supervisor struct {
 	Rules
 	listener int
 	mu       sync.Mutex
-	own      map[uint64]bool // inodes of sockets that the program listens on, guarded by mu
+	own      map[uint64]bool // cookies of sockets that the program listens on, guarded by mu
 }
 
 // Serve answers until the last process that the filter applies to has ended. listener is the filter's; Serve closes it. The
