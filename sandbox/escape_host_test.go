@@ -17,7 +17,7 @@ func TestEscapeHostDeath(t *testing.T) {
 		hostOf(act, os.Getenv("ESCAPE_MARK"), os.Getenv("ESCAPE_TIER"))
 		return
 	}
-	need(t, machine.Landlock >= sharedABI && machine.Yama < 2 && machine.Namespaces == "", "what both tiers need")
+	needMedium(t)
 	if os.Geteuid() == 0 {
 		asOrdinaryUser(t, "^TestEscapeHostDeath$")
 		return

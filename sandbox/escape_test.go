@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -235,6 +236,9 @@ func mediumOldColumn(t testing.TB) column {
 	return column{"medium, Landlock 4", confined(t, withoutNamespaces(min(4, machine.Landlock)), TierMedium)}
 }
 
+// mediumHere is whether this machine could give the medium tier, if it had no namespaces.
+var mediumHere = machine.Landlock >= sharedABI && machine.Yama < 2
+
 // withoutNamespaces is this machine with user namespaces off and an older Landlock.
 func withoutNamespaces(landlock int) Kernel {
 	k := machine
@@ -252,15 +256,19 @@ const provable = 100
 
 // TestEscape is the suite. Root runs it as an ordinary user, who is whom the product is for.
 func TestEscape(t *testing.T) {
-	need(t, machine.Landlock >= sharedABI && machine.Namespaces == "", "Landlock from ABI 3 and user namespaces")
-	need(t, machine.Yama < 2, "a kernel.yama.ptrace_scope below 2")
+	box(t)
 	if os.Geteuid() == 0 {
 		asOrdinaryUser(t, "^TestEscape$")
 		return
 	}
 	proven, through := 0, map[string]int{}
 	names := map[string]bool{}
-	tiers := []column{strongColumn(t), mediumColumn(t), mediumOldColumn(t)}
+	tiers := []column{strongColumn(t)}
+	if mediumHere {
+		tiers = append(tiers, mediumColumn(t), mediumOldColumn(t))
+	} else {
+		fmt.Println("the medium tier cannot be had here, and is left out")
+	}
 	for _, p := range probes() {
 		if names[p.class+p.name] {
 			t.Fatalf("two probes are called %s: %s", p.class, p.name)
@@ -272,8 +280,14 @@ func TestEscape(t *testing.T) {
 		} else {
 			fmt.Printf("not provable here: %s: %s: %s\n", p.class, p.name, bare.Detail)
 		}
+		outcomes := make([]outcome, len(tiers))
+		var all sync.WaitGroup
 		for i, c := range tiers {
-			o := p.run(t, c)
+			all.Go(func() { outcomes[i] = p.run(t, c) })
+		}
+		all.Wait()
+		for i, c := range tiers {
+			o := outcomes[i]
 			if o.Through {
 				through[c.name]++
 			}
