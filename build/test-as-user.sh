@@ -17,6 +17,7 @@ trap cleanup EXIT
 useradd --system --no-create-home --home-dir "$dir/home" --shell /usr/sbin/nologin "$user"
 CGO_ENABLED=0 go build -o "$dir/cordon-launch" ./sandbox/launcher
 CGO_ENABLED=0 go build -o "$dir/attempt" ./sandbox/testdata/attempt
+CGO_ENABLED=0 go build -o "$dir/escape" ./sandbox/testdata/escape
 go test -race -c -o "$dir/sandbox.test" ./sandbox
 mkdir "$dir/home"
 chown "$user" "$dir/home"

@@ -3,8 +3,13 @@ package sandbox
 import (
 	"errors"
 	"math"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"cordon/sandbox/spec"
 
 	"golang.org/x/sys/unix"
 )
@@ -161,5 +166,40 @@ func TestBytes(t *testing.T) {
 		if got := Bytes(n); got != want {
 			t.Errorf("%d: got %q, want %q", n, got, want)
 		}
+	}
+}
+
+// TestSweep: a folder whose maker is dead goes, one that is in use and what is not ours stay.
+func TestSweep(t *testing.T) {
+	base := t.TempDir()
+	t.Setenv("XDG_RUNTIME_DIR", base)
+	sc, err := newScratch(&spec.Spec{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := time.Now().Add(-2 * sweepAge)
+	stays := []string{sc.dir, filepath.Join(base, "other"), filepath.Join(base, scratchName+"new")}
+	gone := filepath.Join(base, scratchName+"old")
+	for _, dir := range append(stays[1:], filepath.Join(gone, "home")) {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, dir := range []string{sc.dir, stays[1], gone} {
+		if err := os.Chtimes(dir, old, old); err != nil {
+			t.Fatal(err)
+		}
+	}
+	(&Sandbox{}).Sweep()
+	for _, dir := range stays {
+		if _, err := os.Stat(dir); err != nil {
+			t.Errorf("%s is gone: %v", filepath.Base(dir), err)
+		}
+	}
+	if _, err := os.Stat(gone); err == nil {
+		t.Error("what a dead process left stays")
+	}
+	if err := sc.remove(); err != nil {
+		t.Error(err)
 	}
 }

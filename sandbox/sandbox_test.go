@@ -30,14 +30,13 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "sandbox-test-")
-	if err != nil {
-		panic(err)
-	}
+	dir := ""                                // helpers, which some tests kill, make none
 	binaries = os.Getenv("SANDBOX_BINARIES") // built before by whoever runs this as another user
 	if binaries == "" {
+		dir = must(os.MkdirTemp("", "sandbox-test-"))
 		binaries = dir
-		for name, pkg := range map[string]string{"cordon-launch": "./launcher", "attempt": "./testdata/attempt"} {
+		for name, pkg := range map[string]string{"cordon-launch": "./launcher", "attempt": "./testdata/attempt", "escape": "./testdata/escape",
+			"landlocked": "./testdata/landlocked"} {
 			c := exec.Command("go", "build", "-o", filepath.Join(dir, name), pkg)
 			c.Env = append(os.Environ(), "CGO_ENABLED=0")
 			if out, err := c.CombinedOutput(); err != nil {

@@ -1,19 +1,25 @@
 package sandbox
 
 import (
-	"fmt"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
+	"time"
 
 	"cordon/sandbox/spec"
+
+	"golang.org/x/sys/unix"
 )
 
 // scratch is what a program without a root of its own gets for its home and temporary files: a folder of the user's, made for
 // one start and removed after it. Beside them lies one that nothing grants, for the self-test.
-type scratch string
+// Its maker holds a lock on it, so that one whose maker was killed can be told.
+type scratch struct {
+	dir  string
+	lock *os.File
+}
 
 const scratchName = "cordon-sandbox-"
 
@@ -28,20 +34,22 @@ func scratchBase() string {
 }
 
 // newScratch makes the folders and puts them into sp.
-func newScratch(sp *spec.Spec) (scratch, error) {
+func newScratch(sp *spec.Spec) (*scratch, error) {
 	base, err := filepath.EvalSymlinks(scratchBase())
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	dir, err := os.MkdirTemp(base, fmt.Sprintf("%s%d-", scratchName, os.Getpid()))
-	if err != nil {
-		return "", err
+	sc := new(scratch)
+	if sc.dir, err = os.MkdirTemp(base, scratchName); err != nil {
+		return nil, err
 	}
-	sc := scratch(dir)
-	home, tmp, outside := sc.folders()[0], sc.folders()[1], filepath.Join(dir, "outside")
+	if sc.lock, err = lockDir(sc.dir); err != nil {
+		return nil, errors.Join(err, sc.remove())
+	}
+	home, tmp, outside := sc.folders()[0], sc.folders()[1], filepath.Join(sc.dir, "outside")
 	for _, d := range []string{home, tmp, outside} {
 		if err := os.Mkdir(d, 0o700); err != nil {
-			return "", fmt.Errorf("%w; %w", err, sc.remove())
+			return nil, errors.Join(err, sc.remove())
 		}
 	}
 	for _, d := range []string{home, tmp} {
@@ -63,23 +71,43 @@ func newScratch(sp *spec.Spec) (scratch, error) {
 }
 
 // folders are its home and its temporary files.
-func (sc scratch) folders() []string {
-	return []string{filepath.Join(string(sc), "home"), filepath.Join(string(sc), "tmp")}
+func (sc *scratch) folders() []string {
+	return []string{filepath.Join(sc.dir, "home"), filepath.Join(sc.dir, "tmp")}
+}
+
+// lockDir locks a folder, or fails when another process has it locked.
+func lockDir(dir string) (*os.File, error) {
+	f, err := os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
 }
 
 // remove removes everything, whatever modes the program gave its folders. Links are not followed.
-func (sc scratch) remove() error {
-	if sc == "" {
+func (sc *scratch) remove() error {
+	if sc == nil {
 		return nil
 	}
-	_ = filepath.WalkDir(string(sc), func(path string, d os.DirEntry, err error) error {
+	_ = filepath.WalkDir(sc.dir, func(path string, d os.DirEntry, err error) error {
 		if d != nil && d.IsDir() {
 			_ = os.Chmod(path, 0o700)
 		}
 		return nil
 	})
-	return os.RemoveAll(string(sc))
+	err := os.RemoveAll(sc.dir)
+	if sc.lock != nil {
+		sc.lock.Close()
+	}
+	return err
 }
+
+// sweepAge is how old a folder is before its lock counts: one that is being made has none yet.
+const sweepAge = time.Minute
 
 // Sweep removes what a process of this user that was killed has left: cgroups and folders.
 func (s *Sandbox) Sweep() {
@@ -90,14 +118,13 @@ func (s *Sandbox) Sweep() {
 		return
 	}
 	for _, e := range entries {
-		rest, ok := strings.CutPrefix(e.Name(), scratchName)
-		number, _, _ := strings.Cut(rest, "-")
-		pid, err := strconv.Atoi(number)
-		if !ok || err != nil || !e.IsDir() {
+		info, err := e.Info()
+		if err != nil || !e.IsDir() || !strings.HasPrefix(e.Name(), scratchName) || time.Since(info.ModTime()) < sweepAge {
 			continue
 		}
-		if _, err := os.Stat(fmt.Sprintf("/proc/%d", pid)); os.IsNotExist(err) {
-			_ = scratch(filepath.Join(base, e.Name())).remove()
+		dir := filepath.Join(base, e.Name())
+		if lock, err := lockDir(dir); err == nil {
+			_ = (&scratch{dir, lock}).remove()
 		}
 	}
 }

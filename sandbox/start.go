@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"bufio"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -277,7 +278,7 @@ func (s *Sandbox) launch(ctx context.Context, p Profile, sp *spec.Spec, g *group
 		// The launcher ends by itself, or because its end of the pair is gone; init likewise.
 		ours.Close()
 		if m.pid > 0 {
-			reapInit(m.pid)
+			reapInit(m.pid, v != nil)
 		}
 		var step *FailedStep
 		if why := <-attended; why != nil && !errors.As(err, &step) && ctx.Err() == nil {
@@ -348,8 +349,9 @@ func (s *Sandbox) begin(ctx context.Context, sp *spec.Spec, g *group, f Files, o
 	stop := context.AfterFunc(ctx, func() { _ = reportR.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	_ = reportR.SetReadDeadline(time.Now().Add(startTimeout))
+	report := bufio.NewReader(reportR) // records come in one write each, so a deadline never cuts one
 	read := func() error {
-		err := readRecords(reportR, m)
+		err := readRecords(report, m)
 		if !stop() && err == nil {
 			err = context.Cause(ctx)
 		}
@@ -381,14 +383,24 @@ func (s *Sandbox) begin(ctx context.Context, sp *spec.Spec, g *group, f Files, o
 	if err == nil {
 		err = read()
 	}
-	if err != nil {
-		_ = launcher.Kill()
-		_, _ = launcher.Wait()
+	if err == nil {
+		_, err = launcher.Wait()
 		return err
 	}
-	_, err = launcher.Wait()
+	// The launcher ends by itself, and has told by then which init it has started; killed before, it could not.
+	ours.Close()
+	end := time.AfterFunc(lastWords, func() { _ = launcher.Kill() })
+	_, _ = launcher.Wait()
+	end.Stop()
+	if m.pid == 0 {
+		_ = reportR.SetReadDeadline(time.Now().Add(lastWords))
+		_ = readRecords(report, m)
+	}
 	return err
 }
+
+// lastWords bounds the wait for a launcher whose start has failed. Measured ones take milliseconds.
+const lastWords = 2 * time.Second
 
 // spawn calls Spawn and puts a refusal of the kernel into the form that explain knows.
 func (s *Sandbox) spawn(sp *spec.Spec, files []*os.File) (int, error) {
@@ -414,10 +426,17 @@ func sendSpec(w io.Writer, sp *spec.Spec) error {
 	return err
 }
 
-// reapInit ends and collects an init whose program never started.
-func reapInit(pid int) {
+// reapInit ends and collects an init whose start has failed. The program may have begun all the same. Without a namespace that
+// ends with it, init has to end what is there, and does because the host's end of the pair is closed; it is killed only if it
+// does not.
+func reapInit(pid int, shared bool) {
 	c := child{pid: pid}
-	_ = c.signal(unix.SIGKILL)
+	kill := func() { _ = c.signal(unix.SIGKILL) }
+	if shared {
+		defer time.AfterFunc(startTimeout, kill).Stop()
+	} else {
+		kill()
+	}
 	c.wait()
 }
 

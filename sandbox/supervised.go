@@ -21,7 +21,7 @@ import (
 
 // supervision is what runs beside such a program.
 type supervision struct {
-	scratch   scratch
+	scratch   *scratch
 	listeners []net.Listener // by the order of listening(profile)
 	rules     supervise.Rules
 	by        atomic.Pointer[supervise.Supervisor] // nil until it serves

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs the sandbox tests as an ordinary user on machines that this one is not: Debian's kernels 6.1 and 6.12 with systemd
 # and delegated cgroups v2, and kernels that lack one thing each. The machines are emulated (no KVM is needed), have no
-# network, and write to no disk that is kept. "test.sh 6.1" runs the legs whose name begins so.
+# network, and write to no disk that is kept. The suite of escapes is left out: it would take many minutes there. "test.sh 6.1" runs the legs whose name begins so.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 dir=$(build/vm/image.sh)
@@ -9,7 +9,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 mkdir "$work/payload"
-for target in launcher:cordon-launch testdata/attempt:attempt; do
+for target in launcher:cordon-launch testdata/attempt:attempt testdata/escape:escape; do
   CGO_ENABLED=0 go build -o "$work/payload/${target#*:}" "./sandbox/${target%:*}"
 done
 CGO_ENABLED=0 go test -c -o "$work/payload/sandbox.test" ./sandbox
@@ -26,7 +26,7 @@ leg() {
 cd /payload
 export $variables SANDBOX_BINARIES=/payload TMPDIR=/var/tmp HOME
 echo "user \$(id -un), kernel \$(uname -r), cgroup \$(cat /proc/self/cgroup), Landlock and others: \$(cat /sys/kernel/security/lsm 2>/dev/null)"
-./sandbox.test -test.v -test.run '$tests' >/tmp/test.log 2>&1
+./sandbox.test -test.v -test.run '$tests' -test.skip '^TestEscape|^TestCycles' >/tmp/test.log 2>&1
 echo "tests ended: \$?"
 grep -E '^(---|PASS|FAIL|ok|panic|    .*_test.go)' /tmp/test.log
 ./cordon-cli doctor 2>&1 | sed 's/^/doctor: /'

@@ -69,7 +69,7 @@ var (
 	pathEmpty     = cstr("")
 	pathZero      = cstr("0") // the writing task itself, see cgroups(7)
 	pathProc      = cstr("/proc")
-	pathSelf      = cstr("/proc/self")
+	pathKeys      = cstr("/proc/keys")
 	pathChildren  = cstr("/proc/thread-self/children")
 	pathDenied    = cstr(deniedFile)
 	pathNew       = cstr("/.new")
@@ -384,7 +384,7 @@ func openProc() {
 	call(unix.SYS_CLOSE, fs, 0, 0, 0, 0)
 }
 
-// sealRoot places /proc, makes the root read-only and enters the working directory.
+// sealRoot places /proc, covers what it tells of the user's keys, makes the root read-only and enters the working directory.
 //
 //go:nosplit
 //go:norace
@@ -392,6 +392,10 @@ func sealRoot() {
 	_, errno := call(unix.SYS_MOVE_MOUNT, mem.proc, addr(pathEmpty), atCwd, addr(pathProc), unix.MOVE_MOUNT_F_EMPTY_PATH)
 	must(spec.StepProc, 1, errno)
 	call(unix.SYS_CLOSE, mem.proc, 0, 0, 0, 0)
+	// The user's keys are the same inside, and the file tells their names: an empty one lies over it.
+	if _, errno = call(unix.SYS_MOUNT, addr(pathDenied), addr(pathKeys), 0, unix.MS_BIND, 0); errno != unix.ENOENT {
+		must(spec.StepProc, 3, errno)
+	}
 	_, errno = call(unix.SYS_MOUNT_SETATTR, atCwd, addr(pathRoot), 0, addr(&rootAttr), unsafe.Sizeof(rootAttr))
 	must(spec.StepProc, 2, errno)
 	if _, errno = call(unix.SYS_CHDIR, addr(plan.dir), 0, 0, 0, 0); errno != 0 {
@@ -485,7 +489,7 @@ func enforceLandlock() {
 		}
 	}
 	if plan.shared {
-		grant(rules, pathSelf, plan.proc, -2) // this process's alone
+		grantSelf(rules)
 	} else {
 		grant(rules, pathProc, plan.proc, -2)
 	}

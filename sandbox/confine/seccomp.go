@@ -102,15 +102,18 @@ func filter(r rules) ([]unix.SockFilter, error) {
 		}
 	}
 	look := func(nr uint32, block ...unix.SockFilter) {
-		deny(len(ends), nr)
-		ends = append(ends, block)
+		same := slices.IndexFunc(ends, func(e []unix.SockFilter) bool { return slices.Equal(e, block) })
+		if same < 0 {
+			same, ends = len(ends), append(ends, block)
+		}
+		deny(same, nr)
 	}
 	deny(endNosys, nosys...)
 	deny(endPerm, denied...)
 	deny(endPerm, archDenied...)
 	const namespaces = unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWUSER | unix.CLONE_NEWPID | unix.CLONE_NEWNET
 	look(unix.SYS_CLONE, arg(0), has(namespaces, 0, 1), fails(unix.EPERM), done(actAllow))
-	look(unix.SYS_IOCTL, append([]unix.SockFilter{arg(1)}, refuse1(r.ioctls())...)...)
+	look(unix.SYS_IOCTL, r.ioctls()...)
 	look(unix.SYS_FCNTL, append([]unix.SockFilter{arg(1)}, refuse1(r.fcntls())...)...)
 	// TCP fast open carries data in the first packet, past a check of connect.
 	for _, s := range []struct{ nr, flags uint32 }{{unix.SYS_SENDTO, 3}, {unix.SYS_SENDMSG, 2}, {unix.SYS_SENDMMSG, 3}} {

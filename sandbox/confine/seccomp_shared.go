@@ -24,9 +24,14 @@ var deniedShared = []uint32{
 	unix.SYS_PROCESS_MRELEASE,
 }
 
+// attributes of files that are not granted can be read by path; what is open has been granted. Callers know file systems without.
+var attributes = []uint32{unix.SYS_GETXATTR, unix.SYS_LGETXATTR, unix.SYS_LISTXATTR, unix.SYS_LLISTXATTR, sysGetxattrat, sysListxattrat}
+
 // Numbers that package unix does not have yet; the same on every architecture.
 const (
 	sysSetxattrat    = 463
+	sysGetxattrat    = 464
+	sysListxattrat   = 465
 	sysRemovexattrat = 466
 	sysFileSetattr   = 469
 )
@@ -44,6 +49,9 @@ var onItself = []uint32{unix.SYS_PRLIMIT64, unix.SYS_SCHED_SETAFFINITY, unix.SYS
 func (r rules) share(deny func(end int, nrs ...uint32), look func(nr uint32, block ...unix.SockFilter)) {
 	deny(endPerm, deniedShared...)
 	deny(endPerm, archDeniedShared...)
+	for _, nr := range attributes {
+		look(nr, fails(unix.EOPNOTSUPP))
+	}
 	notify := supervised
 	if r.signals {
 		notify = append(notify[:len(notify):len(notify)], signalling...)
@@ -58,6 +66,7 @@ func (r rules) share(deny func(end int, nrs ...uint32), look func(nr uint32, blo
 	// "which" as a user means all of the user's processes.
 	look(unix.SYS_SETPRIORITY, arg(0), when(unix.PRIO_PROCESS, 0, 2), arg(1), when(0, 1, 0), fails(unix.EPERM), done(actAllow))
 	look(unix.SYS_IOPRIO_SET, arg(0), when(ioprioProcess, 0, 2), arg(1), when(0, 1, 0), fails(unix.EPERM), done(actAllow))
+	look(unix.SYS_SETSOCKOPT, options()...)
 	// The program ends with its init.
 	look(unix.SYS_PRCTL, arg(0), when(unix.PR_SET_PDEATHSIG, 0, 1), fails(unix.EPERM), done(actAllow))
 }
@@ -72,21 +81,50 @@ func (r rules) modeAction(m modes) uint32 {
 	return actAllow
 }
 
-// ioctls are refused: what types into a terminal. Without namespaces also: file flags can be changed through a descriptor that only
-// reads; signals of descriptors can be sent to any process of the user; and the host's network interfaces can be asked for.
-func (r rules) ioctls() []uint32 {
+// ioctls refuses what types into a terminal. Without namespaces all are refused that are not known to be harmless: there are
+// some by which a descriptor for reading changes its file, names a process that signals are sent to, or
+// asks for the host's interfaces, and each file system and each kernel has its own.
+func (r rules) ioctls() []unix.SockFilter {
 	if !r.shared {
-		return []uint32{unix.TIOCSTI, tiocLinux}
+		return append([]unix.SockFilter{arg(1)}, refuse1([]uint32{unix.TIOCSTI, tiocLinux})...)
 	}
-	return []uint32{unix.TIOCSTI, tiocLinux, unix.FS_IOC_SETFLAGS, fsIocSetflags32, fsIocFssetxattr, unix.SIOCSPGRP, fiosetown, unix.SIOCGIFCONF,
-		unix.SIOCGIFADDR, unix.SIOCGIFNAME, unix.SIOCGIFHWADDR, unix.SIOCGIFINDEX, unix.SIOCGIFFLAGS, siocethtool}
+	block := []unix.SockFilter{arg(1)}
+	for i, k := range harmless {
+		block = append(block, when(k, uint8(len(harmless)-i+5), 0))
+	}
+	return append(block, when(unix.TIOCSTI, 3, 0), when(tiocLinux, 2, 0), mask(0xffffff00), when(terminals, 2, 1),
+		fails(unix.EPERM), fails(unix.ENOTTY), done(actAllow))
 }
 
+// options refuses those of IP that are not known to be harmless: routes of the sender's choice (IPV6_RTHDR) lead past an
+// address that was judged. To share a port (SO_REUSEPORT) is answered as done and is not: a thread could ask for it again between
+// the supervisor's look and the call that it carries out.
+func options() []unix.SockFilter {
+	block := []unix.SockFilter{arg(1), when(unix.SOL_SOCKET, 0, 3), arg(2), when(unix.SO_REUSEPORT, 0, 1), done(unix.SECCOMP_RET_ERRNO), arg(1)}
+	block = append(block, optionsOf(unix.IPPROTO_IP, unix.IP_TOS, unix.IP_TTL, unix.IP_MTU_DISCOVER, unix.IP_RECVERR, unix.IP_BIND_ADDRESS_NO_PORT)...)
+	block = append(block, optionsOf(unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, unix.IPV6_UNICAST_HOPS, unix.IPV6_MTU_DISCOVER, unix.IPV6_RECVERR, unix.IPV6_TCLASS)...)
+	return append(block, done(actAllow))
+}
+
+// optionsOf refuses those of a level, which is in A, except some.
+func optionsOf(level uint32, fine ...uint32) []unix.SockFilter {
+	block := []unix.SockFilter{when(level, 0, uint8(len(fine)+3)), arg(2)}
+	for i, k := range fine {
+		block = append(block, when(k, uint8(len(fine)-i), 0))
+	}
+	return append(block, fails(unix.EPERM), done(actAllow))
+}
+
+// terminals are the numbers of requests to terminals, among them those that every descriptor knows: FIONBIO, FIONREAD, FIOCLEX.
+const terminals = 0x5400
+
+// harmless are requests that copy between files open for it, or tell of an open file.
+var harmless = []uint32{unix.FICLONE, unix.FICLONERANGE, unix.FS_IOC_GETFLAGS, fsIocFsgetxattr, fsIocFiemap, siocatmark}
+
 const (
-	fsIocSetflags32 = 0x40046602
-	fsIocFssetxattr = 0x401c5820
-	fiosetown       = 0x8901
-	siocethtool     = 0x8946
+	fsIocFsgetxattr = 0x801c581f
+	fsIocFiemap     = 0xc020660b
+	siocatmark      = 0x8905
 )
 
 // fcntls are refused. A lease holds up whoever opens the file outside for as long as the kernel allows; reading is enough to

@@ -87,6 +87,9 @@ func expected(r rules, d data) uint32 {
 	if r.shared && slices.Contains(slices.Concat(supervised, archSupervised), d.nr) || r.signals && slices.Contains(signalling, d.nr) {
 		return unix.SECCOMP_RET_USER_NOTIF
 	}
+	if r.shared && slices.Contains(attributes, d.nr) {
+		return errno(unix.EOPNOTSUPP)
+	}
 	low := func(i int) uint32 { return uint32(d.args[i]) }
 	fails := func(bad bool, e unix.Errno) uint32 {
 		if bad {
@@ -111,8 +114,12 @@ func expected(r rules, d data) uint32 {
 	case unix.SYS_CLONE:
 		return fails(low(0)&(0x00020000|0x02000000|0x04000000|0x08000000|0x10000000|0x20000000|0x40000000) != 0, unix.EPERM)
 	case unix.SYS_IOCTL:
-		shared := []uint32{0x40086602, 0x40046602, 0x401c5820, 0x8901, 0x8902, 0x8910, 0x8912, 0x8913, 0x8915, 0x8927, 0x8933, 0x8946}
-		return fails(low(1) == 0x5412 || low(1) == 0x541c || r.shared && slices.Contains(shared, low(1)), unix.EPERM)
+		fine := []uint32{0x40049409, 0x4020940d, 0x80086601, 0x801c581f, 0xc020660b, 0x8905}
+		types := low(1) == 0x5412 || low(1) == 0x541c
+		if r.shared && !types && low(1)>>8 != 0x54 && !slices.Contains(fine, low(1)) {
+			return errno(unix.ENOTTY)
+		}
+		return fails(types, unix.EPERM)
 	case unix.SYS_FCNTL:
 		return fails(low(1) == 1024 || low(1) == 1026 || r.shared && (low(1) == 8 || low(1) == 10 || low(1) == 15), unix.EPERM)
 	case unix.SYS_PRLIMIT64, unix.SYS_SCHED_SETAFFINITY, unix.SYS_SCHED_SETSCHEDULER, unix.SYS_SCHED_SETPARAM, unix.SYS_SCHED_SETATTR:
@@ -123,6 +130,16 @@ func expected(r rules, d data) uint32 {
 		return fails(r.shared && (low(0) != 1 || low(1) != 0), unix.EPERM)
 	case unix.SYS_PRCTL:
 		return fails(r.shared && low(0) == 1, unix.EPERM)
+	case unix.SYS_SETSOCKOPT:
+		switch {
+		case r.shared && low(1) == 1 && low(2) == 15:
+			return errno(0)
+		case r.shared && low(1) == 0:
+			return fails(!slices.Contains([]uint32{1, 2, 10, 11, 24}, low(2)), unix.EPERM)
+		case r.shared && low(1) == 41:
+			return fails(!slices.Contains([]uint32{16, 23, 25, 26, 67}, low(2)), unix.EPERM)
+		}
+		return unix.SECCOMP_RET_ALLOW
 	case unix.SYS_SENDTO, unix.SYS_SENDMMSG:
 		return fails(low(3)&0x20000000 != 0, unix.EOPNOTSUPP)
 	case unix.SYS_SENDMSG:
@@ -165,6 +182,7 @@ func changesMode(nr uint32) int {
 func TestFilterIsItsTable(t *testing.T) {
 	interesting := []uint64{0, 1, 2, 3, 5, 6, 7, 8, 10, 15, 0x8902, 0x8912, 0x40086602, 0x401c5820, 16, 17, 18, 132, 262, 0x40, 0x400000, 0x410000, 0o755, 0o2755, 0o4755, 0x80001, 0x80002, 0x80003, 1023, 1024, 1025, 1026, 1027, 0x5411, 0x5412, 0x5413, 0x541b, 0x541c, 0x541d,
 		0x11, 0x10000, 0x20000, 0x2000000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000, 0x80000000, 0x3d0f00, 1 << 32, 1<<32 | 0x5412, 0xffffffff}
+	options := []uint64{0x40049409, 0x4020940d, 0x80086601, 0x801c581f, 0xc020660b, 0x8905, 0x8933, 0x5401, 0x15401, 11, 23, 24, 25, 26, 41, 57, 67}
 	numbers := []uint32{1000, 0x3fffffff, 0x40000000, 0x40000029, 0x40000065, 0x7fffffff, 0x80000000, 0xfffffffe, 0xffffffff}
 	for nr := range uint32(601) {
 		numbers = append(numbers, nr, 0x40000000|nr)
@@ -188,6 +206,13 @@ func TestFilterIsItsTable(t *testing.T) {
 			for _, nr := range numbers {
 				for _, arch := range []uint32{auditArch, unix.AUDIT_ARCH_I386, unix.AUDIT_ARCH_ARM, unix.AUDIT_ARCH_X86_64, unix.AUDIT_ARCH_AARCH64, 0} {
 					check(data{nr: nr, arch: arch})
+				}
+			}
+			for _, nr := range []uint32{unix.SYS_IOCTL, unix.SYS_SETSOCKOPT} {
+				for _, a := range slices.Concat(interesting, options) {
+					for _, b := range slices.Concat(interesting, options) {
+						check(data{nr, auditArch, [6]uint64{a, a, b}})
+					}
 				}
 			}
 			for _, nr := range []uint32{unix.SYS_CLONE, unix.SYS_IOCTL, unix.SYS_FCNTL, unix.SYS_SENDTO, unix.SYS_SENDMSG, unix.SYS_SENDMMSG, unix.SYS_READ, unix.SYS_PRLIMIT64,

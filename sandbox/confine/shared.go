@@ -86,12 +86,11 @@ func await(fd int32) {
 		if shares.polls[1].Revents != 0 {
 			call(unix.SYS_READ, uintptr(shares.polls[1].Fd), addr(&mem.info), 128, 0, 0)
 			if pid, errno := call(unix.SYS_WAIT4, mem.pid, addr(&mem.status), unix.WNOHANG, 0, 0); errno == 0 && pid == mem.pid {
-				call(unix.SYS_EXIT_GROUP, 125, 0, 0, 0, 0)
+				leave(125)
 			}
 		}
 	}
-	call(unix.SYS_KILL, mem.pid, uintptr(unix.SIGKILL), 0, 0, 0)
-	call(unix.SYS_EXIT_GROUP, 137, 0, 0, 0, 0)
+	leave(137) // it may have begun meanwhile, and have children
 }
 
 //go:nosplit
@@ -137,6 +136,40 @@ func sharedChild() {
 	must(spec.StepSupervise, 8, errno)
 	report()
 	become()
+}
+
+// selfFiles are what the program's first process may read of itself in /proc. Not among them is net, the host's connections
+// and sockets, which is there for each thread too; names can be listed.
+var (
+	pathSelf  = cstr("/proc/self")
+	selfFiles = selfPaths("auxv", "cgroup", "cmdline", "comm", "environ", "fdinfo", "gid_map", "io", "limits", "maps", "mountinfo", "mounts",
+		"oom_score", "oom_score_adj", "setgroups", "smaps", "smaps_rollup", "stat", "statm", "status", "uid_map")
+)
+
+func selfPaths(names ...string) (all []*byte) {
+	for _, n := range names {
+		all = append(all, cstr("/proc/self/"+n))
+	}
+	return all
+}
+
+// grantSelf lets the process read about itself. Not every kernel has every file.
+//
+//go:nosplit
+//go:norace
+func grantSelf(rules uintptr) {
+	grant(rules, pathSelf, plan.proc&unix.LANDLOCK_ACCESS_FS_READ_DIR, -2)
+	for i := range selfFiles {
+		fd, errno := call(unix.SYS_OPENAT, atCwd, addr(selfFiles[i]), unix.O_PATH|unix.O_CLOEXEC, 0, 0)
+		if errno == unix.ENOENT {
+			continue
+		}
+		must(spec.StepLandlock, -2, errno)
+		mem.rule.access, mem.rule.fd = plan.proc&unix.LANDLOCK_ACCESS_FS_READ_FILE, uint64(fd)
+		_, errno = call(unix.SYS_LANDLOCK_ADD_RULE, rules, unix.LANDLOCK_RULE_PATH_BENEATH, addr(&mem.rule), 0, 0)
+		must(spec.StepLandlock, -2, errno)
+		call(unix.SYS_CLOSE, fd, 0, 0, 0, 0)
+	}
 }
 
 const (

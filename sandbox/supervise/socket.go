@@ -129,15 +129,15 @@ func (s *Supervisor) listen(fd, backlog int) error {
 	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 0); err != nil {
 		return err
 	}
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
+	cookie, err := unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_COOKIE)
+	if err != nil {
 		return err
 	}
 	s.mu.Lock()
 	if len(s.own) > maxOwn { // forgotten ones cannot be connected to, nothing worse
 		clear(s.own)
 	}
-	s.own[st.Ino] = true
+	s.own[cookie] = true
 	s.mu.Unlock()
 	return unix.Listen(fd, backlog)
 }
@@ -189,13 +189,13 @@ var loopback4 = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 // Listens reports whether the socket that would take a connection to an address is the program's own: one closed by it may
 // have made room for another program's.
 func (s *Supervisor) Listens(at netip.AddrPort) bool {
-	inode, err := listener(at)
+	cookie, err := listener(at)
 	if err != nil {
 		return false
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.own[uint64(inode)]
+	return s.own[cookie]
 }
 
 // The messages of sock_diag(7): linux/inet_diag.h.
@@ -206,9 +206,9 @@ const (
 	stateListen  = 10
 )
 
-// listener returns the inode of the TCP socket that listens for connections to an address. It asks for that one
-// (inet_diag_find_one_icsk), not for a list.
-func listener(at netip.AddrPort) (inode uint32, err error) {
+// listener returns the cookie of the TCP socket that listens for connections to an address: a number that, unlike that of an
+// inode, no other socket ever gets (SO_COOKIE). It asks for that one socket (inet_diag_find_one_icsk), not for a list.
+func listener(at netip.AddrPort) (cookie uint64, err error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, unix.NETLINK_SOCK_DIAG)
 	if err != nil {
 		return 0, err
@@ -244,5 +244,5 @@ func listener(at netip.AddrPort) (inode uint32, err error) {
 	if m.Header.Type != diagByFamily || len(m.Data) < diagMessage || m.Data[1] != stateListen {
 		return 0, unix.ENOENT
 	}
-	return ne.Uint32(m.Data[68:]), nil
+	return uint64(ne.Uint32(m.Data[44:])) | uint64(ne.Uint32(m.Data[48:]))<<32, nil
 }

@@ -76,7 +76,7 @@ type Supervisor struct {
 	rules    Rules
 	listener int
 	mu       sync.Mutex
-	own      map[uint64]bool // inodes of sockets that the program listens on, guarded by mu
+	own      map[uint64]bool // cookies of sockets that the program listens on, guarded by mu
 }
 
 // New returns a supervisor that applies rules.
