@@ -57,7 +57,8 @@ type Host struct {
 	pipeline *inspect.Pipeline
 	own      *inspect.Secret
 
-	editing sync.Mutex // held while the configuration is changed, with its I/O; readers do not wait for it
+	editing sync.Mutex  // held while the configuration is changed, with its I/O; readers do not wait for it
+	seen    config.Seen // guarded by editing: the file as it was read or written last
 
 	mu   sync.Mutex
 	conf config.Config // guarded by mu
@@ -96,6 +97,7 @@ func Open(ctx context.Context, o Options) (h *Host, err error) {
 		h.problem(err)
 		h.log = nil
 	}
+	h.seen, _ = config.Look(o.Paths) // first: what is changed meanwhile is not overwritten
 	if h.conf, h.bad = config.Load(o.Paths); h.bad != nil {
 		h.problem(h.bad)
 	}
@@ -242,6 +244,9 @@ func (h *Host) edit(f func(c *config.Config) error) error {
 	if err := config.Savable(h.o.Paths); err != nil {
 		return err // before f, which may change the keyring
 	}
+	if now, err := config.Look(h.o.Paths); err != nil || now != h.seen {
+		return errors.Join(err, config.ErrEdited)
+	}
 	c := h.Config()
 	if err := f(&c); err != nil {
 		return err
@@ -252,7 +257,9 @@ func (h *Host) edit(f func(c *config.Config) error) error {
 	h.mu.Lock()
 	h.conf = c
 	h.mu.Unlock()
-	return nil
+	var err error
+	h.seen, err = config.Look(h.o.Paths)
+	return err
 }
 
 // AddServer validates a definition, saves it and makes it known. It does not start it.

@@ -882,3 +882,31 @@ func TestFilesystemServerFromNPM(t *testing.T) {
 		t.Errorf("changes = %+v, want files", d.Changes)
 	}
 }
+
+// What a person writes into the configuration while Cordon runs is not lost to the next save.
+func TestEditedByHand(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.open()
+	r.add("one")
+	b, err := os.ReadFile(r.paths.File())
+	if err != nil {
+		t.Fatal(err)
+	}
+	edited := strings.Replace(string(b), `"title": ""`, `"title": "by hand"`, 1)
+	put(t, r.paths.File(), edited)
+	if err := r.FinishFirstRun(); !errors.Is(err, config.ErrEdited) {
+		t.Errorf("saving = %v, want ErrEdited", err)
+	}
+	if b, _ := os.ReadFile(r.paths.File()); string(b) != edited {
+		t.Error("the file was changed")
+	}
+	r.close()
+	r.open()
+	if err := r.FinishFirstRun(); err != nil {
+		t.Error(err)
+	}
+	if s, _ := r.Config().Server("one"); s.Title != "by hand" {
+		t.Errorf("the title is %q", s.Title)
+	}
+}

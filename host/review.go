@@ -65,7 +65,7 @@ func (h *Host) Review(ctx context.Context, name string) (Review, error) {
 	}
 	st, err := h.Pins.Status(name, fp)
 	if err != nil {
-		return Review{}, err
+		return Review{}, fmt.Errorf("%w; if it cannot be restored, remove %s and add it again", err, name)
 	}
 	r.Covered, r.NotCovered = server.Coverage(v.Def)
 	r.Digest, r.Fingerprint, r.Tools, r.Refused = fp.Digest(), fp, v.Tools, v.Refused

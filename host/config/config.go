@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -83,6 +84,24 @@ func Load(p Paths) (Config, error) {
 	}
 	return Parse(p, data)
 }
+
+// Seen identifies what the file holds: the SHA-256 of its content, or zero if there is none.
+type Seen [sha256.Size]byte
+
+// Look returns what p.File() holds now.
+func Look(p Paths) (Seen, error) {
+	data, err := readCapped(p.File())
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return Seen{}, nil
+	case err != nil:
+		return Seen{}, fmt.Errorf("look at configuration: %w", err)
+	}
+	return sha256.Sum256(data), nil
+}
+
+// ErrEdited means that somebody else has changed the file since it was read.
+var ErrEdited = errors.New("the configuration was changed by hand since it was read, so nothing was saved over it; start Cordon again to use what is in the file")
 
 // Parse checks data as the content of p.File().
 func Parse(p Paths, data []byte) (Config, error) {

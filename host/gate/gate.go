@@ -214,6 +214,10 @@ func (g *Gate) pinned(ctx context.Context, c tool.Call, t *trail) error {
 // server may change while it waits.
 func (g *Gate) comparePin(ctx context.Context, c tool.Call, t *trail) (what string, err error) {
 	fp, err := g.Servers.Fingerprint(ctx, c.Tool.ID.Server)
+	if errors.Is(err, server.ErrNotRunning) {
+		t.stop(Pin, "the server is not running")
+		return "", err
+	}
 	if err != nil {
 		return "", t.deny(Pin, "pin.unreadable", "what the server consists of cannot be read: "+err.Error())
 	}
