@@ -151,7 +151,7 @@ func (a *App) serverView(v server.View) ServerView {
 	s.Profile = ProfileView{Read: list(v.Def.Read), Write: list(v.Def.Write), Net: v.Def.Net, Hosts: list(v.Def.Hosts), Private: list(v.Def.Private), Reach: list(v.Def.Reach), Serve: list(v.Def.Serve), MemoryBytes: v.Def.Memory, Pids: v.Def.Pids}
 	s.Usage = UsageView{MemoryBytes: v.Usage.Memory, MemoryMax: v.Def.Memory, Tasks: v.Usage.Tasks, TasksMax: v.Def.Pids, CPUMillis: v.Usage.CPU.Milliseconds(),
 		MemoryWaits: percent(v.Usage.Pressure.Memory), CPUWaits: percent(v.Usage.Pressure.CPU), Source: v.Usage.Source}
-	if v.Limited && v.State != server.Stopped {
+	if v.Limited && (v.State == server.Running || v.State == server.Crashed) {
 		s.Without = server.Limits(v.Def)
 	}
 	a.tierOf(v, &s)

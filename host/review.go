@@ -137,7 +137,7 @@ func (h *Host) PinStatus(v server.View) pin.Status {
 		case err != nil:
 			return pin.Status{State: pin.Changed, Changes: []pin.Change{{What: "pin", Kind: "changed", New: "it cannot be read"}}}
 		}
-		if v.Limited { // so it was not what was approved when it was started last
+		if v.Limited && v.State == server.Crashed { // so it was not what was approved when it was started last
 			return pin.Status{State: pin.Changed, At: at, Changes: []pin.Change{{What: "program", Kind: "changed"}}}
 		}
 		return pin.Status{State: pin.Pinned, At: at}
