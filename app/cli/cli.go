@@ -200,7 +200,7 @@ func group(c *cobra.Command) *cobra.Command {
 func usage(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
 		if err := check(c, args); err != nil {
-			return &exitError{exitUsage, fmt.Errorf("%w; see %s --help", err, c.CommandPath())}
+			return usageError(c, "write it as: %s", c.UseLine())
 		}
 		return nil
 	}

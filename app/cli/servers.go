@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -277,7 +278,12 @@ func reviewCommand(e *env) *cobra.Command {
 Approval is asked for on the terminal. --approve DIGEST approves without a question, and only if the server is still
 exactly what was shown under that digest.`,
 		Args: usage(cobra.ExactArgs(1)), ValidArgsFunction: completeServers,
-		RunE: func(c *cobra.Command, args []string) error { return e.review(c.Context(), args[0], approve) },
+		RunE: func(c *cobra.Command, args []string) error {
+			if b, err := hex.DecodeString(approve); err != nil || approve != "" && len(b) != len(tool.Digest{}) {
+				return usageError(c, "--approve %q is not a digest; the review prints it", approve)
+			}
+			return e.review(c.Context(), args[0], approve)
+		},
 	}
 	c.Flags().StringVar(&approve, "approve", "", "approve what was shown under this digest")
 	return c

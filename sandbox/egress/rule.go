@@ -22,6 +22,9 @@ type Rule struct {
 // "192.0.2.7:443" or "[2001:db8::1]:443". Names are mapped by UTS 46 and need two labels or more: a resolver would complete
 // a single one with a search domain that nobody chose. What resolvers read as an address (127.1, 0x7f000001) is no name.
 func ParseRule(s string) (Rule, error) {
+	if scheme, rest, ok := strings.Cut(s, "://"); ok {
+		return Rule{}, fmt.Errorf("rule %q: leave out %s://, and write %s:443 or the port that is meant", s, scheme, strings.Trim(rest, "/"))
+	}
 	host, below := strings.CutPrefix(s, "*.")
 	host, err := toASCII(host)
 	if err != nil {
