@@ -200,7 +200,10 @@ func group(c *cobra.Command) *cobra.Command {
 func usage(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
 		if err := check(c, args); err != nil {
-			return usageError(c, "write it as: %s", c.UseLine())
+			if strings.Contains(err.Error(), "arg(s)") { // cobra's way of counting
+				err = fmt.Errorf("write it as: %s", c.UseLine())
+			}
+			return usageError(c, "%w", err)
 		}
 		return nil
 	}
