@@ -27,10 +27,7 @@ func (p *Process) Dial(ctx context.Context, port uint16) (net.Conn, error) {
 	}
 	to := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), port)
 	if p.beside != nil { // the loopback is the host's, where somebody else may have taken the port
-		if by := p.beside.by.Load(); by == nil || !by.Listens(to) {
-			return nil, fmt.Errorf("port %d: %w", port, unix.ECONNREFUSED)
-		}
-		return (&net.Dialer{Timeout: lendTimeout}).DialContext(ctx, "tcp4", to.String())
+		return p.beside.dial(ctx, to)
 	}
 	socket, err := p.borrow(ctx)
 	if err != nil {

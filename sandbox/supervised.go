@@ -1,6 +1,9 @@
+//go:build !small
+
 package sandbox
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -83,6 +86,14 @@ func (v *supervision) attend(ours *os.File, pids <-chan int) error {
 	return nil
 }
 
+// dial calls what the program listens on, on the loopback that it shares with everybody.
+func (v *supervision) dial(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
+	if by := v.by.Load(); by == nil || !by.Listens(to) {
+		return nil, fmt.Errorf("port %d: %w", to.Port(), unix.ECONNREFUSED)
+	}
+	return (&net.Dialer{Timeout: lendTimeout}).DialContext(ctx, "tcp4", to.String())
+}
+
 // dialedOnly is a listener on the host's loopback that takes only the connections that were announced: any other program of
 // this computer could call it.
 type dialedOnly struct {
@@ -123,58 +134,4 @@ func (l *dialedOnly) Accept() (net.Conn, error) {
 		}
 		c.Close()
 	}
-}
-
-// receiveFiles takes n descriptors that init sent with one byte. They are set to non-blocking, so that waiting for them can be
-// interrupted by Close.
-func receiveFiles(from *os.File, n int) ([]*os.File, error) {
-	var body [4]byte
-	k, fds, err := receive(from, body[:])
-	if err == nil && (k != 1 || len(fds) != n) {
-		err = errors.New("the message is not one of descriptors")
-	}
-	files := make([]*os.File, len(fds))
-	for i, fd := range fds {
-		files[i] = os.NewFile(uintptr(fd), "from the sandbox")
-	}
-	if err != nil {
-		closeAll(files)
-		return nil, fmt.Errorf("receive from the sandbox: %w", err)
-	}
-	return files, nil
-}
-
-// receive reads one message: its bytes, and descriptors, which the caller closes.
-func receive(from *os.File, body []byte) (n int, fds []int, err error) {
-	conn, err := from.SyscallConn()
-	if err != nil {
-		return 0, nil, err
-	}
-	var oobn int
-	oob := make([]byte, unix.CmsgSpace(4*spec.MaxListen))
-	var failed error
-	if err := conn.Read(func(fd uintptr) bool {
-		n, oobn, _, _, failed = unix.Recvmsg(int(fd), body, oob, unix.MSG_CMSG_CLOEXEC)
-		return failed != unix.EAGAIN && failed != unix.EINTR
-	}); err != nil {
-		return 0, nil, err
-	}
-	if failed != nil {
-		return 0, nil, failed
-	}
-	messages, err := unix.ParseSocketControlMessage(oob[:oobn])
-	if err != nil {
-		return 0, nil, err
-	}
-	for i := range messages {
-		got, err := unix.ParseUnixRights(&messages[i])
-		if err != nil {
-			return n, fds, err
-		}
-		for _, fd := range got {
-			_ = unix.SetNonblock(fd, true)
-		}
-		fds = append(fds, got...)
-	}
-	return n, fds, nil
 }

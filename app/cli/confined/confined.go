@@ -7,14 +7,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/signal"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -35,10 +32,9 @@ type Flags struct {
 	Reach []uint16 // ports of this computer's loopback
 	Serve []uint16 // ports that programs of this computer may call
 
-	// Proxy is the proxy for Net "hosts": it serves the listener inside until that is closed. Forward carries each connection
-	// of a listener to where dial leads. Both are nil in the small program.
-	Proxy   func(ctx context.Context, l net.Listener) error
-	Forward func(ctx context.Context, l net.Listener, dial func(ctx context.Context) (net.Conn, error)) error
+	// Carry serves the connections of a program until it has ended: the proxy for Net "hosts", and ports. wait returns when all
+	// have ended, with the first error. nil in the small program, which has none of these.
+	Carry func(ctx context.Context, p *sandbox.Process) (wait func() error, err error)
 }
 
 // Limited reports whether there is a limit that a cgroup keeps.
@@ -72,7 +68,7 @@ func (e *Error) Unwrap() error { return e.Err }
 // Run starts a program and returns when it has ended: nil, or an *Error with its exit code. A signal that ended the
 // program ends this process too. started, if not nil, is told of the running program and how long its start took; its
 // error ends the program. ran reports whether the program was started.
-func (f Flags) Run(ctx context.Context, sb *sandbox.Sandbox, args []string, started func(*sandbox.Process, time.Duration) error) (ran bool, err error) {
+func (f Flags) Run(ctx context.Context, sb *sandbox.Sandbox, args []string, started func(*sandbox.Process, time.Duration) error) (ran bool, end error) {
 	profile, err := f.profile()
 	if err != nil {
 		return false, &Error{CodeUsage, err}
@@ -102,17 +98,19 @@ func (f Flags) Run(ctx context.Context, sb *sandbox.Sandbox, args []string, star
 	case err != nil:
 		return false, &Error{CodeFailed, err}
 	}
-	carried, err := f.carry(ctx, p)
-	if err != nil {
-		p.Kill()
-		p.Wait()
-		return true, &Error{CodeFailed, err}
-	}
-	defer func() { // every listener is closed by then
-		if failed := carried(); failed != nil && err == nil {
-			err = &Error{CodeFailed, failed}
+	if f.Carry != nil {
+		carried, err := f.Carry(ctx, p)
+		if err != nil {
+			p.Kill()
+			p.Wait()
+			return true, &Error{CodeFailed, err}
 		}
-	}()
+		defer func() { // every listener is closed by then
+			if failed := carried(); failed != nil && end == nil {
+				end = &Error{CodeFailed, failed}
+			}
+		}()
+	}
 	if started != nil {
 		if err := started(p, time.Since(began)); err != nil {
 			p.Kill()
@@ -128,49 +126,6 @@ func (f Flags) Run(ctx context.Context, sb *sandbox.Sandbox, args []string, star
 			return true, passOn(p.Wait())
 		}
 	}
-}
-
-// carry serves the connections of p until it has ended. wait returns when all have, with the first error.
-func (f Flags) carry(ctx context.Context, p *sandbox.Process) (wait func() error, err error) {
-	var all sync.WaitGroup
-	var failed atomic.Pointer[error]
-	serve := func(f func() error) {
-		all.Go(func() {
-			if err := f(); err != nil {
-				failed.CompareAndSwap(nil, &err)
-			}
-		})
-	}
-	if p.Egress != nil {
-		serve(func() error { return f.Proxy(ctx, p.Egress) })
-	}
-	for port, l := range p.Reached {
-		serve(func() error {
-			return f.Forward(ctx, l, func(ctx context.Context) (net.Conn, error) {
-				return (&net.Dialer{}).DialContext(ctx, "tcp", net.JoinHostPort("localhost", strconv.Itoa(int(port))))
-			})
-		})
-	}
-	for _, port := range f.Serve {
-		if p.Report.Tier == sandbox.TierMedium {
-			break // it listens on this computer's loopback itself
-		}
-		l, err := net.Listen("tcp4", net.JoinHostPort("127.0.0.1", strconv.Itoa(int(port))))
-		if err != nil {
-			return nil, fmt.Errorf("--serve %d: %w", port, err)
-		}
-		all.Go(func() { <-p.Done(); l.Close() })
-		serve(func() error {
-			return f.Forward(ctx, l, func(ctx context.Context) (net.Conn, error) { return p.Dial(ctx, port) })
-		})
-	}
-	return func() error {
-		all.Wait()
-		if err := failed.Load(); err != nil {
-			return *err
-		}
-		return nil
-	}, nil
 }
 
 // PortList is a flag that may stand several times, each a port or several with commas.
@@ -214,7 +169,7 @@ func (f Flags) profile() (sandbox.Profile, error) {
 	if p.Net, err = network(f.Net); err != nil {
 		return p, err
 	}
-	if p.Net == sandbox.NetHosts && f.Proxy == nil {
+	if p.Net == sandbox.NetHosts && f.Carry == nil {
 		return p, errors.New("--net hosts: name each with --host")
 	}
 	if p.Memory, err = ParseBytes(f.Mem); err != nil {

@@ -35,8 +35,8 @@ func run(f confined.Flags, args []string) {
 	if err != nil {
 		return
 	}
-	if f.Limited() && sb.Kernel.Groups.Unready != "" {
-		return // cordon-cli can ask the service manager for a cgroup
+	if f.Limited() && sb.Kernel.Groups.Unready != "" || sb.Kernel.Namespaces != "" {
+		return // cordon-cli can ask the service manager for a cgroup, and supervise
 	}
 	sb.Spawn = func(sp *spec.Spec, files []uintptr) (int, error) { return confine.Spawn(sp, files, os.Args) }
 	ran, err := f.Run(context.Background(), sb, args, nil)
