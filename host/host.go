@@ -244,8 +244,11 @@ func (h *Host) edit(f func(c *config.Config) error) error {
 	if err := config.Savable(h.o.Paths); err != nil {
 		return err // before f, which may change the keyring
 	}
-	if now, err := config.Look(h.o.Paths); err != nil || now != h.seen {
-		return errors.Join(err, config.ErrEdited)
+	switch now, err := config.Look(h.o.Paths); {
+	case err != nil:
+		return err
+	case now != h.seen:
+		return config.ErrEdited
 	}
 	c := h.Config()
 	if err := f(&c); err != nil {

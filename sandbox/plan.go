@@ -89,7 +89,7 @@ func Plan(p Profile, c Command, k Kernel, id Identity) (*spec.Spec, Report, erro
 	s.Env = environment(c.Env)
 	planFiles(s, p, id, r)
 	planLimits(s, &r, p, k)
-	r.Get(EnvClean).Detail = fmt.Sprintf("%d variables, 3 descriptors", len(s.Env))
+	r.countEnv(s)
 	r.Get(KillTree).Detail = "pid namespace"
 	if k.Groups.usable() {
 		r.Get(KillTree).Detail = "pid namespace and " + k.Groups.String()
@@ -297,6 +297,25 @@ func Bytes(n int64) string {
 		v, i = v/1024, i+1
 	}
 	return strings.TrimSuffix(strconv.FormatFloat(v, 'f', 1, 64), ".0") + " " + units[i:i+1] + "iB"
+}
+
+// ParseBytes reads "512M", "2G", "64K", "1048576"; "" is 0.
+func ParseBytes(s string) (int64, error) {
+	if s == "" {
+		return 0, nil
+	}
+	units := map[byte]int64{'K': 1 << 10, 'M': 1 << 20, 'G': 1 << 30, 'T': 1 << 40}
+	number, unit := strings.TrimSuffix(strings.TrimSuffix(strings.ToUpper(s), "B"), "I"), int64(1)
+	if number != "" {
+		if u, ok := units[number[len(number)-1]]; ok {
+			number, unit = number[:len(number)-1], u
+		}
+	}
+	n, err := strconv.ParseInt(number, 10, 64)
+	if err != nil || n <= 0 || n > (1<<62)/unit {
+		return 0, fmt.Errorf("size %q: write a number with K, M, G or T, such as 512M", s)
+	}
+	return n * unit, nil
 }
 
 // Ports writes ports for people: "80, 443".

@@ -52,7 +52,7 @@ func planShared(p Profile, c Command, k Kernel) (*spec.Spec, Report, error) {
 		s.Limits = slices.DeleteFunc(s.Limits, func(l spec.Limit) bool { return l.Resource == unix.RLIMIT_NPROC })
 		lose(LimitsPids, fmt.Sprintf("%d tasks wanted: %s", p.Pids, k.Groups.lack()))
 	}
-	r.Get(EnvClean).Detail = fmt.Sprintf("%d variables, 3 descriptors", len(s.Env))
+	r.countEnv(s)
 	r.Get(KillTree).Detail = "init adopts and ends every descendant"
 	if k.Groups.usable() {
 		r.Get(KillTree).Detail += ", and " + k.Groups.String()

@@ -29,6 +29,11 @@ type Process struct {
 	// Reached are the same for each port of Profile.Reach. The caller accepts, and calls the port outside.
 	Reached map[uint16]net.Listener
 
+	// Forwarded are the ports of Profile.Serve at which only Dial leads to the program: none where it listens on this
+	// computer's loopback itself.
+	Forwarded []uint16
+
+	serves  []uint16
 	init    *child
 	host    *os.File     // our end of the pair: closing it ends the sandbox
 	group   *group       // nil without limits
@@ -36,7 +41,6 @@ type Process struct {
 	outcome *spec.Outcome
 	done    chan struct{}
 	once    sync.Once
-	serves  []uint16
 	dialing sync.Mutex
 	lent    chan *os.File // sockets that init sent; one is on its way at most
 
@@ -89,6 +93,9 @@ func newProcess(m *monitor, host *os.File, g *group, profile Profile, listeners 
 			p.Reached[port] = listeners[i]
 		}
 	}
+	if v == nil {
+		p.Forwarded = profile.Serve
+	}
 	go p.watch(listeners)
 	return p
 }
@@ -140,7 +147,7 @@ func (p *Process) watch(listeners []net.Listener) {
 		f.Close()
 	default:
 	}
-	p.exit.Left = errors.Join(p.exit.Left, p.beside.close())
+	p.exit.Left = errors.Join(p.exit.Left, p.beside.stop(), p.beside.close())
 	close(p.done)
 }
 

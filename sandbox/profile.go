@@ -183,10 +183,17 @@ func guaranteesFor(p Profile) []Guarantee {
 	return append(gs, IPCUnix, IPCPrivate, ProcPrivate, PrivNone, Syscalls, EnvClean, LimitsMemory, LimitsPids, LimitsCPU, KillTree)
 }
 
-// Isolation lists the guarantees every server demands unless a person gave some up: all that both tiers give. Not among them
-// are the limits, which need a cgroup that not every machine lends to users, and what only namespaces give.
-func Isolation(n Net) []Guarantee {
-	return slices.DeleteFunc(guaranteesFor(Profile{Net: n}), func(g Guarantee) bool {
+// Isolation lists the guarantees every server demands unless a person gave some up, all that both tiers give, and those of and
+// besides, each once. Not among the former are the limits, which need a cgroup that not every machine lends to users, and what
+// only namespaces give.
+func Isolation(n Net, and ...Guarantee) []Guarantee {
+	all := slices.DeleteFunc(guaranteesFor(Profile{Net: n}), func(g Guarantee) bool {
 		return slices.Contains([]Guarantee{LimitsMemory, LimitsPids, LimitsCPU, FSMetadata, ProcPrivate}, g)
 	})
+	for _, g := range and {
+		if !slices.Contains(all, g) {
+			all = append(all, g)
+		}
+	}
+	return all
 }

@@ -81,6 +81,11 @@ func (r *Report) Get(g Guarantee) *Held {
 	return nil
 }
 
+// countEnv says what is left of the environment.
+func (r *Report) countEnv(s *spec.Spec) {
+	r.Get(EnvClean).Detail = fmt.Sprintf("%d variables, 3 descriptors", len(s.Env))
+}
+
 // missing returns the demanded guarantees that are not enforced, each with its reason.
 func (r *Report) missing(demand []Guarantee) []Held {
 	var out []Held

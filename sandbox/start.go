@@ -78,19 +78,22 @@ func (s *Sandbox) kernelFor(p Profile) Kernel {
 
 const lackFix = "allow unprivileged user namespaces (a container runtime or security module forbids them)"
 
-// refusedNamespaces reports whether a start failed for want of namespaces, and remembers it.
+// refusedNamespaces reports whether a start failed because the machine gives no namespaces, and remembers it for the starts to
+// come. What passes does not count, such as too many processes at the moment: a program could bring it about, and weaken
+// its neighbours.
 func (s *Sandbox) refusedNamespaces(err error) bool {
 	var f *FailedStep
 	if !errors.As(err, &f) {
 		return false
 	}
+	denied := f.Errno == unix.EPERM || f.Errno == unix.EACCES
 	lacks := ""
-	switch denied := f.Errno == unix.EPERM || f.Errno == unix.EACCES; {
-	case f.Failed == spec.StepClone:
+	switch {
+	case f.Failed == spec.StepClone && (denied || f.Errno == unix.EINVAL || f.Errno == unix.ENOSYS):
 		lacks = "the kernel refused user namespaces: " + f.Errno.Error()
 	case denied && (f.Failed == spec.StepUserMap || f.Failed == spec.StepHostname || f.Failed == spec.StepLoopback || f.Failed == spec.StepRoot):
 		lacks = fmt.Sprintf("the kernel gives user namespaces without rights in them (could not %s: %s)", f.Failed, f.Errno.Error())
-	case f.Failed == spec.StepProc && f.Index == 0:
+	case denied && f.Failed == spec.StepProc && f.Index == 0:
 		lacks = "the kernel refused a private /proc: " + f.Errno.Error()
 	default:
 		return false
@@ -122,7 +125,7 @@ func (s *Sandbox) Start(ctx context.Context, p Profile, c Command, f Files) (*Pr
 		proc, report, err = s.try(ctx, p, c, f, k)
 	}
 	if err != nil {
-		return nil, err
+		return nil, explain(err, p, c)
 	}
 	report.measure(proc.outcome, p)
 	report.TriedAt = time.Now().UTC()
@@ -152,8 +155,9 @@ func (s *Sandbox) try(ctx context.Context, p Profile, c Command, f Files, k Kern
 	var v *supervision
 	if sp.Shared {
 		if v, err = newSupervision(sp, p); err != nil {
-			return nil, report, fmt.Errorf("start %s: %w", c.Argv[0], err)
+			return nil, report, err
 		}
+		report.countEnv(sp) // with what it has added
 	}
 	g, err := newGroup(k.Groups, p)
 	if err == nil {
@@ -164,7 +168,7 @@ func (s *Sandbox) try(ctx context.Context, p Profile, c Command, f Files, k Kern
 			_ = g.kill()
 			_ = g.remove(time.Second)
 		}
-		return nil, report, errors.Join(explain(err, p, c, k), v.close())
+		return nil, report, errors.Join(err, v.close())
 	}
 	return proc, report, nil
 }
@@ -194,39 +198,26 @@ func (e *NotFoundError) Error() string {
 	return fmt.Sprintf("program %q cannot be started inside the sandbox: %s", e.Program, e.Errno.Error())
 }
 
-// explain turns a launcher's failure into words that name the missing thing.
-func explain(err error, p Profile, c Command, k Kernel) error {
-	var f *FailedStep
-	if !errors.As(err, &f) {
-		return fmt.Errorf("start %s: %w", c.Argv[0], err)
+// explain turns a failure into words that name the missing thing. A refusal says enough by itself.
+func explain(err error, p Profile, c Command) error {
+	var refusal *Refusal
+	if errors.As(err, &refusal) {
+		return err
 	}
+	var f *FailedStep
 	switch {
+	case !errors.As(err, &f):
 	case f.Failed == spec.StepExec && f.Index == 0:
 		e := &NotFoundError{Program: c.Argv[0], Errno: f.Errno}
 		if f.Errno == unix.EACCES {
 			e.Writable = writable(p, c.Argv[0])
 		}
 		return e
-	case f.Failed == spec.StepClone || f.Failed == spec.StepUserMap:
-		why := fmt.Sprintf("the kernel refused user namespaces: %s", f.Errno.Error())
-		return &starting{&Refusal{Missing: []Held{{FSMetadata, Missing, why}, {ProcPrivate, Missing, why}}, Fix: lackFix}, f}
-	case f.Failed == spec.StepProc && f.Index == 0:
-		return &starting{&Refusal{Missing: []Held{{ProcPrivate, Missing, "the kernel refused a private /proc: " + f.Errno.Error()}},
-			Fix: "run outside the container, or let it mount /proc unmasked"}, f}
 	case f.Failed == spec.StepMount:
-		return fmt.Errorf("start %s: a granted path cannot be shown inside (%s); was it replaced by a link?: %w", c.Argv[0], f.Errno.Error(), err)
+		return fmt.Errorf("start %s: a granted path cannot be shown inside (%s); was it replaced by a link?: %w", name(c), f.Errno.Error(), err)
 	}
-	return fmt.Errorf("start %s: %w", c.Argv[0], err)
+	return fmt.Errorf("start %s: %w", name(c), err)
 }
-
-// starting is a refusal with the step that it comes from.
-type starting struct {
-	*Refusal
-	step *FailedStep
-}
-
-// Unwrap returns both.
-func (s *starting) Unwrap() []error { return []error{s.Refusal, s.step} }
 
 // writable returns the grant for writing that keeps program, an Argv[0], from being executed: one around it with no grant
 // for reading in between, or one around the system's programs and libraries, where interpreters and loaders lie. Else "".
@@ -266,28 +257,24 @@ func (s *Sandbox) launch(ctx context.Context, p Profile, sp *spec.Spec, g *group
 	}
 	err = s.begin(ctx, sp, g, f, ours, theirs, m)
 	close(m.pids)
-	var listeners []net.Listener
-	switch {
-	case err != nil:
-	case v != nil:
-		listeners = v.listeners
-	default:
+	if err != nil {
+		ours.Close() // the launcher ends by itself, or because of this; init and attend likewise
+	}
+	why := <-attended
+	var step *FailedStep
+	if why != nil && !errors.As(err, &step) && ctx.Err() == nil {
+		err = errors.Join(why, err)
+	}
+	listeners := v.listeners()
+	if err == nil && v == nil {
 		listeners, err = receiveListeners(ours, len(sp.Listen))
 	}
 	if err != nil {
-		// The launcher ends by itself, or because its end of the pair is gone; init likewise.
 		ours.Close()
 		if m.pid > 0 {
 			reapInit(m.pid, v != nil)
 		}
-		var step *FailedStep
-		if why := <-attended; why != nil && !errors.As(err, &step) && ctx.Err() == nil {
-			err = errors.Join(why, err)
-		}
-		return nil, err
-	}
-	if err := <-attended; err != nil { // cannot be: the program has started
-		return nil, err
+		return nil, errors.Join(err, v.stop())
 	}
 	return newProcess(m, ours, g, p, listeners, v), nil
 }

@@ -24,10 +24,19 @@ import (
 
 // supervision is what runs beside such a program.
 type supervision struct {
-	scratch   *scratch
-	listeners []net.Listener // by the order of listening(profile)
-	rules     supervise.Rules
-	by        atomic.Pointer[supervise.Supervisor] // nil until it serves
+	scratch *scratch
+	listens []net.Listener // by the order of listening(profile)
+	rules   supervise.Rules
+	by      atomic.Pointer[supervise.Supervisor] // nil until it serves
+	ended   chan error                           // how serving ended
+}
+
+// listeners are in the order of listening(profile). A nil supervision has none.
+func (v *supervision) listeners() []net.Listener {
+	if v == nil {
+		return nil
+	}
+	return v.listens
 }
 
 // newSupervision makes what the program needs outside and puts it into sp. Close it.
@@ -36,7 +45,7 @@ func newSupervision(sp *spec.Spec, p Profile) (*supervision, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &supervision{scratch: sc, rules: supervise.Rules{Write: append(sc.folders(), p.Write...), Watch: slices.Concat(p.Read, System),
+	v := &supervision{scratch: sc, ended: make(chan error, 1), rules: supervise.Rules{Write: append(sc.folders(), p.Write...), Watch: slices.Concat(p.Read, System),
 		Bind: sp.Net != NetNone, Redirect: map[uint16]supervise.Redirect{}}}
 	for _, port := range listening(p) {
 		l, err := net.Listen("tcp4", "127.0.0.1:0")
@@ -44,7 +53,7 @@ func newSupervision(sp *spec.Spec, p Profile) (*supervision, error) {
 			return nil, errors.Join(err, v.close())
 		}
 		d := &dialedOnly{Listener: l, dialed: map[netip.AddrPort]time.Time{}}
-		v.listeners = append(v.listeners, d)
+		v.listens = append(v.listens, d)
 		v.rules.Redirect[port] = supervise.Redirect{To: l.Addr().(*net.TCPAddr).AddrPort(), Expect: d.expect}
 	}
 	return v, nil
@@ -55,10 +64,19 @@ func (v *supervision) close() error {
 	if v == nil {
 		return nil
 	}
-	for _, l := range v.listeners {
+	for _, l := range v.listens {
 		_ = l.Close()
 	}
 	return v.scratch.remove()
+}
+
+// stop ends the serving, if it has begun, and waits for it. The program's processes have ended by then.
+func (v *supervision) stop() error {
+	if v == nil || v.by.Load() == nil {
+		return nil
+	}
+	v.by.Load().Stop()
+	return <-v.ended
 }
 
 // attend waits for the listener that init sends over ours, begins to serve it and lets init go on. pids tells init's pid. When
@@ -71,9 +89,9 @@ func (v *supervision) attend(ours *os.File, pids <-chan int) error {
 		listener := files[0]
 		var ok bool
 		if v.rules.Init, ok = <-pids; ok {
-			by := supervise.New(v.rules)
+			by := supervise.New(v.rules, listener)
 			v.by.Store(by)
-			go func() { _ = by.Serve(listener) }() // ends with the last of the program's processes
+			go func() { v.ended <- by.Serve() }() // stop waits for it
 			_, err = ours.Write([]byte{1})
 		} else {
 			err = errors.Join(errors.New("the launcher has ended"), listener.Close())

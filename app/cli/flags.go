@@ -4,9 +4,9 @@ import (
 	"fmt"
 	"time"
 
-	"cordon/app/cli/confined"
 	"cordon/host/config"
 	"cordon/host/gate"
+	"cordon/sandbox"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -61,7 +61,7 @@ func limits(c *cobra.Command, mem string, pids int) (memory int64, err error) {
 	if err := moreThanNothing(c, "mem", "pids"); err != nil {
 		return 0, err
 	}
-	memory, err = confined.ParseBytes(mem)
+	memory, err = sandbox.ParseBytes(mem)
 	switch {
 	case err != nil:
 		return 0, usageError(c, "--mem: %w", err)

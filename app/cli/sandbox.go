@@ -5,12 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strconv"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"cordon/app/cli/confined"
@@ -37,8 +34,8 @@ func execCommand() *cobra.Command {
 		Use:   "exec [flags] -- PROGRAM [ARGUMENT]...",
 		Short: "Run a program with what is granted here and nothing more",
 		Long: `Runs a program in a sandbox of its own. It sees the system's programs and libraries, empty private /tmp
-and home directories, and what --read and --write grant; nothing in a folder granted with --write can be run. It has no network but the hosts that --host names, no
-environment but PATH, HOME and LANG, and cannot reach other processes. Standard streams, exit code and signals pass through.
+and home directories, and what --read and --write grant; nothing in a folder granted with --write can be run. It has no network but the hosts that --host names and
+the ports of --reach and --serve, no environment but PATH, HOME and LANG, and cannot reach other processes. Standard streams, exit code and signals pass through.
 
 Exit codes: the program's own; 125 the sandbox could not be made, 126 the program cannot be executed,
 127 there is no such program.`,
@@ -91,9 +88,10 @@ Exit codes: the program's own; 125 the sandbox could not be made, 126 the progra
 }
 
 func execute(ctx context.Context, f confined.Flags, hosts, private []string, report string, args []string) error {
-	var served func(ctx context.Context, l net.Listener) error // the proxy
+	var proxy *egress.Proxy
 	if len(hosts)+len(private) > 0 {
-		proxy, err := proxyTo(hosts, private)
+		var err error
+		proxy, err = proxyTo(hosts, private)
 		if err == nil && f.Net != "none" {
 			err = fmt.Errorf("--host and --net %s exclude each other", f.Net)
 		}
@@ -101,17 +99,16 @@ func execute(ctx context.Context, f confined.Flags, hosts, private []string, rep
 			return &exitError{confined.CodeUsage, err}
 		}
 		// What a person sets by hand comes later and counts.
-		f.Net, served, f.Env = "hosts", proxy.Serve, append(egress.Environment(sandbox.EgressAddr), f.Env...)
+		f.Net, f.Env = "hosts", append(egress.Environment(sandbox.EgressAddr), f.Env...)
 	}
-	if f.Net == "hosts" && served == nil {
+	if f.Net == "hosts" && proxy == nil {
 		return &exitError{confined.CodeUsage, errors.New("--net hosts: name each with --host")}
 	}
 	if len(f.Reach)+len(f.Serve) > 0 && f.Net == "none" {
 		f.Net = "loopback"
 	}
-	f.Carry = func(ctx context.Context, p *sandbox.Process) (func() error, error) {
-		return carry(ctx, p, served, f.Serve)
-	}
+	carry := egress.Carry{Proxy: proxy, Taken: func(port uint16, err error) error { return fmt.Errorf("--serve %d: %w", port, err) }}
+	f.Carry = carry.Start
 	sb, err := sandbox.New()
 	if err != nil {
 		return &exitError{confined.CodeFailed, err}
@@ -125,45 +122,6 @@ func execute(ctx context.Context, f confined.Flags, hosts, private []string, rep
 		return &exitError{coded.Code, coded.Err}
 	}
 	return err
-}
-
-// carry serves the connections of p until it has ended: through proxy, to the ports that it reaches, and to those of serve.
-func carry(ctx context.Context, p *sandbox.Process, proxy func(ctx context.Context, l net.Listener) error, serve []uint16) (wait func() error, err error) {
-	var all sync.WaitGroup
-	var failed atomic.Pointer[error]
-	begin := func(f func() error) {
-		all.Go(func() {
-			if err := f(); err != nil {
-				failed.CompareAndSwap(nil, &err)
-			}
-		})
-	}
-	if p.Egress != nil {
-		begin(func() error { return proxy(ctx, p.Egress) })
-	}
-	for port, l := range p.Reached {
-		begin(func() error { return (&egress.Forward{Dial: egress.Loopback(port)}).Serve(ctx, l) })
-	}
-	for _, port := range serve {
-		if p.Report.Tier == sandbox.TierMedium {
-			break // it listens on this computer's loopback itself
-		}
-		l, err := net.Listen("tcp4", net.JoinHostPort("127.0.0.1", strconv.Itoa(int(port))))
-		if err != nil {
-			return nil, fmt.Errorf("--serve %d: %w", port, err)
-		}
-		all.Go(func() { <-p.Done(); l.Close() })
-		begin(func() error {
-			return (&egress.Forward{Dial: func(ctx context.Context) (net.Conn, error) { return p.Dial(ctx, port) }}).Serve(ctx, l)
-		})
-	}
-	return func() error {
-		all.Wait()
-		if err := failed.Load(); err != nil {
-			return *err
-		}
-		return nil
-	}, nil
 }
 
 // proxyTo returns the proxy that leads to hosts.

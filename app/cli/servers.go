@@ -203,6 +203,13 @@ func showCommand(e *env) *cobra.Command {
 			row("serves ports", sandbox.Ports(s.Serve))
 			row("memory", sandbox.Bytes(s.Memory))
 			row("tasks", fmt.Sprint(s.Pids))
+			if s.CPU > 0 {
+				row("processor", fmt.Sprintf("%g cores", s.CPU))
+			}
+			row("preset", s.Preset)
+			for _, g := range s.Demand {
+				row("demands", string(g))
+			}
 			for k, v := range s.Env {
 				row("variable", k+"="+v)
 			}

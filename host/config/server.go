@@ -48,12 +48,7 @@ func (s Server) Confinement() sandbox.Profile {
 	case NetHosts:
 		p.Net = sandbox.NetHosts
 	}
-	p.Demand = sandbox.Isolation(p.Net)
-	for _, g := range s.Demand {
-		if !slices.Contains(p.Demand, g) {
-			p.Demand = append(p.Demand, g)
-		}
-	}
+	p.Demand = sandbox.Isolation(p.Net, s.Demand...)
 	return p
 }
 

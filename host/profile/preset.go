@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
 	"cordon/host/config"
@@ -75,8 +74,8 @@ func (p Profile) Apply(s *config.Server, vars Vars) error {
 	default:
 		s.Net = config.NetNone
 	}
-	if s.Memory, err = bytesOf(p.Memory); err != nil {
-		return err
+	if s.Memory, err = sandbox.ParseBytes(p.Memory); err != nil {
+		return fmt.Errorf("memory: %w", err)
 	}
 	s.Memory, s.Pids, s.CPU = cmp.Or(s.Memory, config.DefaultMemory), cmp.Or(p.Pids, config.DefaultPids), p.CPU
 	s.Demand = nil
@@ -141,20 +140,4 @@ func expand(path string, vars Vars) (string, error) {
 		return "", fmt.Errorf("%q: %s is not set here%s", path, name, map[string]string{"CASE": "; name the case folder with --case"}[name])
 	}
 	return strings.TrimSuffix(value, "/") + rest, nil
-}
-
-// bytesOf reads "512M", "2G", "64K"; "" is 0.
-func bytesOf(s string) (int64, error) {
-	if s == "" {
-		return 0, nil
-	}
-	number, unit := s, int64(1)
-	if i := strings.IndexByte("KMGT", s[len(s)-1]); i >= 0 {
-		number, unit = s[:len(s)-1], 1<<(10*(i+1))
-	}
-	n, err := strconv.ParseInt(number, 10, 64)
-	if err != nil || n <= 0 || n > (1<<62)/unit {
-		return 0, fmt.Errorf("memory: %q is not a size; write a number with K, M, G or T, such as 512M", s)
-	}
-	return n * unit, nil
 }

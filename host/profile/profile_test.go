@@ -89,8 +89,8 @@ func TestApplyRefuses(t *testing.T) {
 		"read: [\"${CASE}x\"]":                                    "a slash follows",
 		"read: [\"${XDG_DOWNLOAD_DIR}\"]":                         "is not set here",
 		"read: [~root/x]":                                         "",
-		"memory: 5X":                                              "not a size",
-		"memory: -1M":                                             "not a size",
+		"memory: 5X":                                              "memory: size",
+		"memory: -1M":                                             "memory: size",
 	} {
 		p, err := Parse("p", []byte(text))
 		if err != nil {

@@ -17,10 +17,8 @@ import (
 // maxConnections bounds the audit events that connections of one server may cause in a minute. The rest is counted.
 const maxConnections = 120
 
-// letOut carries the connections of a server: through the proxy to named hosts, to ports of this computer, and from programs
-// of this computer to ports that it serves. The function it returns waits until all have ended, as they do with the process.
+// letOut carries the connections of a server. The function it returns waits until all have ended, as they do with the process.
 func (u *unit) letOut(ctx context.Context, proc *sandbox.Process, def config.Server) (wait func()) {
-	var all sync.WaitGroup
 	log := &connections{record: u.record}
 	observe := func(c egress.Connection) {
 		if c.Refused != "" {
@@ -28,45 +26,21 @@ func (u *unit) letOut(ctx context.Context, proc *sandbox.Process, def config.Ser
 		}
 		log.add(c)
 	}
-	ctx = context.WithoutCancel(ctx)
-	serve := func(what string, l net.Listener, serve func(ctx context.Context, l net.Listener) error) {
-		all.Go(func() {
-			if err := serve(ctx, l); err != nil {
-				u.s.o.Log.Error(what, "server", u.name, "err", err)
-			}
-		})
-	}
-	if proc.Egress != nil {
-		serve("egress proxy", proc.Egress, (&egress.Proxy{Rules: def.Rules(), Active: u.active, Observe: observe}).Serve)
-	}
-	for port, l := range proc.Reached {
-		serve("reached port", l, (&egress.Forward{Host: "localhost", Port: port, Dial: egress.Loopback(port), Active: u.active, Observe: observe}).Serve)
-	}
-	for _, port := range u.offered(proc, def) {
-		l, err := net.Listen("tcp4", net.JoinHostPort("127.0.0.1", strconv.Itoa(int(port))))
-		if err != nil {
+	carry := egress.Carry{Proxy: &egress.Proxy{Rules: def.Rules(), Active: u.active, Observe: observe}, Name: u.name, Active: u.active, Observe: observe,
+		Taken: func(port uint16, err error) error {
 			u.note("port %d of this computer is taken, so the server cannot be called there: %v", port, err)
-			continue
-		}
-		all.Go(func() { <-proc.Done(); l.Close() })
-		serve("served port", l, (&egress.Forward{Host: u.name, Port: port, Observe: observe,
-			Dial: func(ctx context.Context) (net.Conn, error) { return proc.Dial(ctx, port) }}).Serve)
-	}
+			return nil
+		}}
+	carried, err := carry.Start(context.WithoutCancel(ctx), proc)
 	return func() {
-		all.Wait()
+		if err == nil {
+			err = carried()
+		}
+		if err != nil {
+			u.s.o.Log.Error("connections", "server", u.name, "err", err)
+		}
 		log.end()
 	}
-}
-
-// offered are the ports that have to be forwarded. Without a network of its own the server listens on this computer's
-// loopback itself.
-func (u *unit) offered(proc *sandbox.Process, def config.Server) []uint16 {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if proc.Report.Tier == sandbox.TierMedium || u.view.Limited {
-		return nil
-	}
-	return def.Serve
 }
 
 // active names the calls that the server works on; a connection belongs to one of them.

@@ -18,7 +18,7 @@ type lease struct {
 	held []*os.File // guarded by mu
 }
 
-// take leases the user's own among paths. Files of others, which the user's programs cannot write, and file systems without
+// takeLease leases the user's own among paths. Files of others, which the user's programs cannot write, and file systems without
 // leases are left out. The error names the file that is open for writing.
 func takeLease(paths []string) (*lease, error) {
 	l := new(lease)
@@ -28,6 +28,13 @@ func takeLease(paths []string) (*lease, error) {
 			continue // whoever hashes it says so
 		}
 		_, err = unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_RDLCK)
+		for range leaseTries { // a program that is just being started still holds what its parent was writing
+			if !errors.Is(err, unix.EAGAIN) {
+				break
+			}
+			time.Sleep(leasePause)
+			_, err = unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_RDLCK)
+		}
 		switch {
 		case err == nil:
 			l.held = append(l.held, f)
@@ -42,6 +49,11 @@ func takeLease(paths []string) (*lease, error) {
 	return l, nil
 }
 
+const (
+	leaseTries = 10
+	leasePause = 20 * time.Millisecond
+)
+
 // whole reports whether nobody has asked to write since.
 func (l *lease) whole() bool {
 	l.mu.Lock()
@@ -54,16 +66,17 @@ func (l *lease) whole() bool {
 	return true
 }
 
-// watch calls broken once somebody asks to write, who waits until the lease is released. The function it returns ends that.
+// watch calls broken once somebody asks to write, who waits until the lease is released. The function it returns ends that,
+// and is called once.
 func (l *lease) watch(broken func()) (stop func()) {
-	ended := make(chan struct{})
-	var once sync.Once
+	stopping, ended := make(chan struct{}), make(chan struct{})
 	go func() {
+		defer close(ended)
 		tick := time.NewTicker(50 * time.Millisecond)
 		defer tick.Stop()
 		for {
 			select {
-			case <-ended:
+			case <-stopping:
 				return
 			case <-tick.C:
 				if !l.whole() {
@@ -73,7 +86,10 @@ func (l *lease) watch(broken func()) (stop func()) {
 			}
 		}
 	}()
-	return func() { once.Do(func() { close(ended) }) }
+	return func() {
+		close(stopping)
+		<-ended
+	}
 }
 
 // release lets whoever waits write. Releasing twice is harmless.

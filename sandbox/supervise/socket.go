@@ -82,7 +82,7 @@ func putAddress(b []byte, to netip.AddrPort) {
 const firstPort = 1024
 
 // bind binds to loopback; "all addresses" becomes loopback. Sharing a port, with which one could take another program's
-// connections, is switched off.
+// connections, the filter has not let the program ask for.
 func bind(fd int, b []byte, to netip.AddrPort) error {
 	switch {
 	case to.Port() != 0 && to.Port() < firstPort:
@@ -93,9 +93,6 @@ func bind(fd int, b []byte, to netip.AddrPort) error {
 		putAddress(b, netip.AddrPortFrom(netip.IPv6Loopback(), to.Port()))
 	case !to.Addr().IsLoopback():
 		return unix.EACCES
-	}
-	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 0); err != nil {
-		return err
 	}
 	return raw(unix.SYS_BIND, uintptr(fd), unsafe.Pointer(&b[0]), uintptr(len(b)))
 }
@@ -125,9 +122,6 @@ func (s *Supervisor) listen(fd, backlog int) error {
 		}
 	} else if !local.Addr().IsLoopback() {
 		return unix.EACCES
-	}
-	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 0); err != nil {
-		return err
 	}
 	cookie, err := unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_COOKIE)
 	if err != nil {

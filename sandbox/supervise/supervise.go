@@ -16,6 +16,7 @@ import (
 	"os"
 	"sync"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -74,19 +75,26 @@ var errGoOn = errors.New("go on")
 // Supervisor serves one program. It is safe for concurrent use.
 type Supervisor struct {
 	rules    Rules
-	listener int
+	file     *os.File
+	listener int // the same; open until Serve has returned
 	mu       sync.Mutex
 	own      map[uint64]bool // cookies of sockets that the program listens on, guarded by mu
 }
 
-// New returns a supervisor that applies rules.
-func New(rules Rules) *Supervisor { return &Supervisor{rules: rules, own: map[uint64]bool{}} }
+// New returns a supervisor that applies rules. listener is the filter's, set to non-blocking; Serve, which has to be called,
+// closes it.
+func New(rules Rules, listener *os.File) *Supervisor {
+	return &Supervisor{rules: rules, file: listener, listener: -1, own: map[uint64]bool{}}
+}
 
-// Serve answers until the last process that the filter applies to has ended. listener is the filter's; Serve closes it. The
-// program's calls fail with ENOSYS once it is closed. It is called once.
-func (s *Supervisor) Serve(listener *os.File) error {
-	defer listener.Close()
-	raw, err := listener.SyscallConn()
+// Stop makes Serve return. The program's calls fail with ENOSYS afterwards.
+func (s *Supervisor) Stop() { _ = s.file.SetReadDeadline(time.Unix(1, 0)) }
+
+// Serve answers until the last process that the filter applies to has ended, or Stop. It returns when every call that it
+// works on is answered: nil then, or why the listener cannot be read. It is called once.
+func (s *Supervisor) Serve() error {
+	defer s.file.Close()
+	raw, err := s.file.SyscallConn()
 	if err != nil {
 		return err
 	}
@@ -111,7 +119,10 @@ func (s *Supervisor) Serve(listener *os.File) error {
 			n = notification{}
 			return s.ioctl(ioctlReceive, unsafe.Pointer(&n)) == 0
 		})
-		if err != nil || end {
+		if end || errors.Is(err, os.ErrDeadlineExceeded) {
+			return nil
+		}
+		if err != nil {
 			return err
 		}
 		slots <- struct{}{}

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -33,7 +32,7 @@ type Flags struct {
 	Serve []uint16 // ports that programs of this computer may call
 
 	// Carry serves the connections of a program until it has ended: the proxy for Net "hosts", and ports. wait returns when all
-	// have ended, with the first error. nil in the small program, which has none of these.
+	// have ended, with their errors, also after an error. nil in the small program, which has none of these.
 	Carry func(ctx context.Context, p *sandbox.Process) (wait func() error, err error)
 }
 
@@ -103,7 +102,7 @@ func (f Flags) Run(ctx context.Context, sb *sandbox.Sandbox, args []string, star
 		if err != nil {
 			p.Kill()
 			p.Wait()
-			return true, &Error{CodeFailed, err}
+			return true, &Error{CodeFailed, errors.Join(err, carried())}
 		}
 		defer func() { // every listener is closed by then
 			if failed := carried(); failed != nil && end == nil {
@@ -172,7 +171,7 @@ func (f Flags) profile() (sandbox.Profile, error) {
 	if p.Net == sandbox.NetHosts && f.Carry == nil {
 		return p, errors.New("--net hosts: name each with --host")
 	}
-	if p.Memory, err = ParseBytes(f.Mem); err != nil {
+	if p.Memory, err = sandbox.ParseBytes(f.Mem); err != nil {
 		return p, err
 	}
 	for _, list := range []struct {
@@ -187,12 +186,7 @@ func (f Flags) profile() (sandbox.Profile, error) {
 			*list.to = append(*list.to, real)
 		}
 	}
-	p.Demand = sandbox.Isolation(p.Net)
-	for _, g := range f.Demand {
-		if !slices.Contains(p.Demand, g) {
-			p.Demand = append(p.Demand, g)
-		}
-	}
+	p.Demand = sandbox.Isolation(p.Net, f.Demand...)
 	return p, p.Validate()
 }
 
@@ -255,23 +249,4 @@ func (f Flags) command(p *sandbox.Profile, args []string) (sandbox.Command, erro
 // covered reports whether path is visible inside under p.
 func covered(path string, p sandbox.Profile) bool {
 	return sandbox.InSystem(path) || sandbox.Below(path, p.Read...) || sandbox.Below(path, p.Write...)
-}
-
-// ParseBytes reads "512M", "2G", "64K", "1048576"; "" is 0.
-func ParseBytes(s string) (int64, error) {
-	if s == "" {
-		return 0, nil
-	}
-	units := map[byte]int64{'K': 1 << 10, 'M': 1 << 20, 'G': 1 << 30, 'T': 1 << 40}
-	number, unit := strings.TrimSuffix(strings.TrimSuffix(strings.ToUpper(s), "B"), "I"), int64(1)
-	if number != "" {
-		if u, ok := units[number[len(number)-1]]; ok {
-			number, unit = number[:len(number)-1], u
-		}
-	}
-	n, err := strconv.ParseInt(number, 10, 64)
-	if err != nil || n <= 0 || n > (1<<62)/unit {
-		return 0, fmt.Errorf("size %q: write a number with K, M, G or T, such as 512M", s)
-	}
-	return n * unit, nil
 }
