@@ -23,7 +23,7 @@ describe('a server', () => {
     await show('http-fetch')
     for (const tab of ['tab-overview', 'tab-profile']) {
       await click(tab)
-      expect(detail()).toContain('May reach these hosts and nothing else.')
+      expect(detail()).toContain('May reach these hosts, port 9200 of this computer and nothing else.')
       expect([...document.querySelectorAll('.reach li')].map((l) => l.textContent?.trim())).toEqual(['*.example.org:443', 'intel.example.net:443', 'proxy.corp.example:8080private network'])
     }
     expect(get('server-http-fetch').textContent).toContain('3 hosts, 1 private')
