@@ -253,6 +253,35 @@ func TestSignalsOfExec(t *testing.T) {
 	}
 }
 
+// TestSignalsDuringStart sends a signal at any moment of a start: it ends the program, or reaches its handler, and is never lost.
+func TestSignalsDuringStart(t *testing.T) {
+	t.Parallel()
+	needSandbox(t)
+	const script = `trap 'exit 7' TERM; while :; do sleep 0.002; done`
+	for name, flags := range map[string][]string{"cordon": nil, "cordon-cli": {"--report", "report.json"}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for i := range 60 {
+				cmd := command(t, append(append([]string{"sandbox", "exec"}, flags...), "--", "sh", "-c", script)...)
+				var errs bytes.Buffer
+				cmd.Stderr = &errs
+				if err := cmd.Start(); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(time.Duration(i) * 500 * time.Microsecond)
+				_ = cmd.Process.Signal(syscall.SIGTERM)
+				late := time.AfterFunc(20*time.Second, func() { _ = cmd.Process.Kill() })
+				_ = cmd.Wait()
+				late.Stop()
+				ws := cmd.ProcessState.Sys().(syscall.WaitStatus)
+				if !(ws.Signaled() && ws.Signal() == syscall.SIGTERM) && ws.ExitStatus() != 7 || errs.Len() > 0 {
+					t.Fatalf("after %v: %v, want SIGTERM or status 7; stderr %q", time.Duration(i)*500*time.Microsecond, cmd.ProcessState, errs.String())
+				}
+			}
+		})
+	}
+}
+
 // pty returns the two ends of a new pseudo-terminal.
 func pty(t *testing.T) (master, slave *os.File) {
 	t.Helper()

@@ -63,10 +63,11 @@ var spawned atomic.Bool
 // Spawn does what cordon-launch does, but as a child of the calling process, and returns the pid of its init, which the
 // caller waits for. files, all open, become its descriptors 0 to 2, the host's and the report's, and those of Spec.Join; the caller
 // closes its own copies. The child is a copy of the caller's memory: call it from a small program that holds no secret,
-// once. args are the caller's own os.Args: they and its environment are wiped from the copy, where the program could
+// once. signals that reach the caller from now on go on to init, also before it is there; if Spawn fails they have their default effect
+// again. args are the caller's own os.Args: they and its environment are wiped from the copy, where the program could
 // read the first (/proc/1/cmdline). Errors: syscall.Errno when the kernel
 // refuses the namespaces, or what is wrong with the Spec; then nothing runs.
-func Spawn(s *spec.Spec, files []uintptr, args []string) (pid int, err error) {
+func Spawn(s *spec.Spec, files []uintptr, args []string, signals ...syscall.Signal) (pid int, err error) {
 	if spawned.Swap(true) {
 		return 0, errors.New("confine: a process can spawn once")
 	}
@@ -90,6 +91,12 @@ func Spawn(s *spec.Spec, files []uintptr, args []string) (pid int, err error) {
 		plan.files[i] = uintptr(fd)
 	}
 	plan.wipe = inherited(args)
+	listen(signals)
+	defer func() {
+		if err != nil {
+			letGo(signals)
+		}
+	}()
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	syscall.ForkLock.Lock()
@@ -99,6 +106,11 @@ func Spawn(s *spec.Spec, files []uintptr, args []string) (pid int, err error) {
 	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&before)), 0, 8, 0, 0)
 	if errno != 0 {
 		return 0, errno
+	}
+	if err := leadTo(pid, signals); err != nil {
+		_ = unix.Kill(pid, unix.SIGKILL)
+		_, _ = unix.Wait4(pid, nil, 0, nil)
+		return 0, err
 	}
 	return pid, nil
 }

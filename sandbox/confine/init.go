@@ -42,6 +42,8 @@ var mem struct {
 		head unix.Cmsghdr
 		fds  [spec.MaxListen]int32 // an even number: messages are padded to eight bytes
 	}
+	action [4]uint64 // struct sigaction of the kernel
+	was    [4]uint64
 	clone  cloneArgs
 	asked  byte
 	status int32
@@ -152,6 +154,7 @@ const atCwd = ^uintptr(99)
 func initMain() {
 	stamp(spec.StepClone)
 	record.o.Pid = 1
+	resetSignals()
 	placeFiles()
 	joinGroups()
 	if plan.shared {
@@ -193,6 +196,21 @@ func initMain() {
 	testNetwork()
 	stamp(spec.StepSelfTest)
 	serve()
+}
+
+// resetSignals takes back the handlers that belong to the program this process is a copy of: one that ran between the end of
+// the block and execve would swallow the signal. What is ignored stays so.
+//
+//go:nosplit
+//go:norace
+func resetSignals() {
+	for sig := uintptr(1); sig <= 64; sig++ {
+		mem.action = [4]uint64{}
+		_, errno := call(unix.SYS_RT_SIGACTION, sig, addr(&mem.action), addr(&mem.was), 8, 0)
+		if errno == 0 && mem.was[0] == sigIgnore {
+			call(unix.SYS_RT_SIGACTION, sig, addr(&mem.was), 0, 8, 0)
+		}
+	}
 }
 
 // placeFiles wipes what a copy of another program should not have and gives the descriptors their numbers; cordon-launch

@@ -211,6 +211,7 @@ func prepareRoot(s *spec.Spec) error {
 		switch {
 		case m.Device:
 			attr.Attr_set = unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NOEXEC | unix.MOUNT_ATTR_RDONLY
+		case m.Write && m.Access&unix.LANDLOCK_ACCESS_FS_EXECUTE != 0:
 		case m.Write:
 			attr.Attr_set |= unix.MOUNT_ATTR_NOEXEC // the loader can be asked to run what execve may not
 		default:

@@ -39,6 +39,9 @@ type Flags struct {
 // Limited reports whether there is a limit that a cgroup keeps.
 func (f Flags) Limited() bool { return f.Mem != "" || f.Pids != 0 || f.CPU != 0 }
 
+// Signals are passed on to the program.
+var Signals = []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGWINCH, syscall.SIGALRM, syscall.SIGCONT}
+
 // Exit codes besides the program's own, as env(1) has them.
 const (
 	CodeUsage   = 2   // the flags are wrong
@@ -83,6 +86,13 @@ func (f Flags) Run(ctx context.Context, sb *sandbox.Sandbox, args []string, star
 	case err != nil:
 		return false, &Error{CodeFailed, err}
 	}
+	// Signals that arrive between here and the start are kept and passed on. Spawn does that by itself.
+	signals := make(chan os.Signal, 16)
+	if sb.Spawn == nil {
+		for _, sig := range Signals {
+			signal.Notify(signals, sig)
+		}
+	}
 	began := time.Now()
 	p, err := sb.Start(ctx, profile, command, sandbox.Files{In: os.Stdin, Out: os.Stdout, Err: os.Stderr})
 	var missing *sandbox.NotFoundError
@@ -94,10 +104,6 @@ func (f Flags) Run(ctx context.Context, sb *sandbox.Sandbox, args []string, star
 	case err != nil:
 		return false, &Error{CodeFailed, err}
 	}
-	// Beside the program's start, because it takes as long as a tenth of it. A signal before that ends this process, and with it the
-	// program, as it would a program that has not got to its own handlers.
-	signals := make(chan os.Signal, 16)
-	go signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGWINCH, syscall.SIGALRM, syscall.SIGCONT)
 	if f.Carry != nil {
 		carried, err := f.Carry(ctx, p)
 		if err != nil {

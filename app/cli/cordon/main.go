@@ -38,7 +38,9 @@ func run(f confined.Flags, args []string) {
 	if f.Limited() && sb.Kernel.Groups.Unready != "" || sb.Kernel.Namespaces != "" {
 		return // cordon-cli can ask the service manager for a cgroup, and supervise
 	}
-	sb.Spawn = func(sp *spec.Spec, files []uintptr) (int, error) { return confine.Spawn(sp, files, os.Args) }
+	sb.Spawn = func(sp *spec.Spec, files []uintptr) (int, error) {
+		return confine.Spawn(sp, files, os.Args, confined.Signals...)
+	}
 	ran, err := f.Run(context.Background(), sb, args, nil)
 	if !ran {
 		return
