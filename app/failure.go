@@ -65,6 +65,10 @@ func FailureOf(err error) Failure {
 		f.Code, f.Means = "CRD-ASK-06", "The answer came too late; it was denied."
 	case errors.Is(err, catalog.ErrNoNode):
 		f.Code, f.Fix = "CRD-CAT-01", "Install Node.js 20 or newer."
+	case errors.Is(err, catalog.ErrNoUV):
+		f.Code, f.Fix = "CRD-CAT-02", "Install uv, as docs.astral.sh/uv says."
+	case errors.Is(err, catalog.ErrNoPython):
+		f.Code, f.Fix = "CRD-CAT-03", "Install Python 3.10 or newer."
 	case errors.Is(err, server.ErrLineTooLong):
 		f.Code, f.Means, f.Fix = "CRD-SRV-02", "The server does not keep to the protocol. Its session was ended.", "Ask its maker; look at its log."
 	case errors.Is(err, server.ErrUnknown), errors.Is(err, server.ErrNotRunning):

@@ -25,7 +25,7 @@ func TestPreviewIsOfKnownTools(t *testing.T) {
 		args, _ := json.Marshal(map[string]string{"path": path, "content": content})
 		return preview(tool.Call{Tool: tool.Tool{ID: tool.ID{Server: "s", Name: name}}, Args: args}, config.Server{Source: source, Write: []string{dir}})
 	}
-	const npm = "@modelcontextprotocol/server-filesystem"
+	const npm = "npm:@modelcontextprotocol/server-filesystem"
 	if p := ask(npm, "write_file", path, "one\nthree\n"); p == nil || p.Added != 1 || p.Removed != 1 || !p.Exists {
 		t.Errorf("npm's filesystem server: %+v", p)
 	}
@@ -34,7 +34,7 @@ func TestPreviewIsOfKnownTools(t *testing.T) {
 	}
 	for name, p := range map[string]*PreviewView{
 		"a server of its own with a tool of that name": ask("command", "write_file", path, "x"),
-		"another package":              ask("@evil/server-filesystem", "write_file", path, "x"),
+		"another package":              ask("npm:@evil/server-filesystem", "write_file", path, "x"),
 		"another tool":                 ask(npm, "edit_file", path, "x"),
 		"outside":                      ask(npm, "write_file", "/etc/passwd", "x"),
 		"more lines than a page draws": ask(npm, "write_file", path, strings.Repeat("\n", maxPreviewLines+1)),

@@ -7,7 +7,8 @@ cd "$(dirname "$0")/.."
 
 packages=(gcc pkg-config libgtk-3-dev libwebkit2gtk-4.1-dev bubblewrap xdg-dbus-proxy)
 if [ "${1:-}" = test ]; then
-  packages+=(xvfb openbox dbus dbus-x11 gnome-keyring webkit2gtk-driver at-spi2-core python3-pyatspi xdotool
+  python3 -m pip --version >/dev/null 2>&1 || packages+=(python3-pip)
+  packages+=(python3 xvfb openbox dbus dbus-x11 gnome-keyring webkit2gtk-driver at-spi2-core python3-pyatspi xdotool
     gir1.2-atspi-2.0 imagemagick fonts-dejavu-core libgl1-mesa-dri)
 elif [ "${1:-}" = vm ]; then
   packages+=(qemu-system-x86 mmdebstrap e2fsprogs)
@@ -31,8 +32,28 @@ if [[ ! $version =~ ^v([0-9]+) ]] || [ "${BASH_REMATCH[1]}" -lt 20 ]; then
 fi
 command -v npm >/dev/null || fail 'npm is missing. It comes with Node: https://nodejs.org/'
 
+as_root=()
+if [ "$(id -u)" -ne 0 ]; then
+  as_root=(sudo)
+fi
+
+# uv is in no distribution. The tests that install servers from PyPI use this one.
+add_uv() {
+  command -v uv >/dev/null && return
+  echo "Fetching uv, with which servers from PyPI are installed, into /usr/local/bin."
+  local dir
+  dir=$(mktemp -d)
+  python3 -m pip install --quiet --no-deps --root-user-action=ignore --target "$dir" uv==0.13.9 || fail 'pip could not fetch uv. What it said is above.'
+  "${as_root[@]}" install -m 755 "$dir/bin/uv" /usr/local/bin/uv || fail 'Installing uv needs root. Install it as docs.astral.sh/uv says.'
+  rm -rf "$dir"
+}
+finish() {
+  [ "${1:-}" != test ] || add_uv
+  exit 0
+}
+
 if ! command -v dpkg-query >/dev/null; then
-  command -v pkg-config >/dev/null && pkg-config --exists gtk+-3.0 webkit2gtk-4.1 && exit 0
+  command -v pkg-config >/dev/null && pkg-config --exists gtk+-3.0 webkit2gtk-4.1 && finish "$@"
   fail 'This system has no apt, so nothing can be installed here. Install what corresponds to these Debian packages:' "  ${packages[*]}"
 fi
 
@@ -41,14 +62,12 @@ missing=()
 for p in "${packages[@]}"; do
   grep -qxF "$p" <<<"$installed" || missing+=("$p")
 done
-[ ${#missing[@]} -gt 0 ] || exit 0
+[ ${#missing[@]} -gt 0 ] || finish "$@"
 
 echo "Cordon needs these packages, which are not installed yet:"
 printf '  %s\n' "${missing[@]}"
-as_root=()
 if [ "$(id -u)" -ne 0 ]; then
   command -v sudo >/dev/null || fail 'Installing needs root, and there is no sudo. Run as root:' "  apt-get install ${missing[*]}"
-  as_root=(sudo)
   echo "Installing them with sudo; it may ask for your password."
 fi
 unknown=()
@@ -63,3 +82,4 @@ if [ ${#unknown[@]} -gt 0 ]; then
 fi
 "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}" ||
   fail 'apt-get could not install them. What it said is above.'
+finish "$@"

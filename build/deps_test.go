@@ -36,7 +36,7 @@ var modules = map[string]string{
 	"golang.org/x/sys":                       "system calls",
 	"golang.org/x/term":                      "reading a secret without showing it",
 	"golang.org/x/text":                      "Unicode normalisation and look-alikes",
-	"golang.org/x/net":                       "BPF and IDNA",
+	"golang.org/x/net":                       "BPF, IDNA, proxy settings",
 }
 
 // banned are import paths that nothing of ours uses, with the reason.

@@ -306,12 +306,13 @@ func grantsCover(def config.Server) error {
 	return nil
 }
 
-// RemoveServer stops a server and forgets its definition, its pin and its secrets.
+// RemoveServer stops a server and forgets its definition, its pin and its secrets. What was installed for it alone is deleted.
 func (h *Host) RemoveServer(ctx context.Context, name string) error {
 	if err := h.Servers.Remove(ctx, name); err != nil {
 		return err
 	}
 	var gone []secret.Ref
+	def, _ := h.Config().Server(name)
 	err := h.edit(func(c *config.Config) error {
 		c.Servers = slices.DeleteFunc(c.Servers, func(s config.Server) bool { return s.Name == name })
 		c.Secrets = slices.DeleteFunc(c.Secrets, func(r secret.Ref) bool {
@@ -325,7 +326,7 @@ func (h *Host) RemoveServer(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	err = h.Pins.Forget(name)
+	err = errors.Join(h.Pins.Forget(name), h.removeInstalled(def))
 	for _, r := range gone {
 		if e := h.Secrets.Remove(ctx, r); e != nil && !errors.Is(e, secret.ErrNotFound) {
 			err = errors.Join(err, fmt.Errorf("secret %q stays in the keyring: %w", r.Name, e))

@@ -809,6 +809,80 @@ func TestAddServerRefusesWhatCannotWork(t *testing.T) {
 	}
 }
 
+// TestInstallServer installs real servers from both registries, calls them, and takes them away again.
+func TestInstallServer(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	_, _, err := catalog.Node()
+	need(t, err == nil, "node and npm", "REQUIRE_REGISTRIES")
+	_, err = exec.LookPath("uv")
+	need(t, err == nil, "uv", "REQUIRE_REGISTRIES")
+	r.open()
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	for name, c := range map[string]struct {
+		pkg, tool, want string
+		args            object
+	}{
+		"graph": {"npm:@modelcontextprotocol/server-memory@2026.8.31", "read_graph", "entities", object{}},
+		"clock": {"pypi:mcp-server-time@2026.10.19", "get_current_time", "Europe/Berlin", object{"timezone": "Europe/Berlin"}},
+	} {
+		pkg, err := catalog.ParsePackage(c.pkg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		def := config.Server{Name: name, Net: config.NetNone, Memory: config.DefaultMemory, Pids: config.DefaultPids}
+		def, done, err := r.InstallServer(ctx, host.Installation{Server: def, Package: pkg}, func(text string) { t.Log(text) })
+		if err != nil {
+			if strings.Contains(err.Error(), "it said") {
+				t.Log(err)
+				need(t, false, "a package registry", "REQUIRE_REGISTRIES")
+			}
+			t.Fatal(err)
+		}
+		if len(done.Reached) == 0 || def.Source+"@"+def.Version != c.pkg {
+			t.Errorf("%s: reached %q, defined %+v", name, done.Reached, def)
+		}
+		if _, _, err := r.InstallServer(ctx, host.Installation{Server: def, Package: pkg}, nil); err == nil {
+			t.Errorf("%s was installed over a server of that name", name)
+		}
+		r.start(name)
+		r.approve(name)
+		if got, err := r.call(name, c.tool, c.args); err != nil || !strings.Contains(got, c.want) {
+			t.Errorf("%s = %.200q, %v", name, got, err)
+		}
+		twin := def
+		twin.Name = name + "-twin"
+		if err := r.AddServer(twin); err != nil {
+			t.Fatal(err)
+		}
+		for _, remove := range []string{name, twin.Name} {
+			if err := r.RemoveServer(ctx, remove); err != nil {
+				t.Error(err)
+			}
+			if _, err := os.Stat(def.Dir); err != nil && remove == name {
+				t.Errorf("%s was deleted although %s uses it", def.Dir, twin.Name)
+			}
+		}
+	}
+	// What a hand-written definition calls its folder is not deleted with it.
+	precious := filepath.Join(r.paths.Data, "precious-1.0.0")
+	if err := os.MkdirAll(precious, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	def := definition("precious", r.case_(), "true")
+	def.Dir, def.Version = precious, "1.0.0"
+	if err := r.AddServer(def); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.RemoveServer(ctx, "precious"); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(precious); err != nil {
+		t.Error("a folder that was not installed was deleted")
+	}
+}
+
 // TestFilesystemServerFromNPM runs the real server as the first start does.
 func TestFilesystemServerFromNPM(t *testing.T) {
 	t.Parallel()

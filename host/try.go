@@ -170,19 +170,14 @@ func (h *Host) PrepareFilesystem(ctx context.Context, say func(text string, step
 	}
 	preset := catalog.Filesystem
 	if _, exists := h.Config().Server(preset.Name); !exists {
-		prefix, err := catalog.Install(ctx, h.o.Sandbox, h.o.Paths, preset, func(text string) { say(text, 2, steps) })
-		if err != nil {
-			return "", err
-		}
-		node, _, err := catalog.Node()
+		done, err := h.installer(func(text string) { say(text, 2, steps) }).InstallPreset(ctx, preset)
 		if err != nil {
 			return "", err
 		}
 		say("Defining the server", 3, steps)
-		def := config.Server{Name: preset.Name, Title: preset.Title, Source: preset.Package, Version: preset.Version, Dir: prefix,
-			Command: []string{node, filepath.Join(prefix, preset.Entry), folder}, Write: []string{folder}, Net: config.NetNone,
+		def := config.Server{Name: preset.Name, Title: preset.Title, Command: []string{folder}, Write: []string{folder}, Net: config.NetNone,
 			Memory: config.DefaultMemory, Pids: config.DefaultPids}
-		if err := h.AddServer(def); err != nil {
+		if err := h.AddServer(defined(def, done)); err != nil {
 			return "", err
 		}
 	}

@@ -47,6 +47,14 @@ const (
 	rightsProc   = llsys.AccessFSReadFile | llsys.AccessFSReadDir
 )
 
+// writeRights are those of p's folders for writing.
+func (p Profile) writeRights() uint64 {
+	if p.Build {
+		return rightsWrite | llsys.AccessFSExecute
+	}
+	return rightsWrite
+}
+
 // Command is what to run.
 type Command struct {
 	Argv []string // Argv[0] is an absolute path or a name looked up in Path inside
@@ -167,7 +175,7 @@ func planFiles(s *spec.Spec, p Profile, id Identity, r Report) {
 		add(d, rightsRead, spec.Mount{})
 	}
 	for _, d := range slices.Concat(p.Write, between(p)) {
-		add(d, rightsWrite, spec.Mount{Write: true})
+		add(d, p.writeRights(), spec.Mount{Write: true})
 	}
 	s.Dirs = []string{"/tmp", "/dev/shm", Home}
 	s.Links = []spec.Link{{Path: "/dev/fd", To: "/proc/self/fd"}, {Path: "/dev/stdin", To: "/proc/self/fd/0"},

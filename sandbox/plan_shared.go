@@ -46,7 +46,7 @@ func planShared(p Profile, c Command, k Kernel) (*spec.Spec, Report, error) {
 	rule(true, rightsRead, identity...)
 	rule(false, rightsDevice, devices...)
 	rule(false, rightsRead, p.Read...)
-	rule(false, rightsWrite, p.Write...)
+	rule(false, p.writeRights(), p.Write...)
 	planLimits(s, &r, p, k)
 	if !k.Groups.Pids && p.Pids > 0 { // here RLIMIT_NPROC would count all that the user has
 		s.Limits = slices.DeleteFunc(s.Limits, func(l spec.Limit) bool { return l.Resource == unix.RLIMIT_NPROC })

@@ -29,6 +29,7 @@ const (
 type Profile struct {
 	Read   []string    // files and directories, absolute, without symbolic links; readable, and programs in them can be run
 	Write  []string    // the same, also writable; programs in them cannot be run
+	Build  bool        // but with this they can: for what makes programs, never for what was made
 	Net    Net         //
 	Reach  []uint16    // ports of this computer's loopback that the program finds on its own, if it has one; see Process.Reached
 	Serve  []uint16    // ports on which the program may be called by the host, if it has a loopback; see Process.Dial

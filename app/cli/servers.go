@@ -8,11 +8,9 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"strconv"
 	"strings"
 	"text/tabwriter"
 
-	"cordon/app/cli/confined"
 	"cordon/host"
 	"cordon/host/config"
 	"cordon/host/consent"
@@ -26,14 +24,12 @@ import (
 
 func serversCommand(e *env) *cobra.Command {
 	c := group(&cobra.Command{Use: "servers", Short: "Define, review and remove servers"})
-	c.AddCommand(addCommand(e), listCommand(e), showCommand(e), removeCommand(e), reviewCommand(e))
+	c.AddCommand(addCommand(e), installCommand(e), listCommand(e), showCommand(e), removeCommand(e), reviewCommand(e))
 	return c
 }
 
 func addCommand(e *env) *cobra.Command {
-	def := config.Server{Memory: config.DefaultMemory, Pids: config.DefaultPids}
-	var mem, file, caseDir string
-	var settings []string
+	d := newDefinition()
 	c := &cobra.Command{
 		Use:   "add NAME [flags] -- PROGRAM [ARGUMENT]...",
 		Short: "Define a server by its command",
@@ -43,40 +39,11 @@ It is granted nothing but what the flags name, and does not run before you have 
   cordon servers add lookup --env REGION=eu --net loopback -- node /opt/lookup/index.js`,
 		Args: usage(cobra.MinimumNArgs(2)),
 		RunE: func(c *cobra.Command, args []string) error {
-			def.Name, def.Command, def.Source = args[0], args[1:], "command"
-			var err error
-			if def.Memory, err = limits(c, mem, def.Pids); err != nil {
+			def, err := d.read(c)
+			if err != nil {
 				return err
 			}
-			if file != "" {
-				if err := alone(c, "profile", granting...); err != nil {
-					return err
-				}
-				if err := fromFile(file, caseDir, &def); err != nil {
-					return err
-				}
-			}
-			for _, list := range []*[]string{&def.Read, &def.Write} {
-				for i, path := range *list {
-					if (*list)[i], err = sandbox.Resolve(path); err != nil {
-						return fmt.Errorf("grant %w", err)
-					}
-				}
-			}
-			def.Env = map[string]string{}
-			for _, s := range settings {
-				name, value, ok := strings.Cut(s, "=")
-				if !ok {
-					return &exitError{exitUsage, fmt.Errorf("--env %q: write NAME=VALUE; for a secret use cordon secrets set", s)}
-				}
-				def.Env[name] = value
-			}
-			switch unsaid := file == "" && !c.Flags().Changed("net"); {
-			case unsaid && len(def.Hosts)+len(def.Private) > 0:
-				def.Net = config.NetHosts
-			case unsaid && len(def.Reach)+len(def.Serve) > 0:
-				def.Net = config.NetLoopback
-			}
+			def.Name, def.Command, def.Source = args[0], args[1:], "command"
 			// The window defines a server whose program is missing all the same, and shows at once why it does not run. Here
 			// nothing starts it, so a slip would show only later.
 			if _, err := server.Program(def.Command[0]); err != nil {
@@ -95,21 +62,7 @@ It is granted nothing but what the flags name, and does not run before you have 
 			})
 		},
 	}
-	f := c.Flags()
-	f.SetInterspersed(true)
-	f.StringArrayVar(&def.Read, "read", nil, "grant reading a file or directory")
-	f.StringArrayVar(&def.Write, "write", nil, "grant reading and writing a directory")
-	f.StringArrayVar(&settings, "env", nil, "set a variable, NAME=VALUE; not for secrets")
-	f.StringVar(&def.Net, "net", config.NetNone, "network: none, or loopback (its own)")
-	f.StringArrayVar(&def.Hosts, "host", nil, "let it reach this host through Cordon's proxy: NAME:PORT, *.NAME:PORT or ADDRESS:PORT")
-	f.StringArrayVar(&def.Private, "private-host", nil, "the same, for a host in a private network")
-	f.Var((*confined.PortList)(&def.Reach), "reach", "let it call this port of this computer's loopback")
-	f.Var((*confined.PortList)(&def.Serve), "serve", "let programs of this computer call the port that it listens on")
-	f.StringVar(&mem, "mem", strconv.Itoa(config.DefaultMemory>>20)+"M", "memory limit")
-	f.IntVar(&def.Pids, "pids", def.Pids, "limit of processes and threads")
-	f.StringVar(&file, "profile", "", "take what is granted from this file, see cordon profile")
-	f.StringVar(&caseDir, "case", "", "the case folder, for ${CASE} in the profile")
-	f.StringVar(&def.Title, "title", "", "name for people")
+	d.flags(c.Flags())
 	return c
 }
 

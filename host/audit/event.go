@@ -25,6 +25,7 @@ const (
 	ServerRefused Kind = "server.refused" // Process Activity, failed
 	ServerFound   Kind = "server.found"   // Application Lifecycle
 	ServerAdd     Kind = "server.add"     // Application Lifecycle
+	ServerInstall Kind = "server.install" // Application Lifecycle: facts package, scripts, hosts
 	ServerRemove  Kind = "server.remove"  // Application Lifecycle
 	PinApprove    Kind = "pin.approve"    // Application Lifecycle
 	PinDrift      Kind = "pin.drift"      // Detection Finding

@@ -46,7 +46,7 @@ func classOf(e *Event) class {
 		return class{1007, 1, 2, "Terminate"}
 	case SandboxReport:
 		return class{1007, 1, 99, "Confine"}
-	case ServerAdd, PinApprove:
+	case ServerAdd, ServerInstall, PinApprove:
 		return class{6002, 6, 1, "Install"}
 	case ServerRemove:
 		return class{6002, 6, 2, "Remove"}

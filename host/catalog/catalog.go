@@ -1,177 +1,218 @@
-// Package catalog installs servers: exact versions, integrity checked against a lock file that is part of Cordon,
-// install scripts off, in a sandbox that can write nothing but the new server's own prefix. Installing and running
-// are separate: what runs later has the prefix read-only and no network.
+// Package catalog installs servers from npm and PyPI: exact versions, scripts off unless granted, in a sandbox that can
+// write nothing but the new server's own folder and a cache, and reach nothing but the registry, through the proxy for named
+// hosts. Installing and running are separate: what runs later has its folder read-only and no registry.
 package catalog
 
 import (
 	"context"
-	"embed"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 
 	"cordon/host/config"
 	"cordon/sandbox"
 )
 
-//go:embed presets
-var presets embed.FS
+// Registry is where a package comes from.
+type Registry string
 
-// Preset is a server that Cordon knows how to install.
-type Preset struct {
-	Name    string // key of the server, and of its folder in presets/
-	Title   string
-	Package string // npm package, also the Source of the server's definition
-	Version string // exact
-	Entry   string // script to run, relative to the prefix
+// The registries.
+const (
+	NPM  Registry = "npm"
+	PyPI Registry = "pypi"
+)
+
+// Package is a server in a registry.
+type Package struct {
+	From    Registry
+	Name    string // as the registry writes it: "@scope/name", or normalized by PEP 503
+	Version string // exact; "" means the newest
 }
 
-// Filesystem is npm's reference server for files.
-var Filesystem = Preset{Name: "filesystem", Title: "Files", Package: "@modelcontextprotocol/server-filesystem", Version: "2026.8.31",
-	Entry: "node_modules/@modelcontextprotocol/server-filesystem/dist/index.js"}
+// String returns what ParsePackage reads.
+func (p Package) String() string {
+	s := string(p.From) + ":" + p.Name
+	if p.Version != "" {
+		s += "@" + p.Version
+	}
+	return s
+}
+
+var (
+	npmName     = regexp.MustCompile(`^(@[a-z0-9~-][a-z0-9._~-]*/)?[a-z0-9~-][a-z0-9._~-]*$`)
+	npmVersion  = regexp.MustCompile(`^(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$`)
+	pypiName    = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)
+	pypiVersion = regexp.MustCompile(`^([0-9]+!)?[0-9]+(\.[0-9]+)*((a|b|rc)[0-9]+)?(\.post[0-9]+)?(\.dev[0-9]+)?(\+[a-z0-9]+([._-][a-z0-9]+)*)?$`)
+	separators  = regexp.MustCompile(`[-_.]+`)
+)
+
+// maxName bounds a package's name and a version, in bytes.
+const maxName = 214 // npm's own bound
+
+// ParsePackage reads "npm:@scope/name", "npm:name@1.2.3", "pypi:name", "pypi:name@1.2.3" or "pypi:name==1.2.3". Ranges and
+// tags are refused: what is installed is one version.
+func ParsePackage(s string) (Package, error) {
+	from, rest, ok := strings.Cut(s, ":")
+	p := Package{From: Registry(from)}
+	if !ok || p.From != NPM && p.From != PyPI {
+		return Package{}, fmt.Errorf("package %q: write npm:NAME or pypi:NAME, with @VERSION for another than the newest", s)
+	}
+	p.Name = rest
+	if i := strings.LastIndexByte(rest, '@'); i > 0 {
+		p.Name, p.Version = rest[:i], rest[i+1:]
+	} else if name, version, ok := strings.Cut(rest, "=="); ok && p.From == PyPI {
+		p.Name, p.Version = name, version
+	}
+	name, version := npmName, npmVersion
+	if p.From == PyPI {
+		p.Name = normalized(p.Name)
+		name, version = pypiName, pypiVersion
+	}
+	switch {
+	case len(p.Name) > maxName || !name.MatchString(p.Name):
+		return Package{}, fmt.Errorf("package %q: %q is not the name of a package", s, p.Name)
+	case p.Name == rest: // no version
+	case len(p.Version) > maxName || !version.MatchString(p.Version):
+		return Package{}, fmt.Errorf("package %q: %q is not an exact version", s, p.Version)
+	}
+	return p, nil
+}
+
+// normalized is a Python package's name as PEP 503 compares it.
+func normalized(name string) string {
+	return strings.ToLower(separators.ReplaceAllString(name, "-"))
+}
 
 // Starter starts confined programs. *sandbox.Sandbox implements it.
 type Starter interface {
 	Start(ctx context.Context, p sandbox.Profile, c sandbox.Command, f sandbox.Files) (*sandbox.Process, error)
 }
 
-// ErrNoNode means that node or npm is not installed.
-var ErrNoNode = errors.New("node and npm are needed to install this server; install Node.js 20 or newer")
-
-// maxOutput bounds what is kept of the installer's messages, in bytes.
-const maxOutput = 64 << 10
-
-// Node returns the absolute paths of node and of npm's program, with links followed.
-func Node() (node, npm string, err error) {
-	for _, p := range []struct {
-		name string
-		to   *string
-	}{{"node", &node}, {"npm", &npm}} {
-		path, err := exec.LookPath(p.name)
-		if err != nil {
-			return "", "", ErrNoNode
-		}
-		if *p.to, err = sandbox.Resolve(path); err != nil {
-			return "", "", err
-		}
-	}
-	return node, npm, nil
+// Installer puts packages into Paths.Data.
+type Installer struct {
+	Sandbox Starter
+	Paths   config.Paths
+	Say     func(text string) // told what is being done; nil is allowed
+	Scripts bool              // run the packages' own scripts: npm's without a network, Python's with the index in reach
+	Program string            // which of the package's programs; "" takes the only one, or that of the package's name
+	Python  string            // interpreter for PyPI, an absolute path or a name in sandbox.Path; "" means python3
 }
 
-// Install puts preset p into paths.Data and returns the prefix. A finished installation of the same version is used
-// as it is. say tells what is being done. Cancelling ctx ends it and leaves nothing half-installed.
-func Install(ctx context.Context, s Starter, paths config.Paths, p Preset, say func(text string)) (prefix string, err error) {
-	prefix = filepath.Join(paths.Data, p.Name+"-"+p.Version)
-	if _, err := os.Stat(filepath.Join(prefix, p.Entry)); err == nil {
-		return prefix, nil
+// Installed is a package in its place.
+type Installed struct {
+	Package Package  // its Version is exact
+	Dir     string   // its folder
+	Command []string // what runs it, before a server's own arguments
+	Read    []string // what an interpreter outside of the system's folders needs besides
+	Scripts []string // packages in it that have install scripts: names
+	Reached []string // hosts that were reached, HOST:PORT
+}
+
+// Errors of a machine that lacks an installer.
+var (
+	ErrNoNode   = errors.New("node and npm are needed to install this server; install Node.js 20 or newer")
+	ErrNoUV     = errors.New("uv is needed to install this server; install it as docs.astral.sh/uv says")
+	ErrNoPython = errors.New("python3 is needed to run this server; install Python 3.10 or newer")
+)
+
+// Install puts p into the folder of the server called name, where it replaces what is left of an earlier one. The caller
+// makes sure that no server uses it. Cancelling ctx ends it and leaves nothing half-installed.
+func (in Installer) Install(ctx context.Context, name string, p Package) (Installed, error) {
+	fetch := in.fetchNPM
+	if p.From == PyPI {
+		fetch = in.fetchPyPI
 	}
-	node, npm, err := Node()
+	return in.place(ctx, name, p, fetch)
+}
+
+// place runs fetch on a folder of its own and moves that to where it stays.
+func (in Installer) place(ctx context.Context, name string, p Package, fetch func(ctx context.Context, w *work, p Package) (Installed, error)) (done Installed, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("install %s: %w", p, err)
+		}
+	}()
+	dir, err := os.MkdirTemp(in.Paths.Data, "."+name+"-")
 	if err != nil {
+		return Installed{}, err
+	}
+	defer os.RemoveAll(dir)
+	cache := filepath.Join(in.Paths.Cache, string(p.From))
+	if err := os.MkdirAll(cache, 0o700); err != nil {
+		return Installed{}, err
+	}
+	w := &work{in: in, dir: dir, cache: cache}
+	if done, err = fetch(ctx, w, p); err != nil {
+		return Installed{}, err
+	}
+	done.Reached = w.reached()
+	in.say("Putting it in place, read-only from now on")
+	done.Dir = filepath.Join(in.Paths.Data, name+"-"+done.Package.Version)
+	if err := os.RemoveAll(done.Dir); err != nil {
+		return Installed{}, err
+	}
+	if err := os.Rename(dir, done.Dir); err != nil {
+		return Installed{}, err
+	}
+	for i, word := range done.Command {
+		if rest, ok := strings.CutPrefix(word, dir+"/"); ok {
+			done.Command[i] = filepath.Join(done.Dir, rest)
+		}
+	}
+	return done, config.SyncDir(in.Paths.Data)
+}
+
+func (in Installer) say(text string) {
+	if in.Say != nil {
+		in.Say(text)
+	}
+}
+
+// find returns the absolute path of an installer's program that a person would start, with links followed.
+func find(name string, missing error) (string, error) {
+	path, err := exec.LookPath(name)
+	if err != nil {
+		return "", missing
+	}
+	if path, err = filepath.Abs(path); err != nil {
 		return "", err
 	}
-	work, err := os.MkdirTemp(paths.Data, "."+p.Name+"-")
-	if err != nil {
-		return "", fmt.Errorf("install %s: %w", p.Name, err)
-	}
-	defer os.RemoveAll(work)
-	for _, name := range []string{"package.json", "package-lock.json"} {
-		b, err := presets.ReadFile("presets/" + p.Name + "/" + name)
-		if err != nil {
-			return "", fmt.Errorf("install %s: %w", p.Name, err)
-		}
-		if err := config.WriteFile(filepath.Join(work, name), b); err != nil {
-			return "", fmt.Errorf("install %s: %w", p.Name, err)
-		}
-	}
-	say("Fetching " + p.Package + " " + p.Version + " with npm, install scripts off")
-	if err := runNPM(ctx, s, paths, node, npm, work); err != nil {
-		return "", fmt.Errorf("install %s: %w", p.Name, err)
-	}
-	if _, err := os.Stat(filepath.Join(work, p.Entry)); err != nil {
-		return "", fmt.Errorf("install %s: the package has no %s", p.Name, p.Entry)
-	}
-	say("Putting it in place, read-only from now on")
-	if err := os.Rename(work, prefix); err != nil {
-		return "", fmt.Errorf("install %s: %w", p.Name, err)
-	}
-	return prefix, config.SyncDir(paths.Data)
+	return sandbox.Resolve(path)
 }
 
-// passed are the variables npm needs to reach the registry the way this machine does.
-var passed = []string{"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE", "SSL_CERT_DIR",
-	"npm_config_registry", "NPM_CONFIG_REGISTRY"}
-
-// runNPM runs npm ci in dir: confined to dir and a cache, with the machine's network.
-func runNPM(ctx context.Context, s Starter, paths config.Paths, node, npm, dir string) error {
-	cache := filepath.Join(paths.Cache, "npm")
-	if err := os.MkdirAll(cache, 0o700); err != nil {
-		return err
+// choose picks one of the programs of package p.
+func (in Installer) choose(p Package, programs map[string]string) (name, entry string, err error) {
+	own := p.Name[strings.LastIndexByte(p.Name, '/')+1:]
+	var names []string
+	for name := range programs {
+		names = append(names, name)
 	}
-	p := sandbox.Profile{Write: []string{dir, cache}, Net: sandbox.NetHost, Memory: 2 << 30, Pids: 256, Demand: sandbox.Isolation(sandbox.NetHost)}
-	grant := func(path string) {
-		if real, err := sandbox.Resolve(path); err == nil && !sandbox.InSystem(real) {
-			p.Read = append(p.Read, real)
-		}
+	switch {
+	case in.Program != "":
+		own = in.Program
+	case len(names) == 1:
+		own = names[0]
 	}
-	grant(node)
-	grant(filepath.Dir(filepath.Dir(npm)))
-	c := sandbox.Command{Dir: dir, Env: []string{"npm_config_cache=" + cache, "npm_config_update_notifier=false"},
-		Argv: []string{node, npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--omit=dev", "--loglevel=error"}}
-	if !sandbox.InSystem(node) {
-		c.Env = append(c.Env, "PATH="+filepath.Dir(node)+":"+strings.Join(sandbox.Path, ":"))
+	if entry, ok := programs[own]; ok {
+		return own, entry, nil
 	}
-	if rc := filepath.Join(paths.Home, ".npmrc"); exists(rc) { // which registry, and how to sign in there
-		grant(rc)
-		c.Env = append(c.Env, "npm_config_userconfig="+rc)
+	if len(names) == 0 {
+		return "", "", fmt.Errorf("%s has no program to start; is it a server?", p)
 	}
-	for _, name := range passed {
-		v := os.Getenv(name)
-		if v == "" {
-			continue
-		}
-		if filepath.IsAbs(v) {
-			grant(v)
-		}
-		c.Env = append(c.Env, name+"="+v)
-	}
-	r, w, err := os.Pipe()
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	proc, err := s.Start(ctx, p, c, sandbox.Files{Out: w, Err: w})
-	w.Close()
-	if err != nil {
-		return err
-	}
-	output := make(chan string, 1)
-	go func() { // ends with the process
-		b, _ := io.ReadAll(io.LimitReader(r, maxOutput))
-		_, _ = io.Copy(io.Discard, r)
-		output <- strings.TrimSpace(string(b))
-	}()
-	stop := context.AfterFunc(ctx, proc.Kill)
-	exit := proc.Wait()
-	text := <-output
-	if !stop() && ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	if exit.Code() != 0 {
-		return fmt.Errorf("npm %s; it said: %s", exit, lastLines(text, 6))
-	}
-	return nil
+	return "", "", &ProgramError{p, sorted(names)}
 }
 
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
+// ProgramError says that a package has several programs and none was named, or not the one that was.
+type ProgramError struct {
+	Package  Package
+	Programs []string // its programs, sorted; untrusted text
 }
 
-func lastLines(s string, n int) string {
-	lines := strings.Split(s, "\n")
-	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+// Error lists them.
+func (e *ProgramError) Error() string {
+	return fmt.Sprintf("%s has these programs: %q; name one of them", e.Package, e.Programs)
 }

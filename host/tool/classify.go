@@ -279,12 +279,12 @@ func parameter(words []string) Effect {
 }
 
 // Known returns what the host knows about a tool of a well-known package, or Unknown. source is the registry name
-// without version, such as "@modelcontextprotocol/server-filesystem". The caller must have checked that the server
+// without version, such as "npm:@modelcontextprotocol/server-filesystem". The caller must have checked that the server
 // really is that package; a name alone proves nothing.
 func Known(source, name string) Effect {
 	reads := func(names ...string) bool { return slices.Contains(names, name) }
 	switch source {
-	case "@modelcontextprotocol/server-filesystem":
+	case "npm:@modelcontextprotocol/server-filesystem":
 		switch {
 		case reads("read_file", "read_text_file", "read_media_file", "read_multiple_files", "list_directory", "list_directory_with_sizes",
 			"directory_tree", "search_files", "get_file_info", "list_allowed_directories"):
@@ -292,7 +292,7 @@ func Known(source, name string) Effect {
 		case reads("write_file", "edit_file", "create_directory", "move_file"):
 			return Write
 		}
-	case "@modelcontextprotocol/server-memory":
+	case "npm:@modelcontextprotocol/server-memory":
 		switch {
 		case reads("read_graph", "search_nodes", "open_nodes"):
 			return Read
@@ -301,11 +301,11 @@ func Known(source, name string) Effect {
 		case reads("delete_entities", "delete_observations", "delete_relations"):
 			return Irreversible
 		}
-	case "@modelcontextprotocol/server-sequential-thinking":
+	case "npm:@modelcontextprotocol/server-sequential-thinking":
 		if name == "sequentialthinking" {
 			return Read
 		}
-	case "@modelcontextprotocol/server-everything":
+	case "npm:@modelcontextprotocol/server-everything":
 		switch {
 		case reads("echo", "get-annotated-message", "get-resource-links", "get-resource-reference", "get-structured-content", "get-sum",
 			"get-tiny-image", "get-roots-list"):

@@ -134,13 +134,13 @@ func TestKnownCoversTheOfficialServers(t *testing.T) {
 		source, name string
 		want         Effect
 	}{
-		{"@modelcontextprotocol/server-filesystem", "read_text_file", Read},
-		{"@modelcontextprotocol/server-filesystem", "move_file", Write},
-		{"@modelcontextprotocol/server-filesystem", "delete_file", Unknown},
-		{"@modelcontextprotocol/server-memory", "delete_entities", Irreversible},
-		{"@modelcontextprotocol/server-everything", "get-env", Disclose},
-		{"@modelcontextprotocol/server-filesystem ", "read_text_file", Unknown},
-		{"someone-else/server-filesystem", "read_text_file", Unknown},
+		{"npm:@modelcontextprotocol/server-filesystem", "read_text_file", Read},
+		{"npm:@modelcontextprotocol/server-filesystem", "move_file", Write},
+		{"npm:@modelcontextprotocol/server-filesystem", "delete_file", Unknown},
+		{"npm:@modelcontextprotocol/server-memory", "delete_entities", Irreversible},
+		{"npm:@modelcontextprotocol/server-everything", "get-env", Disclose},
+		{"npm:@modelcontextprotocol/server-filesystem ", "read_text_file", Unknown},
+		{"npm:someone-else/server-filesystem", "read_text_file", Unknown},
 	} {
 		if got := Known(c.source, c.name); got != c.want {
 			t.Errorf("%s %s: got %v, want %v", c.source, c.name, got, c.want)

@@ -7,7 +7,8 @@ import (
 )
 
 // special are ranges in which no host on the internet lies, from IANA's special-purpose registries (RFC 6890) and the
-// clouds' manuals. The first that contains an address counts, so that metadata stands before the private range around it.
+// clouds' manuals. The first that contains an address counts, so that metadata stands before the private range around it. Those
+// for documentation and benchmarks count as private: who meets them is in a network that uses them so, as some proxies do.
 var special = []struct {
 	prefix  netip.Prefix
 	what    string
@@ -26,11 +27,11 @@ var special = []struct {
 	{netip.MustParsePrefix("100.64.0.0/10"), "private (carrier-grade NAT)", true},
 	{netip.MustParsePrefix("fc00::/7"), "private", true},
 	{netip.MustParsePrefix("192.0.0.0/24"), "reserved for protocols", false},
-	{netip.MustParsePrefix("192.0.2.0/24"), "for documentation", false},
-	{netip.MustParsePrefix("198.51.100.0/24"), "for documentation", false},
-	{netip.MustParsePrefix("203.0.113.0/24"), "for documentation", false},
+	{netip.MustParsePrefix("192.0.2.0/24"), "for documentation", true},
+	{netip.MustParsePrefix("198.51.100.0/24"), "for documentation", true},
+	{netip.MustParsePrefix("203.0.113.0/24"), "for documentation", true},
 	{netip.MustParsePrefix("192.88.99.0/24"), "a relay for 6to4", false},
-	{netip.MustParsePrefix("198.18.0.0/15"), "for benchmarks", false},
+	{netip.MustParsePrefix("198.18.0.0/15"), "for benchmarks", true},
 	{netip.MustParsePrefix("224.0.0.0/4"), "multicast", false},
 	{netip.MustParsePrefix("240.0.0.0/4"), "reserved or broadcast", false},
 	{netip.MustParsePrefix("::1/128"), "loopback", false},
