@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -20,19 +21,20 @@ import (
 
 // AddServer defines a server by its command and starts it.
 func (a *App) AddServer(n NewServer) error {
-	def := config.Server{Name: n.Name, Source: "command", Command: n.Command, Read: n.Read, Write: n.Write, Net: n.Net, Hosts: n.Hosts, Private: n.Private, Reach: n.Reach, Serve: n.Serve, Memory: n.MemoryBytes, Pids: n.Pids}
-	if def.Memory == 0 {
-		def.Memory = config.DefaultMemory
-	}
-	if def.Pids == 0 {
-		def.Pids = config.DefaultPids
-	}
+	def := definitionOf(n)
+	def.Source = "command"
 	if err := a.host.AddServer(def); err != nil {
 		return err
 	}
 	// A server that does not start is defined all the same; its state says why it does not run.
 	a.running.Go(func() { _ = a.host.Servers.Start(a.ctx, def.Name) })
 	return nil
+}
+
+// definitionOf is what the form says, without where the server comes from.
+func definitionOf(n NewServer) config.Server {
+	return config.Server{Name: n.Name, Command: n.Command, Read: n.Read, Write: n.Write, Net: n.Net, Hosts: n.Hosts, Private: n.Private, Reach: n.Reach, Serve: n.Serve,
+		Memory: cmp.Or(n.MemoryBytes, config.DefaultMemory), Pids: cmp.Or(n.Pids, config.DefaultPids)}
 }
 
 // RemoveServer stops a server and forgets it, its pin and its secrets.

@@ -4,12 +4,46 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+
+	"cordon/host"
+	"cordon/host/catalog"
 )
 
 // TryFilesystem installs npm's filesystem server on a sample case and starts it. It returns at once with the id under
 // which "progress" events tell how it goes.
 func (a *App) TryFilesystem() (string, error) {
-	id := "filesystem-" + rand.Text()[:8]
+	return a.work("filesystem", Progress{Text: "Starting", Steps: 4}, "It runs. Review its tools next.", func(ctx context.Context, say func(text string, step, of int)) error {
+		_, err := a.host.PrepareFilesystem(ctx, say)
+		return err
+	}), nil
+}
+
+// InstallServer installs a server from a registry, defines it and starts it; n.Command holds its arguments. It returns at
+// once, as TryFilesystem does.
+func (a *App) InstallServer(n NewServer) (string, error) {
+	p, err := catalog.ParsePackage(n.Package)
+	if err != nil {
+		return "", err
+	}
+	const steps = 4
+	return a.work("install", Progress{Text: "Starting", Steps: steps}, "It is installed. Review its tools next.", func(ctx context.Context, say func(text string, step, of int)) error {
+		step := 0
+		def, _, err := a.host.InstallServer(ctx, host.Installation{Server: definitionOf(n), Package: p, Scripts: n.Scripts}, func(text string) {
+			step++
+			say(text, step, steps)
+		})
+		if err != nil {
+			return err
+		}
+		say("Starting it in its sandbox", steps, steps)
+		_ = a.host.Servers.Start(ctx, def.Name) // its state says why it does not run
+		return nil
+	}), nil
+}
+
+// work does something long beside, which can be cancelled, and tells how it goes under the id that it returns at once.
+func (a *App) work(name string, first Progress, end string, do func(ctx context.Context, say func(text string, step, of int)) error) (id string) {
+	id = name + "-" + rand.Text()[:8]
 	ctx, cancel := context.WithCancel(a.ctx)
 	a.mu.Lock()
 	a.progress[id] = cancel
@@ -21,8 +55,9 @@ func (a *App) TryFilesystem() (string, error) {
 			delete(a.progress, id)
 			a.mu.Unlock()
 		}()
-		last := Progress{ID: id, Text: "Starting", Steps: 4}
-		_, err := a.host.PrepareFilesystem(ctx, func(text string, step, of int) {
+		last := first
+		last.ID = id
+		err := do(ctx, func(text string, step, of int) {
 			last = Progress{ID: id, Text: text, Step: step, Steps: of}
 			a.emit(EventProgress, last)
 		})
@@ -31,11 +66,11 @@ func (a *App) TryFilesystem() (string, error) {
 			f := FailureOf(err)
 			last.Failure = &f
 		} else {
-			last.Text, last.Step = "It runs. Review its tools next.", last.Steps
+			last.Text, last.Step = end, last.Steps
 		}
 		a.emit(EventProgress, last)
 	})
-	return id, nil
+	return id
 }
 
 // CancelProgress stops long work.

@@ -313,6 +313,8 @@ type ContentView struct {
 // NewServer is what the form for a new server sends.
 type NewServer struct {
 	Name        string   `json:"name"`
+	Package     string   `json:"package"` // as catalog.ParsePackage reads it; "" for a command
+	Scripts     bool     `json:"scripts"` // let the package's install scripts run
 	Command     []string `json:"command"`
 	Read        []string `json:"read"`
 	Write       []string `json:"write"`

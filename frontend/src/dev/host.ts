@@ -85,6 +85,15 @@ export function standin(start: Snapshot = snapshot()): Standin {
     Call: async (c) => { await log(['Call', c], none); await wait(host.slow); return { ...(results[host.outcome] as CallView), ticket: c.ticket } },
     CancelCall: (t) => log(['CancelCall', t], none),
     AddServer: (s) => log(['AddServer', s], none),
+    InstallServer: async (s) => {
+      await log(['InstallServer', s], none)
+      const says = [`Fetching ${s.package}`, 'Putting it in place, read-only from now on', 'Starting it in its sandbox']
+      void (async () => {
+        for (const [i, text] of says.entries()) { host.push('progress', { id: 'install', text, step: i + 1, steps: 4, done: false, failure: null }); await wait(900) }
+        host.push('progress', { id: 'install', text: 'Installed', step: 4, steps: 4, done: true, failure: null })
+      })()
+      return 'install'
+    },
     RemoveServer: (n) => log(['RemoveServer', n], () => host.show({ servers: host.now.servers.filter((s) => s.name !== n) })),
     StartServer: (n) => log(['StartServer', n], () => host.show({ servers: host.now.servers.map((s) => (s.name === n ? { ...s, state: 'running' } : s)) })),
     StopServer: (n) => log(['StopServer', n], () => host.show({ servers: host.now.servers.map((s) => (s.name === n ? { ...s, state: 'stopped', pid: 0 } : s)) })),

@@ -71,6 +71,7 @@ export const api: Bound = {
   Call: (c) => call('Call', c),
   CancelCall: (ticket) => call('CancelCall', ticket),
   AddServer: (s) => call('AddServer', s),
+  InstallServer: (s) => call('InstallServer', s),
   RemoveServer: (name) => call('RemoveServer', name),
   StartServer: (name) => call('StartServer', name),
   StopServer: (name) => call('StopServer', name),

@@ -175,7 +175,7 @@ export interface CallView {
 export interface ContentView { type: string; text: string; mime: string; dataUrl: string; uri: string; bytes: number }
 
 /** Servers: what the add form sends. `command` is argv, not a shell line. */
-export interface NewServer { name: string; command: string[]; read: string[]; write: string[]; net: 'none' | 'loopback' | 'hosts'; hosts: string[]; privateHosts: string[]; reach: number[]; serve: number[]; memoryBytes: number; pids: number }
+export interface NewServer { name: string; package: string; scripts: boolean; command: string[]; read: string[]; write: string[]; net: 'none' | 'loopback' | 'hosts'; hosts: string[]; privateHosts: string[]; reach: number[]; serve: number[]; memoryBytes: number; pids: number }
 export interface NewSecret { name: string; server: string; env: string; value: string }
 export interface SecretView { name: string; server: string; env: string; added: string; lastUsed: string; held: string }
 
@@ -223,6 +223,7 @@ export interface Bound {
   Call(c: CallRequest): Promise<CallView>
   CancelCall(ticket: string): Promise<void>
   AddServer(s: NewServer): Promise<void>
+  InstallServer(s: NewServer): Promise<string>
   RemoveServer(name: string): Promise<void>
   StartServer(name: string): Promise<void>
   StopServer(name: string): Promise<void>

@@ -160,7 +160,35 @@ describe('servers', () => {
     expect([...get('add-words').querySelectorAll('li')].map((li) => li.textContent)).toEqual(['node', '/opt/my server/index.js', '--root'])
     await click('add-read')
     await click('add-save')
-    expect(host.calls).toContainEqual(['AddServer', { name: 'notes', command: ['node', '/opt/my server/index.js', '--root'], read: ['/home/analyst/cases/INC-2041'], write: [], net: 'none', hosts: [], privateHosts: [], reach: [], serve: [], memoryBytes: 768 * 1024 * 1024, pids: 96 }]) // the host's defaults
+    expect(host.calls).toContainEqual(['AddServer', { name: 'notes', package: '', scripts: false, command: ['node', '/opt/my server/index.js', '--root'], read: ['/home/analyst/cases/INC-2041'], write: [], net: 'none', hosts: [], privateHosts: [], reach: [], serve: [], memoryBytes: 768 * 1024 * 1024, pids: 96 }]) // the host's defaults
+  })
+  test('a package is installed, tells how it goes, and is opened at its end', async () => {
+    const host = await open()
+    app.overlay = { kind: 'add' }
+    await settle()
+    await click('add-from-npm')
+    await type('add-name', 'edr-2')
+    for (const bad of ['', '@x', 'a@^1.0.0', 'a b', '../a', 'a@latest']) {
+      await type('add-package', bad)
+      await click('add-save')
+      expect(host.calls.map((c) => c[0]), bad).not.toContain('InstallServer')
+    }
+    await type('add-package', '@x/server@1.2.3')
+    await click('add-save')
+    expect(host.calls).toContainEqual(['InstallServer', expect.objectContaining({ name: 'edr-2', package: 'npm:@x/server@1.2.3', scripts: false, command: [] })])
+    host.push('progress', { id: 'install', text: 'Fetching npm:@x/server@1.2.3', step: 1, steps: 4, done: false, failure: null })
+    await settle()
+    expect(document.body.textContent).toContain('Fetching npm:@x/server@1.2.3')
+    host.push('progress', { id: 'install', text: '', step: 2, steps: 4, done: true, failure: { code: 'CRD-X', what: 'It is not there.', means: '', fix: '' } })
+    await settle()
+    expect(document.body.textContent).toContain('It is not there.')
+    expect(app.overlay.kind).toBe('add')
+    app.progress = {}
+    await click('add-save')
+    await settle()
+    host.push('progress', { id: 'install', text: 'Installed', step: 4, steps: 4, done: true, failure: null })
+    await settle()
+    expect(app.overlay.kind).toBe('none')
   })
   test('a bad form is not sent', async () => {
     const host = await open()
