@@ -257,7 +257,7 @@ func makeCase(ctx context.Context, dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(dir, "notes.md"), []byte("# A-1047\n"), 0o600); err != nil {
+	if err := config.WriteFile(filepath.Join(dir, "notes.md"), []byte("# A-1047\n")); err != nil {
 		return err
 	}
 	for _, args := range [][]string{{"init", "-q"}, {"add", "."}, {"-c", "user.name=compat", "-c", "user.email=compat@example.org", "commit", "-q", "-m", "first commit"}} {
