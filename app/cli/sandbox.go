@@ -127,6 +127,9 @@ func execute(ctx context.Context, f confined.Flags, hosts, private []string, rep
 // proxyTo returns the proxy that leads to hosts.
 func proxyTo(hosts, private []string) (*egress.Proxy, error) {
 	p := new(egress.Proxy)
+	if err := p.ThroughEnvironment(); err != nil {
+		return nil, err
+	}
 	for _, list := range [][]string{hosts, private} {
 		for _, s := range list {
 			r, err := egress.ParseRule(s)

@@ -25,6 +25,7 @@ import (
 	"cordon/host/config"
 	"cordon/host/consent"
 	"cordon/host/profile"
+	"cordon/host/server"
 	"cordon/host/tool"
 	"cordon/sandbox"
 )
@@ -64,7 +65,6 @@ var candidates = []candidate{
 	{what: "npm:@drawio/mcp@1.6.1", preset: "offline"},
 	{what: "npm:duckduckgo-mcp-server@0.1.2", preset: "calls-api"},
 	{what: "npm:exa-mcp-server@3.4.1", preset: "calls-api"},
-	{what: "npm:@sveltejs/mcp@0.1.26", preset: "calls-api"},
 	{what: "npm:nx-mcp@0.25.0", preset: "reads-folder", args: []string{"CASE"}},
 	{what: "pypi:mcp-server-fetch@2026.10.24", preset: "calls-api", tool: "fetch", with: `{"url":"https://pypi.org/simple/mcp-server-fetch/","raw":true}`, want: "mcp_server_fetch"},
 	{what: "pypi:mcp-server-git@2026.10.19", preset: "workspace", args: []string{"--repository", "CASE"}, tool: "git_log", with: `{"repo_path":"CASE"}`, want: "first commit"},
@@ -142,12 +142,12 @@ func firstLine(err error) string {
 	return line[:min(len(line), 160)]
 }
 
-// nobody denies every question.
-type nobody struct{}
+// yes allows every call: the servers see nothing but a case made for them.
+type yes struct{}
 
 // Ask implements consent.Prompter.
-func (nobody) Ask(context.Context, consent.Prompt) (consent.Answer, error) {
-	return consent.Answer{}, consent.ErrDenied
+func (yes) Ask(_ context.Context, p consent.Prompt) (consent.Answer, error) {
+	return consent.Answer{ID: p.ID, Digest: p.Call.Digest.String(), Allow: true, Typed: p.Target, By: "compat"}, nil
 }
 
 // try runs one candidate on a host of its own.
@@ -165,7 +165,7 @@ func try(ctx context.Context, sb *sandbox.Sandbox, cache string, c candidate) (t
 	}
 	paths := config.Paths{Home: filepath.Join(dir, "home"), Config: filepath.Join(dir, "config"), State: filepath.Join(dir, "state"),
 		Data: filepath.Join(dir, "data"), Runtime: filepath.Join(dir, "run"), Cache: cache}
-	h, err := host.Open(ctx, host.Options{Paths: paths, Sandbox: sb, Prompter: nobody{}, Version: "compat", Log: slog.New(slog.DiscardHandler)})
+	h, err := host.Open(ctx, host.Options{Paths: paths, Sandbox: sb, Prompter: yes{}, Version: "compat", Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return "", err
 	}
@@ -190,23 +190,25 @@ func try(ctx context.Context, sb *sandbox.Sandbox, cache string, c candidate) (t
 	if err := install(ctx, h, def, c, dir); err != nil {
 		return "", err
 	}
-	if err := h.Servers.Start(ctx, def.Name); err != nil {
-		lines, _ := h.Servers.Log(def.Name)
-		for _, l := range lines[max(0, len(lines)-4):] {
-			fmt.Fprintln(os.Stderr, "   ", l.Text)
+	_ = h.Servers.Start(ctx, def.Name) // one that needs its grants to name its tools starts once its program is approved
+	for range 2 {
+		r, err := h.Review(ctx, def.Name)
+		if err != nil {
+			return "", err
 		}
-		return "", err
-	}
-	r, err := h.Review(ctx, def.Name)
-	if err != nil {
-		return "", err
-	}
-	if err := h.Approve(ctx, def.Name, r.Digest); err != nil {
-		return "", err
+		if err := h.Approve(ctx, def.Name, r.Digest); err != nil {
+			return "", err
+		}
+		if r.Unlisted == nil {
+			break
+		}
 	}
 	v, err := h.Servers.View(def.Name)
 	if err != nil {
 		return "", err
+	}
+	if v.State != server.Running {
+		return "", fmt.Errorf("it is %s: %w", v.State, v.Err)
 	}
 	text = fmt.Sprintf("%d tools", len(v.Tools))
 	if c.tool == "" {

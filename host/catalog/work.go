@@ -16,8 +16,6 @@ import (
 
 	"cordon/sandbox"
 	"cordon/sandbox/egress"
-
-	"golang.org/x/net/http/httpproxy"
 )
 
 // Limits of an installer: what is kept of its messages, what it may use.
@@ -101,7 +99,6 @@ func (w *work) run(ctx context.Context, t tool) error {
 // open lets a program reach registries: those of this computer by their port, others by their host, through the proxy that this
 // machine's settings name for them.
 func open(p *sandbox.Profile, proxy *egress.Proxy, registries []*url.URL) error {
-	upstream := httpproxy.FromEnvironment().ProxyFunc()
 	for _, u := range registries {
 		host, port := u.Hostname(), u.Port()
 		if port == "" {
@@ -127,13 +124,9 @@ func open(p *sandbox.Profile, proxy *egress.Proxy, registries []*url.URL) error 
 		if !slices.Contains(proxy.Rules, rule) {
 			proxy.Rules = append(proxy.Rules, rule)
 		}
-		through, err := upstream(u)
-		if err != nil {
-			return errors.New("the proxy that this machine's environment names is not one: see HTTPS_PROXY")
-		}
-		if through != nil {
-			proxy.Upstream = through
-		}
+	}
+	if p.Net == sandbox.NetHosts {
+		return proxy.ThroughEnvironment()
 	}
 	return nil
 }

@@ -26,7 +26,12 @@ func (u *unit) letOut(ctx context.Context, proc *sandbox.Process, def config.Ser
 		}
 		log.add(c)
 	}
-	carry := egress.Carry{Proxy: &egress.Proxy{Rules: def.Rules(), Active: u.active, Observe: observe}, Name: u.name, Active: u.active, Observe: observe,
+	proxy := &egress.Proxy{Rules: def.Rules(), Active: u.active, Observe: observe}
+	if err := proxy.ThroughEnvironment(); err != nil {
+		u.note("%v; no host can be reached", err)
+		proxy.Rules = nil
+	}
+	carry := egress.Carry{Proxy: proxy, Name: u.name, Active: u.active, Observe: observe,
 		Taken: func(port uint16, err error) error {
 			u.note("port %d of this computer is taken, so the server cannot be called there: %v", port, err)
 			return nil

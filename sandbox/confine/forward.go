@@ -24,7 +24,6 @@ func handlers() (onSignal, restore uintptr)
 // relay runs in the handler, on its thread's signal stack, whatever that thread was doing: the rules of init.go hold here too.
 //
 //lint:ignore U1000 the handler calls it
-//
 //go:nosplit
 //go:norace
 func relay(sig uintptr) {

@@ -41,7 +41,7 @@ func (p *Proxy) reach(ctx context.Context, t target) (*origin, error) {
 	if !allowed {
 		return nil, refuse(NotAllowed, "%s is not among this server's hosts: add it to its profile if the server needs it", t)
 	}
-	if p.Upstream == nil {
+	if p.Upstream == nil || p.Direct != nil && p.Direct(t.host, t.port) {
 		addrs, err := p.addresses(ctx, t, private)
 		if err != nil {
 			return nil, err

@@ -70,6 +70,8 @@ type Proxy struct {
 	// judged need not be the one it dials, and a name that does not resolve here is not judged at all.
 	Upstream    *url.URL
 	UpstreamTLS *tls.Config // for an https Upstream; nil means the machine's certificates
+	// Direct names what does not go through Upstream, by canonical host; nil means nothing. See ThroughEnvironment.
+	Direct func(host string, port uint16) bool
 
 	Observe func(Connection) // gets each Connection once, a refusal before it is answered; called concurrently; must not block
 	Active  func() string    // names the call that runs now; called concurrently; must not block

@@ -181,3 +181,43 @@ func TestUpstreamWithAWrongCertificate(t *testing.T) {
 		t.Errorf("got %q, reported %+v", got, r)
 	}
 }
+
+// TestThroughEnvironment: what the environment names is used, and not for what it leaves out; what is no proxy ends all.
+func TestThroughEnvironment(t *testing.T) {
+	for _, name := range []string{"HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy"} {
+		t.Setenv(name, "")
+	}
+	p := new(Proxy)
+	if err := p.ThroughEnvironment(); err != nil || p.Upstream != nil {
+		t.Errorf("without variables: %v, %v", p.Upstream, err)
+	}
+	for _, bad := range []string{"socks5://h:1", "http://", "://", "http://user:hunter2@h:1/path", "file:///etc/passwd", "h:99999"} {
+		t.Setenv("HTTPS_PROXY", bad)
+		if err := p.ThroughEnvironment(); err == nil || p.Upstream != nil || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s: %v, %v", bad, p.Upstream, err)
+		}
+	}
+	u := &upstream{}
+	s := httptest.NewServer(u)
+	defer s.Close()
+	port := listen(t, func(c *net.TCPConn) { _, _ = io.WriteString(c, "reached") })
+	t.Setenv("HTTPS_PROXY", strings.TrimPrefix(s.URL, "http://"))
+	t.Setenv("NO_PROXY", ".direct.example")
+	p = &Proxy{Rules: []Rule{{Host: "api.example", Port: port}, {Host: "near.direct.example", Port: port}}, loopback: true,
+		Resolve: func(context.Context, string) ([]netip.Addr, error) { return []netip.Addr{netip.MustParseAddr("127.0.0.1")}, nil }}
+	if err := p.ThroughEnvironment(); err != nil {
+		t.Fatal(err)
+	}
+	for host, through := range map[string]bool{"api.example": true, "near.direct.example": false} {
+		before := len(u.all())
+		o, err := p.reach(t.Context(), target{host, port})
+		if err != nil {
+			t.Fatalf("%s: %v", host, err)
+		}
+		b, _ := io.ReadAll(o.from)
+		o.Close()
+		if string(b) != "reached" || (len(u.all()) > before) != through {
+			t.Errorf("%s: read %q, through the proxy: %v, want %v", host, b, len(u.all()) > before, through)
+		}
+	}
+}
