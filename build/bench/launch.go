@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"time"
 
 	"cordon/sandbox"
@@ -60,13 +61,31 @@ func (b *bench) launch(name string, argv ...string) error {
 	with := func(flags ...string) []string {
 		return append(append(append([]string{b.cordon, "sandbox", "exec"}, flags...), "--"), argv...)
 	}
-	r, err := b.compare(name, b.n, b.command("raw", argv...), b.command("bubblewrap", bubblewrap(argv...)...),
-		b.command("cordon", with()...), b.command("cordon, limits", with("--mem", "512M", "--pids", "64")...))
+	variants := []variant{b.command("raw", argv...), b.command("bubblewrap", bubblewrap(argv...)...),
+		b.command("cordon", with()...), b.command("cordon, limits", with("--mem", "512M", "--pids", "64")...)}
+	if srt := sandboxRuntime(); srt != "" {
+		variants = append(variants, b.command("srt", append([]string{srt, "-s", filepath.Join(b.dir, "srt.json")}, argv...)...))
+	}
+	r, err := b.compare(name, b.n, variants...)
 	if err != nil {
 		return err
 	}
 	r.judge("cordon", r.get("bubblewrap").Median-r.Results[0].Median, "bubblewrap adds")
+	if srt := r.get("srt"); srt.Median > 0 {
+		b.rows = append(b.rows, row{Name: name + " against srt", Results: []result{r.Results[0], r.get("cordon"), srt}})
+		b.rows[len(b.rows)-1].judge("cordon", (srt.Median-r.Results[0].Median)/20, "a twentieth of what srt adds")
+	}
 	return nil
+}
+
+// sandboxRuntime is the program srt of the npm package @anthropic-ai/sandbox-runtime, "" where it is not installed; SRT names it
+// where PATH does not.
+func sandboxRuntime() string {
+	if path := os.Getenv("SRT"); path != "" {
+		return path
+	}
+	path, _ := exec.LookPath("srt")
+	return path
 }
 
 // start measures what the window does: a long-lived process starts a server and sees it end.

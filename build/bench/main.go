@@ -21,6 +21,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"cordon/host/config"
 	"cordon/sandbox"
 )
 
@@ -92,6 +93,9 @@ func run() error {
 		return err
 	}
 	defer os.RemoveAll(dir)
+	if err := config.WriteFile(filepath.Join(dir, "srt.json"), []byte(`{"network":{"allowedDomains":[],"deniedDomains":[]},"filesystem":{"denyRead":[],"allowWrite":[],"denyWrite":[]}}`)); err != nil {
+		return err
+	}
 	abs, err := filepath.Abs(*bin)
 	if err != nil {
 		return err
