@@ -242,6 +242,9 @@ func decodeError(file string, data []byte, err error) error {
 		if errors.Is(sem.Err, json.ErrUnknownName) {
 			e.Problem = "unknown key"
 		}
+		if m, ok := errors.AsType[misspelt](sem.Err); ok {
+			e.Problem = m.Error()
+		}
 		offset = skipSpace(data, offset)
 	}
 	e.Field = field(at)

@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"cordon/host/secret"
 )
@@ -29,7 +30,7 @@ func good() Server {
 	return Server{
 		Name: "files", Title: "Files", Source: "npm", Version: "1.2.3", Command: []string{"node", "index.js"},
 		Read: []string{"/srv/cases"}, Write: []string{"/srv/out"}, Net: NetNone, Memory: DefaultMemory, Pids: DefaultPids,
-		Env: map[string]string{"LOG": "info"}, Secrets: map[string]string{"TOKEN": "token"},
+		Env: map[string]string{"LOG": "info"}, Secrets: map[string]string{"TOKEN": "token"}, Idle: Duration(10 * time.Minute),
 	}
 }
 
@@ -107,6 +108,10 @@ func TestParseNamesThePlace(t *testing.T) {
 		"duplicate key":           {head + ",\n     \"pids\": 65" + tail, "files", "servers[0].pids", 5, "twice"},
 		"other letter case":       {head + ",\n     \"Pids\": 65" + tail, "files", "servers[0].Pids", 5, "unknown key"},
 		"wrong kind":              {head + ",\n     \"title\": 7" + tail, "files", "servers[0].title", 5, "another kind"},
+		"idle as a number":        {head + ",\n     \"idle\": 600" + tail, "files", "servers[0].idle", 5, "another kind"},
+		"idle in other words":     {head + ",\n     \"idle\": \"600s\"" + tail, "files", "servers[0].idle", 5, `"600s" has to be written "10m"`},
+		"idle that is no time":    {head + ",\n     \"idle\": \"soon\"" + tail, "files", "servers[0].idle", 5, "is no duration"},
+		"idle too short":          {head + ",\n     \"idle\": \"10ms\"" + tail, "files", "servers[0].idle", 5, "is not between 1s and 168h"},
 		"relative grant":          {head + ",\n     \"read\": [\"/srv\",\n      \"cases\"]" + tail, "files", "servers[0].read[1]", 6, "absolute"},
 		"loader variable":         {head + ",\n     \"env\": {\"A\": \"b\",\n      \"LD_PRELOAD\": \"/x.so\"}" + tail, "files", "servers[0].env.LD_PRELOAD", 6, "never passed on"},
 		"unknown secret":          {head + ",\n     \"secrets\": {\"TOKEN\":\n      \"token\"}" + tail, "files", "servers[0].secrets.TOKEN", 6, "no secret"},
@@ -147,6 +152,8 @@ func TestValidate(t *testing.T) {
 		"65 letters":               {func(s *Server) { s.Name = strings.Repeat("a", 65) }, "name"},
 		"bidi control in title":    {func(s *Server) { s.Title = "a\u202eb" }, "title"},
 		"line break in version":    {func(s *Server) { s.Version = "1\n2" }, "version"},
+		"idle and called at ports": {func(s *Server) { s.Net, s.Serve, s.Idle = NetLoopback, []uint16{8080}, Duration(time.Minute) }, "idle"},
+		"idle before it began":     {func(s *Server) { s.Idle = -MinIdle }, "idle"},
 		"no command":               {func(s *Server) { s.Command = nil }, "command"},
 		"relative command":         {func(s *Server) { s.Command = []string{"./node"} }, "command[0]"},
 		"parent command":           {func(s *Server) { s.Command = []string{".."} }, "command[0]"},
@@ -212,6 +219,7 @@ func TestValidate(t *testing.T) {
 		"name beginning alike": func(s *Server) { s.Read = []string{p.Home + "/.sshfoo", p.Home + "/.ssh-notes"} },
 		"own installed prefix": func(s *Server) { s.Dir = p.Data + "/servers/files"; s.Read = []string{s.Dir} },
 		"LDFLAGS is no loader": func(s *Server) { s.Env = map[string]string{"LDFLAGS": "x"} },
+		"idle":                 func(s *Server) { s.Idle = Duration(90 * time.Second) },
 		"loopback":             func(s *Server) { s.Net = NetLoopback },
 		"named hosts": func(s *Server) {
 			s.Net, s.Hosts, s.Private = NetHosts, []string{"*.example.org:443"}, []string{"10.0.0.7:9200"}

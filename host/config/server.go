@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -35,9 +36,49 @@ type Server struct {
 	Preset  string            `json:"preset,omitempty"`       // the preset that its profile began with, see package profile
 	Env     map[string]string `json:"env"`                    // plain settings; never secrets
 	Secrets map[string]string `json:"secrets"`                // environment variable → name of a secret
+	Idle    Duration          `json:"idle,omitzero"`          // without a call for so long it is stopped until the next one; 0 is never
 
 	Demand []sandbox.Guarantee `json:"demand,omitempty"` // without which it must not start, besides sandbox.Isolation
 }
+
+// Duration is a time.Duration that is written as text in one way: "90s" is "1m30s", zero is "0s".
+type Duration time.Duration
+
+// String implements fmt.Stringer without the parts that are zero at the end: "10m", not "10m0s".
+func (d Duration) String() string {
+	text := time.Duration(d).String()
+	for _, zero := range []string{"m0s", "h0m"} {
+		if strings.HasSuffix(text, zero) {
+			text = text[:len(text)-2]
+		}
+	}
+	return text
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler. It takes what MarshalText writes and nothing else.
+func (d *Duration) UnmarshalText(text []byte) error {
+	parsed, err := time.ParseDuration(string(text))
+	if err != nil {
+		return misspelt(fmt.Sprintf("%q is no duration: write 45s, 10m or 1h30m", text))
+	}
+	if s := Duration(parsed).String(); s != string(text) {
+		return misspelt(fmt.Sprintf("%q has to be written %q", text, s))
+	}
+	*d = Duration(parsed)
+	return nil
+}
+
+// misspelt is an error in a value of the right kind.
+type misspelt string
+
+func (m misspelt) Error() string { return string(m) }
+
+// Sleeps reports whether the server may be stopped while nobody calls it. One that serves ports never is: whoever connects to
+// such a port wakes nothing.
+func (s Server) Sleeps() bool { return s.Idle > 0 && len(s.Serve) == 0 }
 
 // Confinement is the profile for the sandbox, without what its program and folder need besides.
 func (s Server) Confinement() sandbox.Profile {
@@ -80,6 +121,8 @@ const (
 	MinPids       = 4
 	MaxPids       = 32768
 	DefaultPids   = 128
+	MinIdle       = Duration(time.Second)
+	MaxIdle       = Duration(7 * 24 * time.Hour)
 
 	maxArgs     = 256
 	maxArgBytes = 128 << 10
@@ -159,6 +202,12 @@ func (s Server) Validate(p Paths) error {
 		return bad("pids", "%d is not between %d and %d", s.Pids, MinPids, MaxPids)
 	case len(s.Env)+len(s.Secrets) > maxEnv:
 		return bad("env", "has %d variables with secrets, more than %d", len(s.Env)+len(s.Secrets), maxEnv)
+	}
+	switch {
+	case s.Idle != 0 && (s.Idle < MinIdle || s.Idle > MaxIdle):
+		return bad("idle", "%s is not between %s and %s", s.Idle, MinIdle, MaxIdle)
+	case s.Idle != 0 && !s.Sleeps():
+		return bad("idle", "a server that serves ports is never idle, because they can be called at any time; leave one of the two out")
 	}
 	if len(s.Preset) > maxText || !plain(s.Preset) {
 		return bad("preset", "must be plain text of at most %d bytes", maxText)

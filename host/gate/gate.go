@@ -22,10 +22,11 @@ import (
 	"cordon/host/tool"
 )
 
-// Servers finds tools and runs calls. *server.Supervisor implements it. Tool's error wraps server.ErrNotRunning when the
-// server does not run, which breaks a call and refuses nothing.
+// Servers finds tools and runs calls. *server.Supervisor implements it. Tool starts a server that sleeps and waits for it; until
+// release, which is never nil, Call must run the call of that id on no other process than the one that was looked at. Its
+// error wraps server.ErrNotRunning when the server does not run, which breaks a call and refuses nothing.
 type Servers interface {
-	Tool(id tool.ID) (tool.Tool, error)
+	Tool(ctx context.Context, id tool.ID, call string) (t tool.Tool, release func(), err error)
 	Fingerprint(ctx context.Context, server string) (pin.Fingerprint, error)
 	Call(ctx context.Context, c tool.Call) (tool.Result, error)
 }
@@ -134,7 +135,8 @@ func (g *Gate) Do(ctx context.Context, p tool.Proposal) (tool.Result, error) {
 // walk is the straight path. Each stage can only tighten what the ones before it allowed.
 func (g *Gate) walk(ctx context.Context, p tool.Proposal, t *trail) (r tool.Result, err error) {
 	defer t.rescue(&err)
-	c, err := g.resolve(p, t) // 1
+	defer func() { t.release() }()
+	c, err := g.resolve(ctx, p, t) // 1
 	if err != nil {
 		return r, err
 	}
@@ -165,21 +167,32 @@ func (g *Gate) walk(ctx context.Context, p tool.Proposal, t *trail) (r tool.Resu
 	return g.inspectResult(ctx, c, r, t) // 9
 }
 
-// resolve finds the tool, parses the arguments strictly and freezes the call.
-func (g *Gate) resolve(p tool.Proposal, t *trail) (tool.Call, error) {
+// resolve finds the tool, which wakes its server, parses the arguments strictly and freezes the call.
+func (g *Gate) resolve(ctx context.Context, p tool.Proposal, t *trail) (tool.Call, error) {
 	if p.Kind != tool.CallTool {
 		return tool.Call{}, t.deny(Resolve, "resolve.kind", fmt.Sprintf("this version runs tools only, not %q", p.Kind))
 	}
 	if p.By.Conversation == "" || p.By.Kind == "" {
 		return tool.Call{}, t.deny(Resolve, "resolve.asker", "nobody is named who asks")
 	}
-	found, err := g.Servers.Tool(p.Target)
-	if errors.Is(err, server.ErrNotRunning) {
+	look, cancel := context.WithTimeout(ctx, g.limit(p))
+	defer cancel()
+	began := time.Now()
+	found, release, err := g.Servers.Tool(look, p.Target, t.id)
+	t.release, t.waited = release, time.Since(began)
+	switch {
+	case err == nil:
+	case ctx.Err() != nil:
+		t.stop(Resolve, "cancelled")
+		return tool.Call{}, context.Cause(ctx)
+	case look.Err() != nil:
+		t.stop(Resolve, "the server did not start in "+g.limit(p).String())
+		return tool.Call{}, fmt.Errorf("%s did not start in %s", p.Target.Server, g.limit(p))
+	case errors.Is(err, server.ErrNotRunning):
 		t.stop(Resolve, "the server is not running")
 		g.Labels.Saw(p.By.Conversation, p.Target.Server, p.Target.Name, []string{err.Error()}) // it may quote the server
 		return tool.Call{}, err
-	}
-	if err != nil {
+	default:
 		return tool.Call{}, t.deny(Resolve, "resolve.unknown", err.Error())
 	}
 	t.effect = found.Effect
@@ -398,6 +411,17 @@ func (g *Gate) intent(c tool.Call, t *trail) error {
 	return nil
 }
 
+// limit is how long a proposal may wait for its server and its answer together.
+func (g *Gate) limit(p tool.Proposal) time.Duration {
+	switch {
+	case p.Within > 0:
+		return min(p.Within, MaxDeadline)
+	case g.deadline > 0:
+		return g.deadline
+	}
+	return DefaultDeadline
+}
+
 // execute spends the receipt and runs the call under its deadline.
 func (g *Gate) execute(ctx context.Context, p tool.Proposal, c tool.Call, d policy.Decision, receipt *consent.Receipt, t *trail) (tool.Result, error) {
 	if d.Action != policy.Allow {
@@ -410,14 +434,8 @@ func (g *Gate) execute(ctx context.Context, p tool.Proposal, c tool.Call, d poli
 	} else if tool.DigestOf(c) != c.Digest {
 		return tool.Result{}, t.deny(Execute, "call.changed", "the call was changed after it was judged")
 	}
-	limit := g.deadline
-	if limit == 0 {
-		limit = DefaultDeadline
-	}
-	if p.Within > 0 {
-		limit = min(p.Within, MaxDeadline)
-	}
-	run, cancel := context.WithTimeout(ctx, limit)
+	limit := g.limit(p)
+	run, cancel := context.WithTimeout(ctx, limit-t.waited)
 	defer cancel()
 	r, err := g.Servers.Call(run, c)
 	switch {

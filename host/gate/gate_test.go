@@ -30,6 +30,8 @@ type servers struct {
 	mu     sync.Mutex
 	ran    []tool.Call
 	answer func(ctx context.Context, c tool.Call) (tool.Result, error)
+	wake   func(ctx context.Context) error // before a tool is found
+	held   int                             // looked up and not let go
 	fpErr  error
 }
 
@@ -41,13 +43,26 @@ func define(name string, effect tool.Effect) tool.Tool {
 	return tool.Tool{ID: tool.ID{Server: "files", Name: name}, InputSchema: []byte(schema), Definition: []byte(`{"inputSchema":` + schema + `,"name":"` + name + `"}`), Effect: effect, EffectBy: "Cordon"}
 }
 
-func (s *servers) Tool(id tool.ID) (tool.Tool, error) {
-	for _, t := range defined() {
-		if t.ID == id {
-			return t, nil
+func (s *servers) Tool(ctx context.Context, id tool.ID, call string) (tool.Tool, func(), error) {
+	s.mu.Lock()
+	s.held++
+	s.mu.Unlock()
+	release := func() {
+		s.mu.Lock()
+		s.held--
+		s.mu.Unlock()
+	}
+	if s.wake != nil {
+		if err := s.wake(ctx); err != nil {
+			return tool.Tool{}, release, err
 		}
 	}
-	return tool.Tool{}, fmt.Errorf("%s has no tool %q", id.Server, id.Name)
+	for _, t := range defined() {
+		if t.ID == id {
+			return t, release, nil
+		}
+	}
+	return tool.Tool{}, release, fmt.Errorf("%s has no tool %q", id.Server, id.Name)
 }
 
 func defined() []tool.Tool {
@@ -261,8 +276,8 @@ func (r *rig) passed(t testing.TB, res tool.Result, err error, decision audit.De
 // gone is a server that does not run.
 type gone struct{ Servers }
 
-func (gone) Tool(id tool.ID) (tool.Tool, error) {
-	return tool.Tool{}, fmt.Errorf("%w: %s is crashed: no such program", server.ErrNotRunning, id.Server)
+func (gone) Tool(_ context.Context, id tool.ID, _ string) (tool.Tool, func(), error) {
+	return tool.Tool{}, func() {}, fmt.Errorf("%w: %s is crashed: no such program", server.ErrNotRunning, id.Server)
 }
 
 // TestServerThatDoesNotRun breaks the call and refuses nothing.
@@ -279,13 +294,68 @@ func TestServerThatDoesNotRun(t *testing.T) {
 	}
 }
 
+// TestEveryCallLetsItsServerGo: however it ends.
+func TestEveryCallLetsItsServerGo(t *testing.T) {
+	for name, change := range map[string]func(r *rig, p *tool.Proposal){
+		"that works":           func(*rig, *tool.Proposal) {},
+		"of an unknown tool":   func(_ *rig, p *tool.Proposal) { p.Target.Name = "nothing" },
+		"with other arguments": func(_ *rig, p *tool.Proposal) { p.Args = []byte(`{"path":7}`) },
+		"that is not pinned":   func(r *rig, _ *tool.Proposal) { r.pins.status = pin.Status{} },
+		"with a fault in policy": func(r *rig, _ *tool.Proposal) {
+			r.Policy = decider(func(policy.Request) policy.Decision { panic("x") })
+		},
+		"whose server fails": func(r *rig, _ *tool.Proposal) {
+			r.servers.wake = func(context.Context) error { return server.ErrNotRunning }
+		},
+	} {
+		r := newRig(t)
+		p := propose("read", somewhere)
+		change(r, &p)
+		_, _ = r.Do(t.Context(), p)
+		if r.servers.held != 0 {
+			t.Errorf("a call %s holds its server for good", name)
+		}
+	}
+}
+
+// TestWakingTakesFromTheDeadline: a server that does not wake breaks the call, one that wakes late leaves less time.
+func TestWakingTakesFromTheDeadline(t *testing.T) {
+	r := newRig(t)
+	r.deadline = 200 * time.Millisecond
+	asleep := func(ctx context.Context) error { <-ctx.Done(); return context.Cause(ctx) }
+	r.servers.wake = asleep
+	_, err := r.Do(t.Context(), propose("read", somewhere))
+	var d *Denied
+	if err == nil || errors.As(err, &d) || !strings.Contains(err.Error(), "files did not start in 200ms") {
+		t.Errorf("a server that does not wake: %v", err)
+	}
+	if e := r.outcome(t); e.Decision != audit.Failed || e.Stages[0].State != "stopped" {
+		t.Errorf("recorded %q, %+v", e.Decision, e.Stages)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := r.Do(ctx, propose("read", somewhere)); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled while it wakes: %v", err)
+	}
+	var left time.Duration
+	r.servers.wake = func(context.Context) error { time.Sleep(100 * time.Millisecond); return nil }
+	r.servers.answer = func(ctx context.Context, _ tool.Call) (tool.Result, error) {
+		end, _ := ctx.Deadline()
+		left = time.Until(end)
+		return text("done"), nil
+	}
+	if _, err := r.Do(t.Context(), propose("read", somewhere)); err != nil || left > 100*time.Millisecond {
+		t.Errorf("after waking %v are left, %v", left, err)
+	}
+}
+
 // sly is a server that lists another definition while the call is looked up.
 type sly struct{ Servers }
 
-func (s sly) Tool(id tool.ID) (tool.Tool, error) {
-	found, err := s.Servers.Tool(id)
+func (s sly) Tool(ctx context.Context, id tool.ID, call string) (tool.Tool, func(), error) {
+	found, release, err := s.Servers.Tool(ctx, id, call)
 	found.Definition = append([]byte(" "), found.Definition...)
-	return found, err
+	return found, release, err
 }
 
 // TestDefinitionOfTheMoment: what was looked up is what is pinned, or the call is denied.

@@ -30,11 +30,13 @@ type trail struct {
 	got       tool.Result // what came back, zero until then
 	size      int
 	digest    tool.Digest
+	release   func()        // lets go of the server
+	waited    time.Duration // for the server to start
 }
 
 func begin(p tool.Proposal) *trail {
 	now := time.Now()
-	return &trail{id: newID(8), trace: newID(16), by: p.By, target: p.Target, began: now, last: now, decision: audit.Allowed}
+	return &trail{id: newID(8), trace: newID(16), by: p.By, target: p.Target, began: now, last: now, decision: audit.Allowed, release: func() {}}
 }
 
 func (t *trail) sinceLast() time.Duration { return time.Since(t.last) }

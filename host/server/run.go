@@ -26,9 +26,22 @@ type startError struct{ err error }
 func (e *startError) Error() string { return e.err.Error() }
 func (e *startError) Unwrap() error { return e.err }
 
-// runOnce starts the server, calls ready when it lists its tools, and returns when it has ended and everything is
-// cleaned up. It returns nil only when ctx ended it.
-func (u *unit) runOnce(ctx context.Context, ready func()) (err error) {
+// runOnce starts the server when it is its turn, calls ready when it lists its tools, and returns when it has ended and
+// everything is cleaned up. It returns nil only when ctx ended it.
+func (u *unit) runOnce(ctx context.Context, restart bool, ready func()) (err error) {
+	release, err := u.s.turns.take(ctx, func() urgency {
+		switch {
+		case u.waiting.Load() > 0:
+			return callWaits
+		case restart:
+			return afterCrash
+		}
+		return firstStart
+	})
+	if err != nil {
+		return &startError{err}
+	}
+	defer release()
 	u.mu.Lock()
 	def := u.def
 	u.mu.Unlock()
@@ -74,22 +87,24 @@ func (u *unit) runOnce(ctx context.Context, ready func()) (err error) {
 		u.mu.Lock()
 		u.session, u.proc = nil, nil
 		u.mu.Unlock()
-		u.record(audit.Event{Kind: audit.ServerStop, Reason: exit.String(), Took: time.Since(began), Facts: map[string]string{"pid": strconv.Itoa(proc.Pid)}})
+		stop := audit.Event{Kind: audit.ServerStop, Reason: exit.String(), Took: time.Since(began), Facts: map[string]string{"pid": strconv.Itoa(proc.Pid)}}
+		if errors.Is(err, errIdle) {
+			stop.Reason, stop.Facts["exit"] = "idle", exit.String()
+		}
+		u.record(stop)
 		if exit.Left != nil {
 			u.s.o.Log.Error("sandbox left something behind", "server", u.name, "err", exit.Left)
 		}
 	}()
 	if auditErr == nil {
-		err = u.serve(ctx, proc, pipes, def, l.lease, &drained, ready)
+		err = u.serve(ctx, proc, pipes, def, l.lease, &drained, func() { release(); ready() })
 	} else {
 		err = auditErr
 	}
 	pipes.in.Close() // the polite request to end
-	grace := ctx
-	if err != nil && ctx.Err() == nil {
+	grace := context.WithoutCancel(ctx)
+	if err != nil && ctx.Err() == nil && !errors.Is(err, errIdle) {
 		grace = cancelled() // it misbehaved: no courtesy
-	} else {
-		grace = context.WithoutCancel(ctx)
 	}
 	exit = proc.Stop(grace, u.s.o.Grace)
 	if err != nil && !errors.Is(err, errEnded) {
@@ -114,6 +129,9 @@ func cancelled() context.Context {
 
 // errEnded means that the program ended by itself.
 var errEnded = errors.New("ended")
+
+// errIdle means that nobody called the server for as long as its definition says.
+var errIdle = errors.New("nobody called it")
 
 // serve does the handshake, lists the tools and waits for an end: of ctx, of the program, or of the session.
 func (u *unit) serve(ctx context.Context, proc *sandbox.Process, p *pipes, def config.Server, files *lease, drained *sync.WaitGroup, ready func()) error {
@@ -183,8 +201,27 @@ func (u *unit) serve(ctx context.Context, proc *sandbox.Process, p *pipes, def c
 	go func() { _ = s.mcp.Wait(); close(gone) }() // ends when the pipe does
 	var last time.Time
 	var again <-chan time.Time // nil unless a listing is due
+	health := newHealth(u, s)
+	defer health.stop()
+	sleep := time.NewTimer(time.Duration(def.Idle))
+	defer sleep.Stop()
+	if !def.Sleeps() {
+		sleep.Stop()
+	}
 	for {
 		select {
+		case <-sleep.C:
+			left, asleep := u.fallAsleep(s, time.Duration(def.Idle))
+			if asleep {
+				return errIdle
+			}
+			sleep.Reset(left)
+		case <-health.due.C:
+			health.ask(ctx)
+		case err := <-health.answer:
+			if health.missed(err) {
+				return &muteError{u.name, health.heard()}
+			}
 		case <-ctx.Done():
 			return nil
 		case <-ended:
@@ -229,7 +266,9 @@ func (u *unit) publish(s *session, tools []tool.Tool, refused []string) {
 		defs[t.ID.Name] = t.Definition
 	}
 	u.update(func(v *View) {
-		u.session = s
+		if u.session != s {
+			u.session, u.used = s, time.Now()
+		}
 		v.State, v.Err, v.Title, v.Version, v.Tools, v.Refused, v.Instructions = Running, nil, title, version, tools, refused, instructions
 		v.Fingerprint.Tools, v.Fingerprint.Instructions = defs, instructions
 		u.look() // a change of the files seen since the start stays seen

@@ -229,6 +229,13 @@ func (r *rig) call(name, args string) (string, error) {
 	return b.String(), nil
 }
 
+// Tool looks a tool up as a call does that comes no further.
+func (r *rig) Tool(id tool.ID) (tool.Tool, error) {
+	t, release, err := r.Supervisor.Tool(r.t.Context(), id, "look")
+	release()
+	return t, err
+}
+
 func (r *rig) works() {
 	r.t.Helper()
 	if got, err := r.call("read_echo", `{"a":1}`); err != nil || got != `{"a":1}` {

@@ -239,6 +239,22 @@ func (s *session) call(ctx context.Context, c tool.Call) (tool.Result, error) {
 	return out, nil
 }
 
+// ping asks the server whether it lives. The channel gets the answer once: nil, the server's own error, or ctx's after patience.
+func (s *session) ping(ctx context.Context, patience time.Duration) <-chan error {
+	answered := make(chan error, 1)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil
+	}
+	s.calls.Go(func() {
+		ctx, cancel := context.WithTimeout(ctx, patience)
+		defer cancel()
+		answered <- s.mcp.Ping(ctx, nil)
+	})
+	return answered
+}
+
 // rawArguments is JSON that both encoders write through unchanged.
 type rawArguments []byte
 

@@ -31,6 +31,8 @@ const (
 	Running  State = "running"
 	Refused  State = "refused" // the sandbox cannot give what the profile demands
 	Crashed  State = "crashed" // ended by itself, or never spoke MCP
+	Idle     State = "idle"    // stopped because nobody called it; the next call starts it, and what it listed stays
+	Mute     State = "not answering"
 )
 
 // Sandbox starts confined programs. *sandbox.Sandbox implements it.
@@ -49,7 +51,7 @@ type Recorder interface {
 	Append(e audit.Event) (seq uint64, err error)
 }
 
-// Options are what a Supervisor needs. All fields but Changed and Mask are mandatory.
+// Options are what a Supervisor needs. The fields up to Version are mandatory.
 type Options struct {
 	Sandbox Sandbox
 	Secrets Secrets
@@ -60,7 +62,12 @@ type Options struct {
 	Changed func()              // called after any state changed; must not block
 	Mask    func(string) string // replaces known secrets in text that is shown
 	Grace   time.Duration       // between the steps of stopping; 0 means 2 s
-	Backoff time.Duration       // first pause before a restart, doubled each time; 0 means 1 s
+	Backoff time.Duration       // first pause before a restart, doubled each time, give or take a half; 0 means 1 s
+	Starts  int                 // how many servers start at the same time; 0 means two for each processor, and at least 4
+	Drain   time.Duration       // how long Reload waits for running calls; 0 means 30 s
+
+	PingAfter    time.Duration // without a message from a server before it is asked whether it lives; 0 means 1 min
+	PingPatience time.Duration // for the answer; the second that is missed ends the process; 0 means 30 s
 }
 
 const (
@@ -83,7 +90,11 @@ type Supervisor struct {
 	o  Options
 	mu sync.Mutex
 	by map[string]*unit // guarded by mu
-	wg sync.WaitGroup   // one per running unit
+
+	turns  turns
+	life   sync.Mutex     // taken last
+	closed bool           // guarded by life; nothing starts any more
+	wg     sync.WaitGroup // one per running unit; added to under life
 
 	patience time.Duration // from the program's start to its tool list; for tests, else connectTimeout
 }
@@ -102,10 +113,32 @@ func New(o Options) *Supervisor {
 	if o.Backoff == 0 {
 		o.Backoff = time.Second
 	}
-	return &Supervisor{o: o, by: map[string]*unit{}, patience: connectTimeout}
+	if o.Starts == 0 {
+		o.Starts = defaultStarts()
+	}
+	if o.Drain == 0 {
+		o.Drain = 30 * time.Second
+	}
+	if o.PingAfter == 0 {
+		o.PingAfter = time.Minute
+	}
+	if o.PingPatience == 0 {
+		o.PingPatience = 30 * time.Second
+	}
+	return &Supervisor{o: o, by: map[string]*unit{}, patience: connectTimeout, turns: turns{free: o.Starts}}
 }
 
-// Set adds a server or replaces its definition; a running one keeps its old definition until it is restarted.
+// run runs f in a goroutine that Close waits for, and reports whether it does: not after Close.
+func (s *Supervisor) run(f func()) bool {
+	s.life.Lock()
+	defer s.life.Unlock()
+	if !s.closed {
+		s.wg.Go(f)
+	}
+	return !s.closed
+}
+
+// Set adds a server or replaces its definition; a running one keeps its old definition until it is started again, see Reload.
 func (s *Supervisor) Set(def config.Server) {
 	s.mu.Lock()
 	if u := s.by[def.Name]; u != nil {
@@ -113,7 +146,7 @@ func (s *Supervisor) Set(def config.Server) {
 		u.def = def
 		u.mu.Unlock()
 	} else {
-		s.by[def.Name] = &unit{s: s, name: def.Name, def: def, view: View{Name: def.Name, State: Stopped, Since: time.Now().UTC()}}
+		s.by[def.Name] = newUnit(s, def)
 	}
 	s.mu.Unlock()
 	s.o.Changed()
@@ -142,8 +175,8 @@ func (s *Supervisor) unit(name string) (*unit, error) {
 }
 
 // Start starts a server and returns when it lists its tools, or with the reason why it does not. Starting a running
-// server does nothing; starting one that starts already waits with whoever started it. Cancelling ctx stops the start
-// that it began.
+// server does nothing; starting one that starts already waits with whoever started it. Cancelling ctx stops the start, unless
+// somebody else waits for it too. Not more than Options.Starts servers start at the same time; the others wait.
 func (s *Supervisor) Start(ctx context.Context, name string) error {
 	u, err := s.unit(name)
 	if err != nil {
@@ -171,6 +204,18 @@ func (s *Supervisor) Restart(ctx context.Context, name string) error {
 	return s.Start(ctx, name)
 }
 
+// Reload starts a running server again with the definition that it has now. Running calls finish first, for at most
+// Options.Drain; calls that come meanwhile wait for the new process. A server that sleeps or is stopped takes its definition when
+// it is started next, and Reload does nothing. Cancelling ctx before the calls have finished leaves it running as it was; after
+// that the graces of the stop are skipped, and the start is stopped. The error is why it does not run, or ctx's.
+func (s *Supervisor) Reload(ctx context.Context, name string) error {
+	u, err := s.unit(name)
+	if err != nil {
+		return err
+	}
+	return u.reload(ctx)
+}
+
 // StopAll ends every server at once and returns when all are gone.
 func (s *Supervisor) StopAll(ctx context.Context) {
 	s.mu.Lock()
@@ -186,8 +231,11 @@ func (s *Supervisor) StopAll(ctx context.Context) {
 	wg.Wait()
 }
 
-// Close ends every server and waits for everything that was started.
+// Close ends every server and waits for everything that was started. Nothing starts any more.
 func (s *Supervisor) Close(ctx context.Context) {
+	s.life.Lock()
+	s.closed = true
+	s.life.Unlock()
 	s.StopAll(ctx)
 	s.wg.Wait()
 }
@@ -278,27 +326,17 @@ func startDecision(err error) audit.Decision {
 	return audit.Failed
 }
 
-// Tool looks a tool of a running server up. Errors wrap ErrUnknown, or ErrNotRunning and why it does not run, or name the
-// missing tool.
-func (s *Supervisor) Tool(id tool.ID) (tool.Tool, error) {
+// Tool looks a tool up for the call of that id. A server that sleeps is started first, one that is starting is waited for: what
+// the tool is compared with afterwards is what runs then. From then on the server does not fall asleep, and Call runs that call
+// on no other process, until release, which is never nil. Cancelling ctx ends the wait, not the start, which other calls may
+// wait for. Errors wrap ErrUnknown, or ErrNotRunning and why it does not run, are ctx's, or name the missing tool.
+func (s *Supervisor) Tool(ctx context.Context, id tool.ID, call string) (t tool.Tool, release func(), err error) {
 	u, err := s.unit(id.Server)
 	if err != nil {
-		return tool.Tool{}, err
+		return tool.Tool{}, func() {}, err
 	}
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	switch {
-	case u.view.State != Running && u.view.Err != nil:
-		return tool.Tool{}, fmt.Errorf("%w: %s is %s: %w", ErrNotRunning, id.Server, u.view.State, u.view.Err)
-	case u.view.State != Running:
-		return tool.Tool{}, fmt.Errorf("%w: %s is %s", ErrNotRunning, id.Server, u.view.State)
-	}
-	for _, t := range u.view.Tools {
-		if t.ID == id {
-			return t, nil
-		}
-	}
-	return tool.Tool{}, fmt.Errorf("%s has no tool %q", id.Server, id.Name)
+	t, err = u.hold(ctx, id, call)
+	return t, func() { u.letGo(call) }, err
 }
 
 // Fingerprint returns what a running server is now: what was started. If its files have become others since, they are
@@ -339,8 +377,8 @@ func (s *Supervisor) Gone(name string) <-chan struct{} {
 	return closed
 }
 
-// Call runs a frozen call on its server. The gate is the only caller. Errors: ErrNotRunning (wrapped), ctx's, or what
-// broke, naming the server.
+// Call runs a frozen call on its server. The gate is the only caller. It never starts a server: nobody would have compared what
+// is started with its pin. Errors: ErrNotRunning (wrapped), ctx's, or what broke, naming the server.
 func (s *Supervisor) Call(ctx context.Context, c tool.Call) (tool.Result, error) {
 	u, err := s.unit(c.Tool.ID.Server)
 	if err != nil {

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"cordon/host/audit"
@@ -34,6 +36,32 @@ type unit struct {
 	files   files              // guarded by mu
 	started pin.Fingerprint    // guarded by mu; the files as they were when the process was started
 	running []string           // guarded by mu; ids of the calls that it works on, the latest last
+
+	holds     map[string]*session // guarded by mu; calls that are being looked at, by id, and the session they were looked up in
+	used      time.Time           // guarded by mu; when a call was here last, or it began to run
+	reloading bool                // guarded by mu; calls wait for the new process
+	stops     int                 // guarded by mu; how often somebody wanted it to stop
+	moved     chan struct{}       // guarded by mu; closed and made anew with every change of what is above and of the view
+	waiting   atomic.Int32        // calls that wait for it to run
+	reloads   chan struct{}       // holds one value while it is reloaded
+}
+
+func newUnit(s *Supervisor, def config.Server) *unit {
+	return &unit{s: s, name: def.Name, def: def, view: View{Name: def.Name, State: Stopped, Since: time.Now().UTC()},
+		holds: map[string]*session{}, moved: make(chan struct{}), reloads: make(chan struct{}, 1)}
+}
+
+// stir tells everybody who waits to look again. The caller holds u.mu.
+func (u *unit) stir() {
+	close(u.moved)
+	u.moved = make(chan struct{})
+}
+
+// become sets the state. The caller holds u.mu.
+func (u *unit) become(s State) {
+	if u.view.State != s {
+		u.view.State, u.view.Since = s, time.Now().UTC()
+	}
 }
 
 func (u *unit) snapshot() View {
@@ -56,6 +84,7 @@ func (u *unit) update(f func(v *View)) {
 	if u.view.State != before {
 		u.view.Since = time.Now().UTC()
 	}
+	u.stir()
 	u.mu.Unlock()
 	u.s.o.Changed()
 }
@@ -66,16 +95,24 @@ func (u *unit) note(format string, args ...any) {
 
 // attempt is a start that several callers may wait for.
 type attempt struct {
-	told chan struct{}
-	err  error // written before told is closed
+	told    chan struct{}
+	err     error // written before told is closed
+	waiters int   // guarded by the unit's mu; the last one to give up stops it
 }
 
 func (a *attempt) tell(err error) {
-	select {
-	case <-a.told:
-	default:
+	if !a.done() {
 		a.err = err
 		close(a.told)
+	}
+}
+
+func (a *attempt) done() bool {
+	select {
+	case <-a.told:
+		return true
+	default:
+		return false
 	}
 }
 
@@ -92,36 +129,71 @@ func (u *unit) start(ctx context.Context) error {
 		}
 		u.mu.Lock()
 	}
-	first, ours := u.first, u.cancel == nil
-	if ours {
-		run, cancel := context.WithCancel(context.WithoutCancel(ctx))
-		done := make(chan struct{})
-		first = &attempt{told: make(chan struct{})}
-		u.cancel, u.done, u.first = cancel, done, first
-		u.s.wg.Go(func() {
-			defer close(done)
-			defer cancel()
-			err := u.keepRunning(run, func() { first.tell(nil) })
-			u.mu.Lock()
-			u.cancel, u.ending = nil, false
-			u.mu.Unlock()
-			first.tell(err) // who waits may start again at once
-		})
+	first := u.first
+	if u.cancel == nil {
+		first = u.begin()
 	}
+	first.waiters++
 	u.mu.Unlock()
 	select {
 	case <-first.told:
 		return first.err
 	case <-ctx.Done():
-		if ours {
-			u.stop(context.Background())
-		}
-		return context.Cause(ctx)
 	}
+	u.mu.Lock()
+	first.waiters--
+	alone := first.waiters == 0 && u.first == first && u.cancel != nil && !first.done()
+	u.ending = u.ending || alone
+	u.mu.Unlock()
+	if alone {
+		u.end(context.Background())
+	}
+	return context.Cause(ctx)
 }
 
-// stop makes the unit unwanted and waits until nothing is left.
+// begin makes the unit wanted. The caller holds u.mu and has seen that it is not. After Close the attempt fails at once.
+func (u *unit) begin() *attempt {
+	run, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	first := &attempt{told: make(chan struct{})}
+	work := func() {
+		defer close(done)
+		defer cancel()
+		err := u.keepRunning(run, func() { first.tell(nil) })
+		u.mu.Lock()
+		u.cancel, u.ending = nil, false
+		u.stir()
+		u.mu.Unlock()
+		first.tell(err) // who waits may start again at once
+	}
+	if !u.s.run(work) {
+		cancel()
+		first.tell(fmt.Errorf("%w: %s: everything is being closed", ErrNotRunning, u.name))
+		return first
+	}
+	u.cancel, u.done, u.first = cancel, done, first
+	return first
+}
+
+// stop is end for a person: a server that sleeps does not wake any more, and one that is being reloaded is not started again.
 func (u *unit) stop(ctx context.Context) {
+	u.mu.Lock()
+	u.stops++
+	asleep := u.view.State == Idle
+	if asleep {
+		u.become(Stopped)
+		u.view.Tools, u.view.Refused = nil, nil
+	}
+	u.stir()
+	u.mu.Unlock()
+	if asleep {
+		u.s.o.Changed()
+	}
+	u.end(ctx)
+}
+
+// end makes the unit unwanted and waits until nothing is left.
+func (u *unit) end(ctx context.Context) {
 	u.mu.Lock()
 	cancel, done := u.cancel, u.done
 	u.ending = cancel != nil
@@ -145,44 +217,59 @@ func (u *unit) stop(ctx context.Context) {
 	<-done
 }
 
-// keepRunning runs the server again and again until ctx ends, it cannot start, or it crashes too often. It calls
-// ready each time the server lists its tools, and returns why the last attempt ended.
+// keepRunning runs the server again and again until ctx ends, it falls asleep, it cannot start, or it crashes too often. It
+// calls ready each time the server lists its tools, and returns why the last attempt ended.
 func (u *unit) keepRunning(ctx context.Context, ready func()) error {
 	worked := false
 	for restarts := 0; ; restarts++ {
 		began := time.Now()
 		u.update(func(v *View) { v.State, v.Err, v.Restarts, v.Refused = Starting, nil, restarts, nil })
-		err := u.runOnce(ctx, func() { worked = true; ready() })
+		err := u.runOnce(ctx, restarts > 0, func() { worked = true; ready() })
 		if ctx.Err() != nil {
 			u.update(func(v *View) { v.State, v.Err, v.Pid, v.Tools = Stopped, nil, 0, nil })
 			return context.Canceled
 		}
-		state := Crashed
+		if errors.Is(err, errIdle) {
+			u.update(func(v *View) { v.Pid = 0 })
+			return err
+		}
+		state, until := Crashed, time.Now()
 		var refusal *sandbox.Refusal
-		if errors.As(err, &refusal) {
+		var mute *muteError
+		switch {
+		case errors.As(err, &refusal):
 			state = Refused
+		case errors.As(err, &mute):
+			state, until = Mute, mute.heard
 		}
 		if v := u.snapshot(); v.Limited {
 			err = fmt.Errorf("%w (it was started without %s, because nobody has approved its program as it is)", err, strings.Join(Limits(v.Def), ", "))
 		}
-		u.note("%v", err)
-		u.update(func(v *View) { v.State, v.Err, v.Pid, v.Tools = state, err, 0, nil })
-		if time.Since(began) > steady {
+		if until.Sub(began) > steady {
 			restarts = 0
 		}
 		var early *startError
 		// Before it ever worked a person is waiting for the reason: say it, do not repeat the attempt.
-		if !worked || state == Refused || errors.As(err, &early) || restarts+1 >= maxRestarts {
+		final := !worked || state == Refused || errors.As(err, &early)
+		if !final && restarts+1 >= maxRestarts {
+			err, final = fmt.Errorf("%w; that was start %d in a row, so it is not started again by itself", err, maxRestarts), true
+		}
+		u.note("%v", err)
+		u.update(func(v *View) { v.State, v.Err, v.Pid, v.Tools = state, err, 0, nil })
+		if final {
 			return err
 		}
 		select {
 		case <-ctx.Done():
 			u.update(func(v *View) { v.State, v.Err = Stopped, nil })
 			return context.Canceled
-		case <-time.After(u.s.o.Backoff << restarts):
+		case <-time.After(jitter(u.s.o.Backoff << restarts)):
 		}
 	}
 }
+
+// jitter returns something between a half and one and a half of d, so that what ended together does not start together.
+func jitter(d time.Duration) time.Duration { return d/2 + rand.N(max(d, 1)) }
 
 // record writes an event about this server; a log that cannot be written shows itself at the next call.
 func (u *unit) record(e audit.Event) {
@@ -196,16 +283,23 @@ func (u *unit) record(e audit.Event) {
 func (u *unit) call(ctx context.Context, c tool.Call) (tool.Result, error) {
 	u.mu.Lock()
 	s, proc := u.session, u.proc
-	if s != nil && proc != nil {
+	held, looked := u.holds[c.ID]
+	same := !looked || held == s
+	if s != nil && proc != nil && same {
 		u.running = append(u.running, c.ID)
 	}
 	u.mu.Unlock()
-	if s == nil || proc == nil {
+	switch {
+	case s == nil || proc == nil:
 		return tool.Result{}, fmt.Errorf("%w: %s", ErrNotRunning, u.name)
+	case !same:
+		return tool.Result{}, fmt.Errorf("%w: %s was started again while this call was looked at; call again", ErrNotRunning, u.name)
 	}
 	r, err := s.call(ctx, c)
 	u.mu.Lock()
 	u.running = slices.DeleteFunc(u.running, func(id string) bool { return id == c.ID })
+	u.used = time.Now()
+	u.stir()
 	u.mu.Unlock()
 	if err == nil || ctx.Err() != nil {
 		return r, err

@@ -8,6 +8,7 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -78,6 +79,9 @@ type guard struct {
 
 	requests, notifications budget // used by Read only, with dropped
 	dropped                 int
+
+	heard    atomic.Int64 // when the last message came, in nanoseconds since 1970
+	progress atomic.Int64 // the same for one that tells how a call goes
 }
 
 func newGuard(src io.Reader, noise func([]byte), found func(rule, text string)) *guard {
@@ -151,6 +155,11 @@ func (g *guard) check(line []byte) []byte {
 		g.noise(clip(line))
 		g.found("wire.invalid-message", "the server sent a message that is neither a request nor an answer; it was dropped")
 		return nil
+	}
+	now := time.Now().UnixNano()
+	g.heard.Store(now)
+	if string(message["method"]) == `"notifications/progress"` {
+		g.progress.Store(now)
 	}
 	if message["method"] != nil && !g.affordable(message) {
 		return nil

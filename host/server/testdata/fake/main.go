@@ -242,6 +242,15 @@ func handle(r request) {
 		switch mode {
 		case "deaf":
 			time.Sleep(time.Hour)
+		case "mute":
+			_, _ = io.Copy(io.Discard, os.Stdin)
+		case "progress":
+			go func() {
+				for {
+					time.Sleep(20 * time.Millisecond)
+					line(`{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":1,"progress":1}}`)
+				}
+			}()
 		case "deaf-flood":
 			for i := 0; ; i++ {
 				line(`{"jsonrpc":"2.0","id":"p%d","method":"ping"}`, i)
@@ -254,7 +263,12 @@ func handle(r request) {
 	case "tools/call":
 		call(r)
 	case "ping":
-		answer(r.ID, `{}`)
+		fmt.Fprintln(os.Stderr, "pinged")
+		if mode == "no-ping" {
+			line(`{"jsonrpc":"2.0","id":%s,"error":{"code":-32601,"message":"no such method"}}`, r.ID)
+		} else if mode != "no-pong" {
+			answer(r.ID, `{}`)
+		}
 	default:
 		if len(r.ID) > 0 && r.Method != "" {
 			line(`{"jsonrpc":"2.0","id":%s,"error":{"code":-32601,"message":"no such method"}}`, r.ID)

@@ -1,0 +1,150 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"cordon/host/tool"
+)
+
+// A server that nobody calls falls asleep: its process is stopped, what it listed stays. The next call wakes it. Falling asleep is
+// decided under u.mu, where every call that is being looked at is known, so it never meets one.
+
+// hold looks a tool up for the call of that id, which keeps the server from falling asleep until letGo. It wakes a server that
+// sleeps, and waits for one that is starting or being reloaded. Errors are as of Supervisor.Tool.
+func (u *unit) hold(ctx context.Context, id tool.ID, call string) (tool.Tool, error) {
+	u.waiting.Add(1)
+	defer u.waiting.Add(-1)
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for u.reloading || u.view.State == Starting || u.view.State == Idle {
+		if u.view.State == Idle && u.cancel == nil && !u.reloading {
+			u.begin().waiters++ // it goes on when this call is given up; whoever calls next is glad of it
+		}
+		moved := u.moved
+		u.mu.Unlock()
+		select {
+		case <-moved:
+		case <-ctx.Done():
+		}
+		u.mu.Lock()
+		if ctx.Err() != nil {
+			return tool.Tool{}, context.Cause(ctx)
+		}
+	}
+	switch {
+	case u.view.State != Running && u.view.Err != nil:
+		return tool.Tool{}, fmt.Errorf("%w: %s is %s: %w", ErrNotRunning, u.name, u.view.State, u.view.Err)
+	case u.view.State != Running:
+		return tool.Tool{}, fmt.Errorf("%w: %s is %s", ErrNotRunning, u.name, u.view.State)
+	}
+	for _, t := range u.view.Tools {
+		if t.ID == id {
+			u.holds[call] = u.session
+			return t, nil
+		}
+	}
+	return tool.Tool{}, fmt.Errorf("%s has no tool %q", u.name, id.Name)
+}
+
+// letGo ends a hold. Without one it does nothing.
+func (u *unit) letGo(call string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if _, held := u.holds[call]; held {
+		delete(u.holds, call)
+		u.used = time.Now()
+		u.stir()
+	}
+}
+
+// busy reports whether a call is running, being looked at, or waiting for the server. The caller holds u.mu.
+func (u *unit) busy() bool { return len(u.running)+len(u.holds) > 0 || u.waiting.Load() > 0 }
+
+// fallAsleep takes the session away if nobody has used it for idle, so that no call begins any more. Otherwise it returns after
+// how long it should be asked again.
+func (u *unit) fallAsleep(s *session, idle time.Duration) (again time.Duration, asleep bool) {
+	u.mu.Lock()
+	used := u.used
+	if p := time.Unix(0, s.guard.progress.Load()); p.After(used) {
+		used = p
+	}
+	left := idle - time.Since(used)
+	switch {
+	case u.ending || u.reloading || u.busy():
+		left = idle
+	case left <= 0:
+		u.session, u.ending = nil, true // whoever starts it waits until this process is gone
+		u.become(Idle)
+		u.stir()
+	}
+	u.mu.Unlock()
+	if left > 0 {
+		return left, false
+	}
+	u.s.o.Changed()
+	return 0, true
+}
+
+// reload lets the running calls finish, at most for Options.Drain, and starts the server again.
+func (u *unit) reload(ctx context.Context) error {
+	select {
+	case u.reloads <- struct{}{}: // one after the other
+		defer func() { <-u.reloads }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	u.mu.Lock()
+	if u.cancel == nil || u.ending { // it takes its new definition when it is started
+		u.mu.Unlock()
+		return nil
+	}
+	u.reloading = true
+	u.stir()
+	stops := u.stops
+	u.mu.Unlock()
+	defer func() {
+		u.mu.Lock()
+		u.reloading = false
+		u.stir()
+		u.mu.Unlock()
+	}()
+	if err := u.drain(ctx, stops); err != nil {
+		return err
+	}
+	u.end(ctx)
+	if u.stoppedSince(stops) {
+		return fmt.Errorf("%w: %s was stopped meanwhile", ErrNotRunning, u.name)
+	}
+	return u.start(ctx)
+}
+
+func (u *unit) stoppedSince(stops int) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.stops != stops
+}
+
+// drain waits until no call is running or being looked at, the server ends, or patience does. The error is ctx's.
+func (u *unit) drain(ctx context.Context, stops int) error {
+	patience := time.NewTimer(u.s.o.Drain)
+	defer patience.Stop()
+	for {
+		u.mu.Lock()
+		calm := u.view.State != Running || u.stops != stops || len(u.running)+len(u.holds) == 0
+		moved := u.moved
+		u.mu.Unlock()
+		if calm {
+			return nil
+		}
+		select {
+		case <-moved:
+		case <-patience.C:
+			u.note("calls are still running after %v; it is started again all the same", u.s.o.Drain)
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
