@@ -28,6 +28,9 @@ type session struct {
 	in    io.Closer
 	name  string
 
+	ending context.Context // ended by close: the library would wait for every call that is still running
+	end    context.CancelFunc
+
 	mu     sync.Mutex
 	closed bool           // guarded by mu: no call begins any more
 	calls  sync.WaitGroup // of the library, each a goroutine of its own; added to under mu
@@ -80,16 +83,18 @@ func connect(ctx context.Context, name string, out io.Reader, in *os.File, versi
 		_ = pr.Close()
 		return nil, err
 	}
-	return &session{mcp: s, guard: g, pipe: pr, in: in, name: name}, nil
+	ending, end := context.WithCancel(context.Background())
+	return &session{mcp: s, guard: g, pipe: pr, in: in, name: name, ending: ending, end: end}, nil
 }
 
-// close ends the session, not the server, and waits for its calls. The server's standard input is closed first: whatever
-// the library still wants to write to it fails at once.
+// close ends the session, not the server, and its calls. The server's standard input is closed first: whatever the library still
+// wants to write to it fails at once.
 func (s *session) close() {
 	s.mu.Lock()
 	s.closed = true
 	s.mu.Unlock()
 	_ = s.in.Close()
+	s.end()
 	_ = s.mcp.Close()
 	_ = s.pipe.Close()
 	s.calls.Wait()
@@ -205,7 +210,10 @@ func (s *session) call(ctx context.Context, c tool.Call) (tool.Result, error) {
 		return tool.Result{}, fmt.Errorf("%w: its session has ended", ErrNotRunning)
 	}
 	s.calls.Go(func() { // while it waits to write, the library does not see that ctx has ended
-		r, err := s.mcp.CallTool(ctx, &mcp.CallToolParams{
+		run, cancel := context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(s.ending, cancel)()
+		r, err := s.mcp.CallTool(run, &mcp.CallToolParams{
 			Meta:      mcp.Meta{"traceparent": "00-" + c.Trace + "-" + c.ID + "-01"},
 			Name:      c.Tool.ID.Name,
 			Arguments: rawArguments(c.Args),
@@ -214,17 +222,26 @@ func (s *session) call(ctx context.Context, c tool.Call) (tool.Result, error) {
 	})
 	s.mu.Unlock()
 	var a answer
+	var gone error
 	select {
 	case a = <-answered:
 	case <-ctx.Done():
+		gone = context.Cause(ctx)
+	case <-s.ending.Done():
+		gone = errStopped
+	}
+	if gone != nil {
 		select {
 		case a = <-answered: // it came in the same moment
 		default:
-			return tool.Result{}, context.Cause(ctx)
+			return tool.Result{}, gone
 		}
 	}
 	r, err := a.r, a.err
-	if err != nil {
+	switch {
+	case err != nil && ctx.Err() == nil && s.ending.Err() != nil:
+		return tool.Result{}, errStopped
+	case err != nil:
 		return tool.Result{}, err
 	}
 	out := tool.Result{CallID: c.ID, IsError: r.IsError, Took: time.Since(start)}
@@ -250,10 +267,14 @@ func (s *session) ping(ctx context.Context, patience time.Duration) <-chan error
 	s.calls.Go(func() {
 		ctx, cancel := context.WithTimeout(ctx, patience)
 		defer cancel()
+		defer context.AfterFunc(s.ending, cancel)()
 		answered <- s.mcp.Ping(ctx, nil)
 	})
 	return answered
 }
+
+// errStopped is what becomes of a call whose server is stopped.
+var errStopped = errors.New("it was stopped during the call")
 
 // rawArguments is JSON that both encoders write through unchanged.
 type rawArguments []byte
