@@ -5,10 +5,10 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"runtime"
-	"strings"
 	"testing"
 	"time"
+
+	"cordon/sandbox/held"
 )
 
 // TestSupervisorIsTormented has a program do its worst to who answers for it outside: every call is answered, and nothing else
@@ -78,7 +78,7 @@ func TestStormEnds(t *testing.T) {
 	}
 }
 
-// TestCyclesLeaveNothing starts and ends programs two hundred times, in every way there is.
+// TestCyclesLeaveNothing starts and ends programs a thousand times, in every way there is.
 func TestCyclesLeaveNothing(t *testing.T) {
 	needMedium(t)
 	for name, k := range map[string]Kernel{"strong": machine, "medium": withoutNamespaces(machine.Landlock)} {
@@ -106,7 +106,11 @@ func cycles(t *testing.T, k Kernel) {
 		case 3:
 			time.AfterFunc(time.Duration(i%7)*time.Millisecond, cancel)
 		}
-		p, err := s.Start(ctx, Profile{Net: net}, c, Files{})
+		profile := Profile{Net: net}
+		if i%2 == 0 {
+			profile.Memory, profile.Pids = 256<<20, 64 // and a cgroup, where one can be had
+		}
+		p, err := s.Start(ctx, profile, c, Files{})
 		if err != nil {
 			return
 		}
@@ -123,43 +127,18 @@ func cycles(t *testing.T, k Kernel) {
 	for i := range 12 {
 		cycle(i)
 	}
-	settle := func(want int, count func() int) int {
-		for range 200 {
-			if count() <= want {
-				break
-			}
-			time.Sleep(10 * time.Millisecond)
-		}
-		return count()
+	before := held.Now()
+	n := 1000
+	if testing.Short() {
+		n = 200
 	}
-	descriptors := func() int {
-		es, _ := os.ReadDir("/proc/self/fd")
-		return len(es)
-	}
-	children := func() int { // also those that nobody has collected
-		b, _ := os.ReadFile("/proc/thread-self/children")
-		all := len(strings.Fields(string(b)))
-		es, _ := os.ReadDir("/proc/self/task")
-		for _, e := range es {
-			b, _ := os.ReadFile("/proc/self/task/" + e.Name() + "/children")
-			all = max(all, len(strings.Fields(string(b))))
-		}
-		return all
-	}
-	goroutines, open, born := runtime.NumGoroutine(), descriptors(), children()
-	for i := range 200 {
+	for i := range n {
 		cycle(i)
 	}
-	if n := settle(goroutines, runtime.NumGoroutine); n > goroutines {
-		stacks := make([]byte, 64<<10)
-		t.Errorf("%d goroutines, before it were %d:\n%s", n, goroutines, stacks[:runtime.Stack(stacks, true)])
+	if err := held.Settle(before); err != nil {
+		t.Error(err)
 	}
-	if n := settle(open, descriptors); n > open {
-		t.Errorf("%d descriptors, before it were %d", n, open)
-	}
-	if n := settle(born, children); n > born {
-		t.Errorf("%d children, before it were %d", n, born)
-	}
+	t.Logf("%d times: before %+v, after %+v", n, before, held.Now())
 	if left := processesWith(sleeper); len(left) > 0 {
 		t.Errorf("still running: %v", left)
 	}
