@@ -51,6 +51,14 @@ func (a *App) StartServer(name string) error {
 // StopServer ends a server and returns when nothing of it is left.
 func (a *App) StopServer(name string) error { return a.host.Servers.Stop(a.ctx, name) }
 
+// RestartServer starts a running server again as soon as its calls have ended, and returns when it is ready.
+func (a *App) RestartServer(name string) error {
+	if err := a.host.Servers.Reload(a.ctx, name); err != nil {
+		return serverFailure(err)
+	}
+	return nil
+}
+
 // ServerLog returns the kept lines of a server's standard error.
 func (a *App) ServerLog(name string) ([]LogLine, error) {
 	lines, err := a.host.Servers.Log(name)
@@ -150,10 +158,10 @@ func (a *App) serverView(v server.View) ServerView {
 	if s.Version == "" {
 		s.Version = v.Version
 	}
-	s.Profile = ProfileView{Read: list(v.Def.Read), Write: list(v.Def.Write), Net: v.Def.Net, Hosts: list(v.Def.Hosts), Private: list(v.Def.Private), Reach: list(v.Def.Reach), Serve: list(v.Def.Serve), MemoryBytes: v.Def.Memory, Pids: v.Def.Pids}
+	s.Profile = ProfileView{Read: list(v.Def.Read), Write: list(v.Def.Write), Net: v.Def.Net, Hosts: list(v.Def.Hosts), Private: list(v.Def.Private), Reach: list(v.Def.Reach), Serve: list(v.Def.Serve), MemoryBytes: v.Def.Memory, Pids: v.Def.Pids, IdleSeconds: int64(time.Duration(v.Def.Idle).Seconds())}
 	s.Usage = UsageView{MemoryBytes: v.Usage.Memory, MemoryMax: v.Def.Memory, Tasks: v.Usage.Tasks, TasksMax: v.Def.Pids, CPUMillis: v.Usage.CPU.Milliseconds(),
 		MemoryWaits: percent(v.Usage.Pressure.Memory), CPUWaits: percent(v.Usage.Pressure.CPU), Source: v.Usage.Source}
-	if v.Limited && (v.State == server.Running || v.State == server.Crashed) {
+	if v.Limited && v.State != server.Stopped && v.State != server.Starting && v.State != server.Refused {
 		s.Without = server.Limits(v.Def)
 	}
 	a.tierOf(v, &s)
@@ -173,8 +181,11 @@ func (a *App) serverView(v server.View) ServerView {
 			s.State = "quarantined"
 		}
 	}
-	if v.State == server.Running && v.Restarts > 0 {
+	switch {
+	case v.State == server.Running && v.Restarts > 0:
 		s.Detail = fmt.Sprintf("restarted %d times", v.Restarts)
+	case v.State == server.Idle:
+		s.Detail = "It sleeps and starts at the next call."
 	}
 	changed := changedTools(st.Changes)
 	for _, t := range v.Tools {

@@ -110,6 +110,7 @@ type ProfileView struct {
 	Serve       []uint16 `json:"serve"`        // ports that programs of this computer may call
 	MemoryBytes int64    `json:"memoryBytes"`
 	Pids        int      `json:"pids"`
+	IdleSeconds int64    `json:"idleSeconds"` // without a call for so long it sleeps; 0 is never
 }
 
 // UsageView is what a server's processes use now.

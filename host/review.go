@@ -34,8 +34,13 @@ type Review struct {
 
 // Review returns what is to be approved now. A server whose files have become others since it was started is started
 // again: what is approved is what runs. One that names no tools as long as its program is not approved is reviewed by its
-// files. Any other has to be running.
+// files. One that sleeps is woken. Any other has to be running.
 func (h *Host) Review(ctx context.Context, name string) (Review, error) {
+	if state, _, err := h.Servers.State(name); err == nil && state == server.Idle {
+		if err := h.Servers.Start(ctx, name); err != nil && !h.unlisted(name) {
+			return Review{}, err
+		}
+	}
 	fp, err := h.Servers.Fingerprint(ctx, name)
 	if err == nil && fp.Stale {
 		if err := h.Servers.Restart(ctx, name); err != nil && !h.unlisted(name) {
@@ -126,10 +131,10 @@ func (h *Host) InspectTool(ctx context.Context, t tool.Tool) []tool.Finding {
 	return v.Findings
 }
 
-// PinStatus tells how a running server compares with its pin. One that does not run is Pinned if it was ever approved:
-// what it is now shows when it starts.
+// PinStatus tells how a running server compares with its pin, and one that sleeps as it was. One that does not run is Pinned if it
+// was ever approved: what it is now shows when it starts.
 func (h *Host) PinStatus(v server.View) pin.Status {
-	if v.State != server.Running {
+	if v.State != server.Running && v.State != server.Idle {
 		_, at, err := h.Pins.Approved(v.Name)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
@@ -137,7 +142,7 @@ func (h *Host) PinStatus(v server.View) pin.Status {
 		case err != nil:
 			return pin.Status{State: pin.Changed, Changes: []pin.Change{{What: "pin", Kind: "changed", New: "it cannot be read"}}}
 		}
-		if v.Limited && v.State == server.Crashed { // so it was not what was approved when it was started last
+		if v.Limited && (v.State == server.Crashed || v.State == server.Mute) { // so it was not what was approved when it was started last
 			return pin.Status{State: pin.Changed, At: at, Changes: []pin.Change{{What: "program", Kind: "changed"}}}
 		}
 		return pin.Status{State: pin.Pinned, At: at}

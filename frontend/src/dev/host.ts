@@ -97,6 +97,7 @@ export function standin(start: Snapshot = snapshot()): Standin {
     RemoveServer: (n) => log(['RemoveServer', n], () => host.show({ servers: host.now.servers.filter((s) => s.name !== n) })),
     StartServer: (n) => log(['StartServer', n], () => host.show({ servers: host.now.servers.map((s) => (s.name === n ? { ...s, state: 'running' } : s)) })),
     StopServer: (n) => log(['StopServer', n], () => host.show({ servers: host.now.servers.map((s) => (s.name === n ? { ...s, state: 'stopped', pid: 0 } : s)) })),
+    RestartServer: (n) => log(['RestartServer', n], none),
     StopEverything: () => log(['StopEverything'], () => host.show({ prompt: null, servers: host.now.servers.map((s) => (s.pid > 0 ? { ...s, state: 'stopped', pid: 0 } : s)) })),
     ServerLog: (n) => log(['ServerLog', n], () => lines(n)),
     Review: (n) => log(['Review', n], () => review(n)),

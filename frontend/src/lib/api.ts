@@ -75,6 +75,7 @@ export const api: Bound = {
   RemoveServer: (name) => call('RemoveServer', name),
   StartServer: (name) => call('StartServer', name),
   StopServer: (name) => call('StopServer', name),
+  RestartServer: (name) => call('RestartServer', name),
   StopEverything: () => call('StopEverything'),
   ServerLog: (name) => call('ServerLog', name),
   Review: (name) => call('Review', name),

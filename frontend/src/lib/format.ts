@@ -40,6 +40,11 @@ export function took(millis: number): string {
   if (millis < 60_000) return `${(millis / 1000).toFixed(1)} s`
   return `${Math.floor(millis / 60_000)} min ${Math.round((millis % 60_000) / 1000)} s`
 }
+/** "45 s", "10 min", "1 h 30 min" */
+export function lasting(seconds: number): string {
+  const parts: [number, string][] = [[Math.floor(seconds / 3600), 'h'], [Math.floor((seconds % 3600) / 60), 'min'], [seconds % 60, 's']]
+  return parts.filter(([n]) => n > 0).map(([n, unit]) => `${n} ${unit}`).join(' ') || '0 s'
+}
 export const tookMicros = (micros: number): string => (micros < 1000 ? `${micros} µs` : micros < 10_000 ? `${(micros / 1000).toFixed(1)} ms` : took(micros / 1000))
 
 /** "1:47" */

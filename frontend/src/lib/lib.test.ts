@@ -1,7 +1,7 @@
 import { describe, expect, test, vi } from 'vitest'
 import { api, isFailure, toFailure } from './api'
 import { shellWords, splitArgv } from './argv'
-import { bytes, clock, defang, remaining, shortDigest, took, when } from './format'
+import { bytes, clock, defang, lasting, remaining, shortDigest, took, when } from './format'
 import { countHidden, pieces } from './hidden'
 import { guardLinks } from './links'
 import { stretches } from './spans'
@@ -93,6 +93,7 @@ describe('format', () => {
   })
   test('figures', () => {
     expect([bytes(0), bytes(1), bytes(1536), bytes(44 * 1024 * 1024)]).toEqual(['0 bytes', '1 byte', '1.5 KiB', '44 MiB'])
+    expect([lasting(45), lasting(600), lasting(5400), lasting(0)]).toEqual(['45 s', '10 min', '1 h 30 min', '0 s'])
     expect([took(91), took(6400), took(65_000)]).toEqual(['91 ms', '6.4 s', '1 min 5 s'])
     expect([remaining(107), remaining(0.2), remaining(-3)]).toEqual(['1:47', '0:01', '0:00'])
     expect(shortDigest('sha256:9f2c41d7a8')).toBe('9f2c 41d7')

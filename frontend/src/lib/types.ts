@@ -3,7 +3,7 @@
 
 export type Effect = 'unknown' | 'read' | 'costly' | 'disclose' | 'write' | 'high' | 'irreversible'
 export type Origin = 'you' | 'model' | 'outside' | 'default' | 'secret'
-export type ServerState = 'stopped' | 'starting' | 'running' | 'degraded' | 'quarantined' | 'refused' | 'crashed'
+export type ServerState = 'stopped' | 'starting' | 'running' | 'degraded' | 'quarantined' | 'refused' | 'crashed' | 'idle' | 'not answering'
 export type Tier = 'strong' | 'medium' | 'weakened' | 'refused' | ''
 export type PinState = 'new' | 'pinned' | 'changed'
 export type CheckState = 'ok' | 'degraded' | 'missing'
@@ -67,7 +67,7 @@ export interface ServerView {
 
 /** One protection: `state` says whether it holds; `detail` is what was tried and how it ended. */
 export interface GuaranteeView { name: string; state: 'enforced' | 'missing' | 'not demanded'; detail: string }
-export interface ProfileView { read: string[]; write: string[]; net: string; hosts: string[]; privateHosts: string[]; reach: number[]; serve: number[]; memoryBytes: number; pids: number }
+export interface ProfileView { read: string[]; write: string[]; net: string; hosts: string[]; privateHosts: string[]; reach: number[]; serve: number[]; memoryBytes: number; pids: number; idleSeconds: number }
 export interface UsageView { memoryBytes: number; memoryMax: number; tasks: number; tasksMax: number; cpuMillis: number; memoryWaits: number; cpuWaits: number; source: string }
 export interface ToolView {
   name: string
@@ -227,6 +227,7 @@ export interface Bound {
   RemoveServer(name: string): Promise<void>
   StartServer(name: string): Promise<void>
   StopServer(name: string): Promise<void>
+  RestartServer(name: string): Promise<void>
   StopEverything(): Promise<void>
   ServerLog(name: string): Promise<LogLine[]>
   Review(name: string): Promise<ReviewView>

@@ -16,6 +16,8 @@ export const stateLook: Record<ServerState, Look> = {
   quarantined: { icon: 's-held', mark: 'danger', word: 'Quarantined' },
   refused: { icon: 's-denied', mark: 'danger', word: 'Refused' },
   crashed: { icon: 's-danger', mark: 'danger', word: 'Failed' },
+  idle: { icon: 'clock', mark: 'quiet', word: 'Sleeping' },
+  'not answering': { icon: 's-danger', mark: 'danger', word: 'Not answering' },
 }
 export const checkLook: Record<CheckState, Look> = {
   ok: { icon: 's-on', mark: 'ok', word: 'works' },

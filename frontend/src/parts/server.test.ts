@@ -3,14 +3,16 @@
 import { describe, expect, test } from 'vitest'
 import { click, get, open, settle } from '../dev/testing'
 import { servers } from '../dev/servers'
+import type { Standin } from '../dev/host'
 import { app } from '../lib/app.svelte'
 import type { ServerView } from '../lib/types'
 
 const detail = (): string => document.querySelector('[data-detail]')?.textContent ?? ''
-async function show(name: string, over: Partial<ServerView> = {}): Promise<void> {
-  await open({ servers: servers.map((s) => (s.name === name ? { ...s, ...over } : s)) })
+async function show(name: string, over: Partial<ServerView> = {}): Promise<Standin> {
+  const host = await open({ servers: servers.map((s) => (s.name === name ? { ...s, ...over } : s)) })
   app.openServer(name)
   await settle()
+  return host
 }
 
 describe('a server', () => {
@@ -41,6 +43,30 @@ describe('a server', () => {
     await click('tab-tools')
     expect(detail()).toContain('effects set by Cordon')
     expect([...document.querySelectorAll('.tools li')].map((l) => l.textContent?.includes('set by Cordon; server said read'))).toEqual([false, true])
+  })
+  test('that sleeps says until when, and may be started, stopped and called', async () => {
+    await show('whois')
+    expect(detail()).toContain('Sleeping since 09:31:40')
+    expect(detail()).toContain('It sleeps and starts at the next call.')
+    for (const button of ['server-start', 'server-stop']) expect(get(button)).toBeTruthy()
+    await click('tab-profile')
+    expect(detail()).toContain('after 10 min without a call; the next call starts it')
+    await show('filesystem')
+    await click('tab-profile')
+    expect(detail()).toContain('Sleepsnever')
+    app.openRun('whois')
+    await settle()
+    expect(get('run-button').hasAttribute('disabled')).toBe(false)
+  })
+  test('that does not answer says so among those that need you', async () => {
+    await show('filesystem', { state: 'not answering', pid: 0, failure: { code: 'CRD-SRV-01', what: 'filesystem is running, but has said nothing', means: '', fix: '' } })
+    expect(detail()).toContain('Not answering')
+    expect(get('server-filesystem').textContent).toContain('is running, but has said nothing')
+  })
+  test('is restarted in one step, so that its calls can end', async () => {
+    const host = await show('filesystem')
+    await click('server-restart')
+    expect(host.calls).toContainEqual(['RestartServer', 'filesystem'])
   })
   test('that does not run tells of its last process', async () => {
     await show('http-fetch', { state: 'stopped', pid: 0 })
