@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"cordon/app/cli/confined"
 	"cordon/host/config"
@@ -38,6 +39,7 @@ func (d *definition) flags(f *pflag.FlagSet) {
 	f.IntVar(&d.def.Pids, "pids", d.def.Pids, "limit of processes and threads")
 	f.StringVar(&d.file, "profile", "", "take what is granted from this file, see cordon profile")
 	f.StringVar(&d.caseDir, "case", "", "the case folder, for ${CASE} in the profile")
+	f.DurationVar((*time.Duration)(&d.def.Idle), "idle", 0, "stop it after so long without a call, until the next one (10m); 0 is never")
 	f.StringVar(&d.def.Title, "title", "", "name for people")
 }
 

@@ -159,6 +159,9 @@ func showCommand(e *env) *cobra.Command {
 			if s.CPU > 0 {
 				row("processor", fmt.Sprintf("%g cores", s.CPU))
 			}
+			if s.Idle > 0 {
+				row("sleeps", fmt.Sprintf("after %s without a call", s.Idle))
+			}
 			row("preset", s.Preset)
 			for _, g := range s.Demand {
 				row("demands", string(g))
