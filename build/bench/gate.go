@@ -75,6 +75,26 @@ func (b *bench) sdk() (s *mcp.ClientSession, end func() error, err error) {
 	return s, func() error { _ = s.Close(); return stop() }, nil
 }
 
+// host opens a host on directories of its own. The caller closes it.
+func (b *bench) host(name string, sb *sandbox.Sandbox) (*host.Host, error) {
+	home := filepath.Join(b.dir, name)
+	paths, err := config.FindPaths(func(name string) string { return map[string]string{"HOME": home}[name] })
+	if err != nil {
+		return nil, err
+	}
+	h, err := host.Open(b.ctx, host.Options{Paths: paths, Sandbox: sb, Prompter: nobody{}, Version: "bench", Log: slog.New(slog.DiscardHandler)})
+	if err == nil {
+		h.Secrets.UseSession()
+	}
+	return h, err
+}
+
+// null defines a null server.
+func (b *bench) null(name string) config.Server {
+	return config.Server{Name: name, Title: "Null", Source: "bundled", Version: "1", Command: []string{b.self, nullServerArg}, Net: config.NetNone,
+		Memory: config.DefaultMemory, Pids: config.DefaultPids}
+}
+
 // gate measures a read through the whole host against the bare library, each on its own confined null server.
 func (b *bench) gate() (err error) {
 	session, end, err := b.sdk()
@@ -82,20 +102,12 @@ func (b *bench) gate() (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, end()) }()
-	home := filepath.Join(b.dir, "home")
-	paths, err := config.FindPaths(func(name string) string { return map[string]string{"HOME": home}[name] })
-	if err != nil {
-		return err
-	}
-	h, err := host.Open(b.ctx, host.Options{Paths: paths, Sandbox: b.sandbox, Prompter: nobody{}, Version: "bench", Log: slog.New(slog.DiscardHandler)})
+	h, err := b.host("gate", b.sandbox)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, h.Close(context.WithoutCancel(b.ctx))) }()
-	h.Secrets.UseSession()
-	def := config.Server{Name: "null", Title: "Null", Source: "bundled", Version: "1", Command: []string{b.self, nullServerArg}, Net: config.NetNone,
-		Memory: config.DefaultMemory, Pids: config.DefaultPids}
-	if err := h.AddServer(def); err != nil {
+	if err := h.AddServer(b.null("null")); err != nil {
 		return err
 	}
 	if err := h.Servers.Start(b.ctx, "null"); err != nil {

@@ -2,7 +2,7 @@
 // every round each variant of a row runs once, in an order of its own, so that a noisy machine disturbs all of them alike. It needs
 // bin/cordon and bin/cordon-launch (make build) and leaves nothing behind.
 //
-//	go run ./build/bench [-n 200] [-rows launch,node,start,stdio,connect,gate] [-bin bin] [-json]
+//	go run ./build/bench [-n 200] [-rows launch,node,start,stdio,connect,gate,crowd,cycles] [-bin bin] [-json]
 package main
 
 import (
@@ -83,7 +83,7 @@ func main() {
 func run() error {
 	n := flag.Int("n", 200, "rounds of each row, at least 100")
 	bin := flag.String("bin", "bin", "where cordon and cordon-launch are")
-	rows := flag.String("rows", "launch,node,start,stdio,connect,gate", "which rows")
+	rows := flag.String("rows", "launch,node,start,stdio,connect,gate,crowd,cycles", "which rows")
 	asJSON := flag.Bool("json", false, "print JSON")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
@@ -107,7 +107,7 @@ func run() error {
 	b := &bench{ctx: ctx, n: max(*n, 100), dir: dir, self: self, cordon: filepath.Join(abs, "cordon"),
 		sandbox: &sandbox.Sandbox{Kernel: sandbox.Probe(), Launcher: filepath.Join(abs, "cordon-launch")}}
 	for _, name := range strings.Split(*rows, ",") {
-		f, ok := map[string]func() error{"launch": b.launchTrue, "node": b.launchNode, "start": b.start, "stdio": b.stdio, "connect": b.connect, "gate": b.gate}[name]
+		f, ok := map[string]func() error{"launch": b.launchTrue, "node": b.launchNode, "start": b.start, "stdio": b.stdio, "connect": b.connect, "gate": b.gate, "crowd": b.crowd, "cycles": b.cycles}[name]
 		if !ok {
 			return fmt.Errorf("there is no row %q", name)
 		}
@@ -146,17 +146,26 @@ func (b *bench) compare(name string, n int, vs ...variant) (*row, error) {
 			}
 		}
 	}
+	names := make([]string, 0, len(vs))
+	for _, v := range vs {
+		names = append(names, v.name)
+	}
+	return b.row(name, names, taken), nil
+}
+
+// row adds a row from the times of each variant, in microseconds.
+func (b *bench) row(name string, variants []string, taken [][]float64) *row {
 	r := row{Name: name}
 	for i, ts := range taken {
 		slices.Sort(ts)
-		x := result{Name: vs[i].name, Median: ts[n/2], P90: ts[n*9/10], Min: ts[0], Ratio: 1}
+		x := result{Name: variants[i], Median: ts[len(ts)/2], P90: ts[len(ts)*9/10], Min: ts[0], Ratio: 1}
 		if i > 0 {
 			x.Ratio = x.Median / r.Results[0].Median
 		}
 		r.Results = append(r.Results, x)
 	}
 	b.rows = append(b.rows, r)
-	return &b.rows[len(b.rows)-1], nil
+	return &b.rows[len(b.rows)-1]
 }
 
 func (r *row) get(name string) result {

@@ -266,7 +266,7 @@ func handle(r request) {
 		fmt.Fprintln(os.Stderr, "pinged")
 		if mode == "no-ping" {
 			line(`{"jsonrpc":"2.0","id":%s,"error":{"code":-32601,"message":"no such method"}}`, r.ID)
-		} else if mode != "no-pong" {
+		} else if mode != "no-pong" && mode != "progress" {
 			answer(r.ID, `{}`)
 		}
 	default:
