@@ -583,6 +583,24 @@ func TestStopWhileWaitingToRestart(t *testing.T) {
 	}
 }
 
+// A person who starts it does not wait for the pause, and the count begins anew.
+func TestStartWhileWaitingToRestart(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "ok", func(o *Options) { o.Backoff = time.Hour })
+	r.start()
+	for range maxRestarts + 1 {
+		if _, err := r.call("read_crash", `{}`); err == nil {
+			t.Fatal("it did not crash")
+		}
+		r.waitFor("the crash", func(v View) bool { return v.State == Crashed })
+		r.start()
+		if v := r.view(); v.State != Running || v.Restarts != 0 {
+			t.Fatalf("it is %s after %d restarts", v.State, v.Restarts)
+		}
+	}
+	r.works()
+}
+
 func TestOrphansEndWithTheirServer(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []string{"orphan", "orphan-crash"} {

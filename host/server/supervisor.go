@@ -175,7 +175,8 @@ func (s *Supervisor) unit(name string) (*unit, error) {
 }
 
 // Start starts a server and returns when it lists its tools, or with the reason why it does not. Starting a running
-// server does nothing; starting one that starts already waits with whoever started it. Cancelling ctx stops the start, unless
+// server does nothing; starting one that starts already waits with whoever started it; one that waits to be started again is
+// started at once. Cancelling ctx stops the start, unless
 // somebody else waits for it too. Not more than Options.Starts servers start at the same time; the others wait.
 func (s *Supervisor) Start(ctx context.Context, name string) error {
 	u, err := s.unit(name)

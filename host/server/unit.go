@@ -39,6 +39,7 @@ type unit struct {
 
 	holds     map[string]*session // guarded by mu; calls that are being looked at, by id, and the session they were looked up in
 	used      time.Time           // guarded by mu; when a call was here last, or it began to run
+	pausing   bool                // guarded by mu; between a crash and the start after it
 	reloading bool                // guarded by mu; calls wait for the new process
 	stops     int                 // guarded by mu; how often somebody wanted it to stop
 	moved     chan struct{}       // guarded by mu; closed and made anew with every change of what is above and of the view
@@ -119,6 +120,10 @@ func (a *attempt) done() bool {
 // start makes the unit wanted and waits for the first attempt.
 func (u *unit) start(ctx context.Context) error {
 	u.mu.Lock()
+	if u.pausing { // whoever wants it now does not wait, and the count begins anew
+		u.ending = true
+		u.cancel()
+	}
 	for u.ending { // what is being stopped is not what we want
 		done := u.done
 		u.mu.Unlock()
@@ -223,7 +228,10 @@ func (u *unit) keepRunning(ctx context.Context, ready func()) error {
 	worked := false
 	for restarts := 0; ; restarts++ {
 		began := time.Now()
-		u.update(func(v *View) { v.State, v.Err, v.Restarts, v.Refused = Starting, nil, restarts, nil })
+		u.update(func(v *View) {
+			v.State, v.Err, v.Restarts, v.Refused = Starting, nil, restarts, nil
+			u.pausing = false
+		})
 		err := u.runOnce(ctx, restarts > 0, func() { worked = true; ready() })
 		if ctx.Err() != nil {
 			u.update(func(v *View) { v.State, v.Err, v.Pid, v.Tools = Stopped, nil, 0, nil })
@@ -255,13 +263,19 @@ func (u *unit) keepRunning(ctx context.Context, ready func()) error {
 			err, final = fmt.Errorf("%w; that was start %d in a row, so it is not started again by itself", err, maxRestarts), true
 		}
 		u.note("%v", err)
-		u.update(func(v *View) { v.State, v.Err, v.Pid, v.Tools = state, err, 0, nil })
+		u.update(func(v *View) {
+			v.State, v.Err, v.Pid, v.Tools = state, err, 0, nil
+			u.pausing = !final
+		})
 		if final {
 			return err
 		}
 		select {
 		case <-ctx.Done():
-			u.update(func(v *View) { v.State, v.Err = Stopped, nil })
+			u.update(func(v *View) {
+				v.State, v.Err = Stopped, nil
+				u.pausing = false
+			})
 			return context.Canceled
 		case <-time.After(jitter(u.s.o.Backoff << restarts)):
 		}
