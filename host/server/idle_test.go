@@ -117,7 +117,7 @@ func TestCallsKeepAServerAwake(t *testing.T) {
 				r.t.Errorf("the call = %q, %v", got, err)
 			}
 		}},
-		"progress": {"progress", func(*rig) { time.Sleep(500 * time.Millisecond) }},
+		"progress": {"progress", func(*rig) { time.Sleep(4 * time.Second) }},
 		"ports": {"ok", func(r *rig) {
 			r.change("one", func(d *config.Server) { d.Net, d.Serve = config.NetLoopback, []uint16{48123} })
 			if err := r.Restart(r.t.Context(), "one"); err != nil {
@@ -130,6 +130,9 @@ func TestCallsKeepAServerAwake(t *testing.T) {
 			t.Parallel()
 			r := newRig(t, c.mode)
 			r.sleepy(100 * time.Millisecond)
+			if c.mode == "progress" {
+				r.sleepy(2 * time.Second) // longer than a busy machine keeps it from talking
+			}
 			r.start()
 			c.busy(r)
 			if got := r.stops(); slices.Contains(got, "idle") {

@@ -29,10 +29,10 @@ const (
 	Stopped  State = "stopped"
 	Starting State = "starting"
 	Running  State = "running"
-	Refused  State = "refused" // the sandbox cannot give what the profile demands
-	Crashed  State = "crashed" // ended by itself, or never spoke MCP
-	Idle     State = "idle"    // stopped because nobody called it; the next call starts it, and what it listed stays
-	Mute     State = "not answering"
+	Refused  State = "refused"       // the sandbox cannot give what the profile demands
+	Crashed  State = "crashed"       // ended by itself, or never spoke MCP
+	Idle     State = "idle"          // stopped because nobody called it; the next call starts it, and what it listed stays
+	Mute     State = "not answering" // its process lived and said nothing more, so it was ended
 )
 
 // Sandbox starts confined programs. *sandbox.Sandbox implements it.
