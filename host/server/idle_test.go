@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -199,6 +200,66 @@ func TestServersThatDoNotWantToSleep(t *testing.T) {
 			r.asleep()
 			r.gone(r.mark)
 		})
+	}
+}
+
+// TestEverybodyWantsSomethingElse: calls, stops, starts, reloads and sleep at the same time. What a call gets back is its own answer
+// or an error, and nothing is left.
+func TestEverybodyWantsSomethingElse(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "ok", func(o *Options) { o.Grace, o.Drain = 100*time.Millisecond, 50*time.Millisecond })
+	r.sleepy(2 * time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+	defer cancel()
+	var answers, refusals atomic.Int32
+	var wg sync.WaitGroup
+	for i, f := range []func(){
+		func() { _ = r.Start(ctx, "one") },
+		func() { _ = r.Stop(ctx, "one") },
+		func() { _ = r.Reload(ctx, "one") },
+		func() { _ = r.Restart(ctx, "one") },
+		func() {
+			short, cancel := context.WithTimeout(ctx, rand.N(20*time.Millisecond))
+			defer cancel()
+			_, _ = r.do(short, "one", "read_echo", "{}", 0)
+		},
+		func() { r.sleepy(time.Duration(rand.IntN(3)) * time.Millisecond); r.Views() },
+	} {
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				f()
+				time.Sleep(rand.N(time.Duration(i+1) * 40 * time.Millisecond))
+			}
+		})
+	}
+	for w := range 4 {
+		wg.Go(func() {
+			for n := 0; ctx.Err() == nil; n++ {
+				args := fmt.Sprintf(`{"n":"%d.%d"}`, w, n)
+				switch got, err := r.do(ctx, "one", "read_echo", args, rand.N(3*time.Millisecond)); {
+				case err != nil:
+					refusals.Add(1)
+					time.Sleep(time.Millisecond)
+				case got != args:
+					t.Errorf("call %s = %q", args, got)
+				default:
+					answers.Add(1)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	t.Logf("%d answers, %d errors, %d starts", answers.Load(), refusals.Load(), len(r.journal.of(audit.ServerStart)))
+	if u := r.one(); answers.Load() == 0 || len(u.holds) != 0 || len(u.running) != 0 || u.waiting.Load() != 0 {
+		t.Errorf("left: holds %v, running %v, %d waiting", u.holds, u.running, u.waiting.Load())
+	}
+	r.Close(context.Background())
+	r.gone(r.mark)
+	if a, b := len(r.journal.of(audit.ServerStart)), len(r.journal.of(audit.ServerStop)); a != b {
+		t.Errorf("%d starts and %d stops are recorded", a, b)
+	}
+	if free := r.turns.free; free != r.o.Starts {
+		t.Errorf("%d turns are free of %d", free, r.o.Starts)
 	}
 }
 
