@@ -90,7 +90,7 @@ func Plan(p Profile, c Command, k Kernel, id Identity) (*spec.Spec, Report, erro
 	for _, g := range guaranteesFor(p) {
 		r.Guarantees = append(r.Guarantees, Held{g, Enforced, "planned"})
 	}
-	s := &spec.Spec{Argv: c.Argv, Path: Path, Dir: c.Dir, Hostname: "sandbox", TmpBytes: tmpBytes, Net: p.Net, Listen: listening(p)}
+	s := &spec.Spec{Argv: c.Argv, Path: Path, Dir: c.Dir, Hostname: "sandbox", TmpBytes: tmpBytes, Net: p.Net, Listen: listening(p), Observe: p.Observe}
 	if s.Dir == "" {
 		s.Dir = Home
 	}

@@ -35,7 +35,7 @@ func planShared(p Profile, c Command, k Kernel) (*spec.Spec, Report, error) {
 	}
 	lose(FSMetadata, k.Namespaces+": names, sizes and dates of other files can be asked for")
 	lose(ProcPrivate, k.Namespaces+": which processes exist can be seen, and nothing about them")
-	s := &spec.Spec{Argv: c.Argv, Path: Path, Dir: c.Dir, Env: environment(c.Env), Net: p.Net, Shared: true, Landlock: ruleset(r)}
+	s := &spec.Spec{Argv: c.Argv, Path: Path, Dir: c.Dir, Env: environment(c.Env), Net: p.Net, Shared: true, Landlock: ruleset(r), Observe: p.Observe}
 	s.Signals = s.Landlock.Scoped&llsys.ScopeSignal == 0
 	rule := func(optional bool, rights uint64, paths ...string) {
 		for _, path := range paths {

@@ -33,16 +33,17 @@ type Process struct {
 	// computer's loopback itself.
 	Forwarded []uint16
 
-	serves  []uint16
-	init    *child
-	host    *os.File     // our end of the pair: closing it ends the sandbox
-	group   *group       // nil without limits
-	beside  *supervision // nil with namespaces
-	outcome *spec.Outcome
-	done    chan struct{}
-	once    sync.Once
-	dialing sync.Mutex
-	lent    chan *os.File // sockets that init sent; one is on its way at most
+	serves   []uint16
+	init     *child
+	host     *os.File     // our end of the pair: closing it ends the sandbox
+	group    *group       // nil without limits
+	beside   *supervision // nil with namespaces
+	observed *observation // nil without Profile.Observe
+	outcome  *spec.Outcome
+	done     chan struct{}
+	once     sync.Once
+	dialing  sync.Mutex
+	lent     chan *os.File // sockets that init sent; one is on its way at most
 
 	// Written before done is closed.
 	exit Exit
@@ -83,8 +84,8 @@ func (e Exit) String() string {
 }
 
 // newProcess takes listeners in the order of listening(profile).
-func newProcess(m *monitor, host *os.File, g *group, profile Profile, listeners []net.Listener, v *supervision) *Process {
-	p := &Process{Pid: m.pid, Reached: map[uint16]net.Listener{}, init: &child{pid: m.pid}, host: host, group: g, beside: v, outcome: m.outcome,
+func newProcess(m *monitor, host *os.File, g *group, profile Profile, listeners []net.Listener, v *supervision, o *observation) *Process {
+	p := &Process{Pid: m.pid, Reached: map[uint16]net.Listener{}, init: &child{pid: m.pid}, host: host, group: g, beside: v, observed: o, outcome: m.outcome,
 		done: make(chan struct{}), serves: profile.Serve, lent: make(chan *os.File, 1)}
 	for i, port := range listening(profile) {
 		if port == spec.EgressPort && profile.Net == NetHosts {
@@ -147,7 +148,7 @@ func (p *Process) watch(listeners []net.Listener) {
 		f.Close()
 	default:
 	}
-	p.exit.Left = errors.Join(p.exit.Left, p.beside.stop(), p.beside.close())
+	p.exit.Left = errors.Join(p.exit.Left, p.beside.stop(), p.observed.stop(), p.beside.close())
 	close(p.done)
 }
 
@@ -181,10 +182,15 @@ func (p *Process) Kill() {
 			return
 		}
 		// Without a namespace that ends with it, init has to end the others, and does when the host is gone.
-		if raw, err := p.host.SyscallConn(); err == nil {
-			_ = raw.Control(func(fd uintptr) { _ = unix.Shutdown(int(fd), unix.SHUT_WR) })
-		}
+		letGo(p.host)
 	})
+}
+
+// letGo tells init, over our end of the pair, that the host is gone.
+func letGo(ours *os.File) {
+	if raw, err := ours.SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) { _ = unix.Shutdown(int(fd), unix.SHUT_WR) })
+	}
 }
 
 // Stop ends the program in order: grace for it to notice its closed standard input (which the caller has closed),

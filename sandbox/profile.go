@@ -37,6 +37,10 @@ type Profile struct {
 	Pids   int         // processes and threads of the whole tree; 0 means no limit
 	CPU    float64     // cores; 0 means no limit
 	Demand []Guarantee // guarantees without which the program must not start
+
+	// Observe keeps what the program asks for and is not granted, see Process.Wanted. It grants nothing and decides nothing: every
+	// call that is looked at goes on, and what confines the program decides. Each call that names a path takes longer.
+	Observe bool
 }
 
 // Guarantee names one protection. The names are stable: profiles, reports and the log use them.

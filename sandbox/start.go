@@ -159,16 +159,20 @@ func (s *Sandbox) try(ctx context.Context, p Profile, c Command, f Files, k Kern
 		}
 		report.countEnv(sp) // with what it has added
 	}
+	o, err := newObservation(sp, p, v)
+	if err != nil {
+		return nil, report, errors.Join(err, v.close())
+	}
 	g, err := newGroup(k.Groups, p)
 	if err == nil {
-		proc, err = s.launch(ctx, p, sp, g, f, v)
+		proc, err = s.launch(ctx, p, sp, g, f, v, o)
 	}
 	if err != nil {
 		if g != nil {
 			_ = g.kill()
 			_ = g.remove(time.Second)
 		}
-		return nil, report, errors.Join(err, v.close())
+		return nil, report, errors.Join(err, o.stop(), v.close())
 	}
 	return proc, report, nil
 }
@@ -241,7 +245,7 @@ func writable(p Profile, program string) string {
 }
 
 // launch starts init, through the launcher or as a copy of this process, and reads what comes back until end of file.
-func (s *Sandbox) launch(ctx context.Context, p Profile, sp *spec.Spec, g *group, f Files, v *supervision) (*Process, error) {
+func (s *Sandbox) launch(ctx context.Context, p Profile, sp *spec.Spec, g *group, f Files, v *supervision, o *observation) (*Process, error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
@@ -250,9 +254,12 @@ func (s *Sandbox) launch(ctx context.Context, p Profile, sp *spec.Spec, g *group
 	ours, theirs := os.NewFile(uintptr(pair[0]), "sandbox"), os.NewFile(uintptr(pair[1]), "launcher")
 	m := newMonitor()
 	attended := make(chan error, 1)
-	if v != nil {
+	switch {
+	case v != nil:
 		go func() { attended <- v.attend(ours, m.pids) }()
-	} else {
+	case o != nil:
+		go func() { attended <- o.attend(ours, len(sp.Listen)) }()
+	default:
 		attended <- nil
 	}
 	err = s.begin(ctx, sp, g, f, ours, theirs, m)
@@ -266,7 +273,11 @@ func (s *Sandbox) launch(ctx context.Context, p Profile, sp *spec.Spec, g *group
 		err = errors.Join(why, err)
 	}
 	listeners := v.listeners()
-	if err == nil && v == nil {
+	switch {
+	case v != nil:
+	case o != nil:
+		listeners = o.listens
+	case err == nil:
 		listeners, err = receiveListeners(ours, len(sp.Listen))
 	}
 	if err != nil {
@@ -274,9 +285,12 @@ func (s *Sandbox) launch(ctx context.Context, p Profile, sp *spec.Spec, g *group
 		if m.pid > 0 {
 			reapInit(m.pid, v != nil)
 		}
+		for _, l := range listeners {
+			_ = l.Close()
+		}
 		return nil, errors.Join(err, v.stop())
 	}
-	return newProcess(m, ours, g, p, listeners, v), nil
+	return newProcess(m, ours, g, p, listeners, v, o), nil
 }
 
 // receiveListeners takes the n listeners that init sent before its report.

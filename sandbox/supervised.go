@@ -27,8 +27,36 @@ type supervision struct {
 	scratch *scratch
 	listens []net.Listener // by the order of listening(profile)
 	rules   supervise.Rules
-	by      atomic.Pointer[supervise.Supervisor] // nil until it serves
-	ended   chan error                           // how serving ended
+	serving
+}
+
+// serving is a supervisor at work.
+type serving struct {
+	by    atomic.Pointer[supervise.Supervisor] // nil until it serves
+	ended chan error                           // how serving ended
+}
+
+// serve begins to answer what listener tells of. When that breaks, the program must not go on without: init is told over ours that
+// it is on its own, and ends it.
+func (v *serving) serve(rules supervise.Rules, listener, ours *os.File) {
+	by := supervise.New(rules, listener)
+	v.by.Store(by)
+	go func() { // finish waits for it
+		err := by.Serve()
+		if err != nil {
+			letGo(ours)
+		}
+		v.ended <- err
+	}()
+}
+
+// finish ends the serving, if it has begun, and waits for it. The program's processes have ended by then.
+func (v *serving) finish() error {
+	if v.by.Load() == nil {
+		return nil
+	}
+	v.by.Load().Stop()
+	return <-v.ended
 }
 
 // listeners are in the order of listening(profile). A nil supervision has none.
@@ -45,7 +73,7 @@ func newSupervision(sp *spec.Spec, p Profile) (*supervision, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &supervision{scratch: sc, ended: make(chan error, 1), rules: supervise.Rules{Write: append(sc.folders(), p.Write...), Watch: slices.Concat(p.Read, System),
+	v := &supervision{scratch: sc, serving: serving{ended: make(chan error, 1)}, rules: supervise.Rules{Write: append(sc.folders(), p.Write...), Watch: slices.Concat(p.Read, System),
 		Bind: sp.Net != NetNone, Redirect: map[uint16]supervise.Redirect{}}}
 	for _, port := range listening(p) {
 		l, err := net.Listen("tcp4", "127.0.0.1:0")
@@ -70,13 +98,12 @@ func (v *supervision) close() error {
 	return v.scratch.remove()
 }
 
-// stop ends the serving, if it has begun, and waits for it. The program's processes have ended by then.
+// stop ends the serving. A nil supervision has none.
 func (v *supervision) stop() error {
-	if v == nil || v.by.Load() == nil {
+	if v == nil {
 		return nil
 	}
-	v.by.Load().Stop()
-	return <-v.ended
+	return v.finish()
 }
 
 // attend waits for the listener that init sends over ours, begins to serve it and lets init go on. pids tells init's pid. When
@@ -89,9 +116,7 @@ func (v *supervision) attend(ours *os.File, pids <-chan int) error {
 		listener := files[0]
 		var ok bool
 		if v.rules.Init, ok = <-pids; ok {
-			by := supervise.New(v.rules, listener)
-			v.by.Store(by)
-			go func() { v.ended <- by.Serve() }() // stop waits for it
+			v.serve(v.rules, listener, ours)
 			_, err = ours.Write([]byte{1})
 		} else {
 			err = errors.Join(errors.New("the launcher has ended"), listener.Close())

@@ -188,6 +188,7 @@ func initMain() {
 	must(spec.StepNoNewPrivs, 0, errno)
 	stamp(spec.StepNoNewPrivs)
 	enforceLandlock()
+	watched()
 	_, errno = call(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, addr(&plan.prog), 0, 0)
 	must(spec.StepSeccomp, 0, errno)
 	stamp(spec.StepSeccomp)

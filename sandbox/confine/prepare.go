@@ -53,7 +53,8 @@ var plan struct {
 	rulesize uintptr
 	filter   []unix.SockFilter
 	prog     unix.SockFprog
-	exec     []*byte // candidates for execve, in order
+	telling  unix.SockFprog // empty unless the host is told of calls
+	exec     []*byte        // candidates for execve, in order
 	argv     []*byte
 	envv     []*byte
 
@@ -121,10 +122,15 @@ func prepare(s *spec.Spec) error {
 		plan.rulesize = 24
 	}
 	var err error
-	if plan.filter, err = filter(rules{s.Net, s.Shared, s.Signals}); err != nil {
+	if plan.filter, err = filter(rules{s.Net, s.Shared, s.Signals, s.Shared && s.Observe}); err != nil {
 		return err
 	}
 	plan.prog = unix.SockFprog{Len: uint16(len(plan.filter)), Filter: &plan.filter[0]}
+	if tell, err := observing(s); err != nil {
+		return err
+	} else if tell != nil {
+		plan.telling = unix.SockFprog{Len: uint16(len(tell)), Filter: &tell[0]}
+	}
 	plan.argv, plan.envv = vector(s.Argv), vector(s.Env)
 	if strings.Contains(s.Argv[0], "/") {
 		plan.exec = []*byte{cstr(s.Argv[0])}
@@ -232,6 +238,9 @@ func prepareRoot(s *spec.Spec) error {
 		}
 	}
 	parents("/proc/self")
+	if s.Observe && !slices.ContainsFunc(links, func(l link) bool { return below(s.Dir, l.path) }) {
+		parents(s.Dir + "/name")
+	}
 	add('f', deniedFile, "", 0)
 	return nil
 }

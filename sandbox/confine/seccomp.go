@@ -89,6 +89,7 @@ type rules struct {
 	net     spec.Net
 	shared  bool // without namespaces: what they would decide, the filter refuses or the supervisor decides
 	signals bool // the supervisor decides about signals too
+	observe bool // the supervisor is told of paths; shared only
 }
 
 // filter returns the program for r. What is absent here is allowed: the namespaces and Landlock decide
@@ -131,13 +132,16 @@ func filter(r rules) ([]unix.SockFilter, error) {
 		modes{flags: 2, mode: 3, nrs: []uint32{unix.SYS_OPENAT}}) {
 		block := []unix.SockFilter{arg(m.mode), has(setID, 0, 1), fails(unix.EPERM), done(r.modeAction(m))}
 		if m.flags > 0 {
-			block = append([]unix.SockFilter{arg(m.flags), has(unix.O_CREAT|unix.O_TMPFILE&^unix.O_DIRECTORY, 1, 0), done(actAllow)}, block...)
+			block = append([]unix.SockFilter{arg(m.flags), has(unix.O_CREAT|unix.O_TMPFILE&^unix.O_DIRECTORY, 1, 0), done(r.modeAction(m))}, block...)
 		}
 		deny(len(ends), m.nrs...)
 		ends = append(ends, block)
 	}
 	if r.shared {
 		r.share(deny, look)
+	}
+	if r.observe {
+		r.tell(look)
 	}
 	return assemble(spans(points), ends)
 }

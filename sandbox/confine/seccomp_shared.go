@@ -75,7 +75,7 @@ const ioprioProcess = 1 // IOPRIO_WHO_PROCESS
 
 // modeAction is what becomes of a call that gives a file a harmless mode.
 func (r rules) modeAction(m modes) uint32 {
-	if r.shared && m.change {
+	if r.shared && m.change || r.observe { // those that change nothing name a path
 		return actNotify
 	}
 	return actAllow

@@ -187,8 +187,8 @@ func TestFilterIsItsTable(t *testing.T) {
 	for nr := range uint32(601) {
 		numbers = append(numbers, nr, 0x40000000|nr)
 	}
-	for _, r := range []rules{{spec.NetNone, false, false}, {spec.NetLoopback, false, false}, {spec.NetHost, false, false}, {spec.NetNone, true, false},
-		{spec.NetLoopback, true, true}, {spec.NetHosts, true, false}} {
+	for _, r := range []rules{{spec.NetNone, false, false, false}, {spec.NetLoopback, false, false, false}, {spec.NetHost, false, false, false}, {spec.NetNone, true, false, false},
+		{spec.NetLoopback, true, true, false}, {spec.NetHosts, true, false, false}} {
 		t.Run(fmt.Sprint(r), func(t *testing.T) {
 			f, err := filter(r)
 			if err != nil {

@@ -65,6 +65,7 @@ func (s *Spec) Encode() []byte {
 	e.flag(s.Shared)
 	e.flag(s.Signals)
 	e.str(s.Outside)
+	e.flag(s.Observe)
 	if len(e.b) > MaxSpecBytes {
 		return nil
 	}
@@ -98,7 +99,7 @@ func Decode(b []byte) (*Spec, error) {
 		s.Limits = append(s.Limits, Limit{Resource: int(d.num()), Max: d.num()})
 	}
 	s.Join, s.Into = int(d.num()), d.flag()
-	s.Shared, s.Signals, s.Outside = d.flag(), d.flag(), d.str()
+	s.Shared, s.Signals, s.Outside, s.Observe = d.flag(), d.flag(), d.str(), d.flag()
 	switch {
 	case d.err != nil:
 		return nil, d.err

@@ -10,7 +10,7 @@ import (
 func full() *Spec {
 	return &Spec{Argv: []string{"a", "b c"}, Path: []string{"/bin"}, Env: []string{"A=1"}, Dir: "/", Hostname: "h",
 		Mounts: []Mount{{"/a", "/b", true, false, true, 7}}, Links: []Link{{"/l", "t"}}, Dirs: []string{"/tmp"}, Files: []File{{"/f", "data"}},
-		TmpBytes: 9, Net: NetLoopback, Listen: []uint16{80, 65535}, Landlock: Landlock{6, 1, 2, 3, 4}, Limits: []Limit{{1, 2}}, Join: 1, Into: true, Shared: true, Signals: true, Outside: "/o"}
+		TmpBytes: 9, Net: NetLoopback, Listen: []uint16{80, 65535}, Landlock: Landlock{6, 1, 2, 3, 4}, Limits: []Limit{{1, 2}}, Join: 1, Into: true, Shared: true, Signals: true, Outside: "/o", Observe: true}
 }
 
 func TestDecodeInvertsEncode(t *testing.T) {

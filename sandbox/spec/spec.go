@@ -9,6 +9,7 @@
 //	  Outcome               ◀─fd 4────────────────────────── record kind "outcome"
 //	  end of file           ◀─fd 4── (launcher gone)           exec closed the last copy
 //	  listener (NetHosts)   ◀─fd 3── one byte and a descriptor, before the outcome
+//	  notifications (Observe) ◀─fd 3── one byte and a descriptor, after the listeners; answered from then on
 //	  (stays open)          ──fd 3────────────────────────▶ end of file: the host is gone, die
 //	  wait status           ◀─fd 3────────────────────────── four bytes when the program has ended
 //
@@ -18,7 +19,7 @@ package spec
 import "syscall"
 
 // Version comes first on the wire, so that binaries of different builds never work together by accident.
-const Version = 6
+const Version = 7
 
 // MaxJoin bounds Spec.Join.
 const MaxJoin = 8
@@ -64,6 +65,10 @@ type Spec struct {
 	Shared  bool
 	Signals bool   // with Shared: the supervisor decides about signals, because this kernel's Landlock does not
 	Outside string // with Shared: a directory of the user's that nothing grants, for the self-test
+
+	// Observe has the kernel tell the host of each call that names a path (see Named) before it goes on, and makes Dir inside when
+	// nothing shows it, empty, so that relative names mean what they mean outside.
+	Observe bool
 }
 
 // Mount is one tree or file of the host that is visible inside.

@@ -48,7 +48,11 @@ func (s *Supervisor) socket(c *caller) error {
 		}
 		return bind(fd, b, to)
 	}
-	return s.connect(fd, b, to)
+	err = s.connect(fd, b, to)
+	if err == unix.EACCES && s.rules.Record != nil {
+		s.rules.Record.Address(to)
+	}
+	return err
 }
 
 // parseAddress reads a struct sockaddr. An IPv4 address in IPv6 form is the IPv4 address.
@@ -179,6 +183,12 @@ func (s *Supervisor) connect(fd int, b []byte, to netip.AddrPort) error {
 }
 
 var loopback4 = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+
+// Taken reports whether something on this machine listens for connections to an address.
+func Taken(at netip.AddrPort) bool {
+	_, err := listener(at)
+	return err == nil
+}
 
 // Listens reports whether the socket that would take a connection to an address is the program's own: one closed by it may
 // have made room for another program's.

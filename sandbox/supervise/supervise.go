@@ -6,11 +6,15 @@
 // judged, and carried out on this process's own copy of the descriptor; the program's call then returns that result. Only a
 // signal to oneself goes on by itself: its registers cannot change. What cannot be read or judged fails.
 //
+// Calls that are only observed are no exception, because nothing is decided about them: what they name is taken note of, they go
+// on whatever it is, and the kernel's own rules decide.
+//
 // Reading another process's memory and copying its descriptors needs PTRACE_MODE_ATTACH: the program has to be a descendant
 // of this process, or Yama's ptrace_scope 0.
 package supervise
 
 import (
+	"bytes"
 	"errors"
 	"net/netip"
 	"os"
@@ -18,6 +22,8 @@ import (
 	"syscall"
 	"time"
 	"unsafe"
+
+	"cordon/sandbox/observe"
 
 	"golang.org/x/sys/unix"
 )
@@ -31,6 +37,10 @@ type Rules struct {
 
 	// Redirect are ports on 127.0.0.1 that lead to a listener of the host's.
 	Redirect map[uint16]Redirect
+
+	// Record takes note of what is asked for, where the filter tells of it. nil takes note of nothing.
+	Record *observe.Record
+	Lets   bool // nothing else is done, and every call goes on: the program has namespaces, and a filter besides
 }
 
 // Redirect is where a port leads. Expect is told from where the program calls, before it does: other programs of this
@@ -79,6 +89,8 @@ type Supervisor struct {
 	listener int // the same; open until Serve has returned
 	mu       sync.Mutex
 	own      map[uint64]bool // cookies of sockets that the program listens on, guarded by mu
+
+	noting noting
 }
 
 // New returns a supervisor that applies rules. listener is the filter's, set to non-blocking; Serve, which has to be called,
@@ -104,12 +116,13 @@ func (s *Supervisor) Serve() error {
 	var working sync.WaitGroup
 	defer working.Wait()
 	slots := make(chan struct{}, atOnce)
+	poll := []unix.PollFd{{Fd: int32(s.listener), Events: unix.POLLIN}}
 	for {
 		var n notification
 		var end bool
 		err := raw.Read(func(fd uintptr) bool {
-			poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-			if k, err := unix.Poll(poll, 0); err != nil || k == 0 {
+			poll[0].Revents = 0
+			if k, err := unix.Poll(poll, s.patience()); err != nil || k == 0 {
 				return false
 			}
 			if poll[0].Revents&unix.POLLIN == 0 { // POLLHUP alone: nobody is left
@@ -124,6 +137,9 @@ func (s *Supervisor) Serve() error {
 		}
 		if err != nil {
 			return err
+		}
+		if s.observed(&n) {
+			continue
 		}
 		slots <- struct{}{}
 		working.Go(func() {
@@ -145,6 +161,10 @@ func (s *Supervisor) alive(n *notification) bool {
 
 func (s *Supervisor) answer(n *notification) {
 	val, err := s.handle(n)
+	s.reply(n, val, err)
+}
+
+func (s *Supervisor) reply(n *notification, val int64, err error) {
 	r := response{id: n.id, val: val}
 	var errno syscall.Errno
 	switch {
@@ -223,32 +243,42 @@ func (c *caller) descriptor(fd uint64) (int, error) {
 // memory reads n bytes of the caller's.
 func (c *caller) memory(at uint64, n int) ([]byte, error) {
 	b := make([]byte, n)
-	got, err := unix.ProcessVMReadv(int(c.tid), []unix.Iovec{{Base: &b[0], Len: uint64(n)}}, []unix.RemoteIovec{{Base: uintptr(at), Len: n}}, 0)
-	if err != nil || got != n {
-		return nil, unix.EFAULT
-	}
-	if !c.s.alive(c.notification) { // the id may have been another's by then
-		return nil, unix.EPERM
-	}
-	return b, nil
+	return b, c.s.memory(c.notification, at, b)
 }
 
-// path reads a path of the caller's, up to its NUL. A read never goes past the page that it is in, because the next may
-// not be there.
+// memory fills b from the memory of whoever called.
+func (s *Supervisor) memory(n *notification, at uint64, b []byte) error {
+	got, err := unix.ProcessVMReadv(int(n.tid), []unix.Iovec{{Base: &b[0], Len: uint64(len(b))}}, []unix.RemoteIovec{{Base: uintptr(at), Len: len(b)}}, 0)
+	if err != nil || got != len(b) {
+		return unix.EFAULT
+	}
+	if !s.alive(n) { // the id may have been another's by then
+		return unix.EPERM
+	}
+	return nil
+}
+
+// path reads a path of the caller's, up to its NUL.
 func (c *caller) path(at uint64) (string, error) {
-	const page = 4096
-	var all []byte
-	for len(all) < unix.PathMax {
-		part, err := c.memory(at, page-int(at%page))
-		if err != nil {
+	return c.s.path(c.notification, at, new([unix.PathMax]byte))
+}
+
+// path reads a path into b. A read never goes past the page that it is in, because the next may not be there; most paths are
+// short.
+func (s *Supervisor) path(n *notification, at uint64, b *[unix.PathMax]byte) (string, error) {
+	const page, most = 4096, 256
+	for have := 0; have < len(b); {
+		part := b[have:min(len(b), have+page-int(at%page))]
+		if have == 0 {
+			part = part[:min(len(part), most)]
+		}
+		if err := s.memory(n, at, part); err != nil {
 			return "", err
 		}
-		for i, b := range part {
-			if b == 0 {
-				return string(append(all, part[:i]...)), nil
-			}
+		if i := bytes.IndexByte(part, 0); i >= 0 {
+			return string(b[:have+i]), nil
 		}
-		all = append(all, part...)
+		have += len(part)
 		at += uint64(len(part))
 	}
 	return "", unix.ENAMETOOLONG

@@ -1,0 +1,111 @@
+//go:build !small
+
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"time"
+
+	"cordon/sandbox/observe"
+	"cordon/sandbox/spec"
+	"cordon/sandbox/supervise"
+)
+
+// Want is one thing that a program asked for and was not granted. See package observe for what that proves: nothing.
+type Want = observe.Want
+
+// The kinds of wants.
+const (
+	WantLook    = observe.Look
+	WantRead    = observe.Read
+	WantList    = observe.List
+	WantExecute = observe.Execute
+	WantWrite   = observe.Write
+	WantConnect = observe.Connect
+)
+
+// Wanted returns what the program has asked for so far and was not granted, at most 1,000 different things, and how often it asked
+// for something beyond what fits into the bounds of package observe. After Wait it is complete. Without Profile.Observe there is
+// nothing.
+func (p *Process) Wanted() (all []Want, over int) {
+	if p.observed == nil {
+		return nil, 0
+	}
+	return p.observed.record.Wants()
+}
+
+// EachWant calls f with each of Wanted, those there are and those to come, one after the other, until Done. f must not wait for Done.
+func (p *Process) EachWant(f func(Want)) {
+	if p.observed != nil {
+		p.observed.record.Tell(f)
+	}
+}
+
+// observation takes note of what one program asks for.
+type observation struct {
+	record  *observe.Record
+	listens []net.Listener
+	serving // with namespaces; without, it is the supervisor that is told
+}
+
+// newObservation returns what p wants observed, or nil. Stop it.
+func newObservation(sp *spec.Spec, p Profile, v *supervision) (*observation, error) {
+	if !p.Observe {
+		return nil, nil
+	}
+	g := observe.Granted{Read: slices.Concat(System, p.Read), Write: p.Write, Ports: append(listening(p), p.Serve...),
+		Inside: []string{"/proc", "/sys", "/dev", "/tmp", Home, "/.ungranted", "/.new"}}
+	if p.Net == NetHost {
+		g.Read = append(g.Read, resolver...)
+	}
+	if sp.Dir != "" {
+		g.Shown = []string{sp.Dir}
+	}
+	for _, f := range sp.Files {
+		g.Inside = append(g.Inside, f.Path)
+	}
+	if v != nil {
+		g.Looks, g.Read, g.Inside = true, append(g.Read, identity...), append(g.Inside, v.scratch.dir)
+	}
+	o := &observation{record: observe.New(g, supervise.Taken), serving: serving{ended: make(chan error, 1)}}
+	if v != nil {
+		v.rules.Record = o.record
+	}
+	return o, nil
+}
+
+// attend receives what init sends over ours before it confines itself: n listeners, and the one that tells of calls, which is
+// answered from then on. When it fails it ends the start by closing ours.
+func (o *observation) attend(ours *os.File, n int) error {
+	_ = ours.SetReadDeadline(time.Now().Add(startTimeout))
+	listeners, err := receiveListeners(ours, n)
+	var files []*os.File
+	if err == nil {
+		o.listens = listeners
+		files, err = receiveFiles(ours, 1)
+	}
+	_ = ours.SetReadDeadline(time.Time{})
+	if err != nil {
+		ours.Close()
+		return fmt.Errorf("observe: %w", err)
+	}
+	o.serve(supervise.Rules{Record: o.record, Lets: true}, files[0], ours)
+	return nil
+}
+
+// stop ends the observation and completes the record. A nil one has nothing. The program has ended by then, or its start.
+func (o *observation) stop() error {
+	if o == nil {
+		return nil
+	}
+	err := o.finish()
+	if errors.Is(err, os.ErrClosed) {
+		err = nil
+	}
+	o.record.Close()
+	return err
+}

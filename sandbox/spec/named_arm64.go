@@ -1,0 +1,4 @@
+package spec
+
+// archNamed is empty: the older calls do not exist here.
+var archNamed []Named
