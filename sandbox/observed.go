@@ -18,6 +18,9 @@ import (
 // Want is one thing that a program asked for and was not granted. See package observe for what that proves: nothing.
 type Want = observe.Want
 
+// WantKind is what it wanted to do.
+type WantKind = observe.Kind
+
 // The kinds of wants.
 const (
 	WantLook    = observe.Look

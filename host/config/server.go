@@ -361,6 +361,27 @@ var guarded = []struct{ path, why string }{
 	{".netrc", "passwords"},
 	{".npmrc", "registry credentials"},
 	{".pypirc", "registry credentials"},
+	{".cargo/credentials.toml", "registry credentials"},
+	{".bash_history", "a shell's history"},
+	{".zsh_history", "a shell's history"},
+	{".zhistory", "a shell's history"},
+	{".histfile", "a shell's history"},
+	{".sh_history", "a shell's history"},
+	{".ksh_history", "a shell's history"},
+	{".ash_history", "a shell's history"},
+	{".history", "a shell's history"},
+	{".local/share/fish", "a shell's history"},
+	{".config/nushell", "a shell's history"},
+	{".local/share/xonsh", "a shell's history"},
+	{".python_history", "an interpreter's history"},
+	{".node_repl_history", "an interpreter's history"},
+	{".irb_history", "an interpreter's history"},
+	{".psql_history", "a database client's history"},
+	{".mysql_history", "a database client's history"},
+	{".sqlite_history", "a database client's history"},
+	{".rediscli_history", "a database client's history"},
+	{".lesshst", "a pager's history"},
+	{".viminfo", "an editor's history"},
 	{".mozilla", "a browser profile"},
 	{".thunderbird", "mail"},
 	{".config/google-chrome", "a browser profile"},
@@ -383,30 +404,45 @@ var guarded = []struct{ path, why string }{
 	{"/etc/ssl/private", "private keys"},
 }
 
+// Guarded says why no server is given path, or "" if one can be: it is no path that a definition can hold, it is too much, or it
+// lies in a place with keys, passwords or the like, which secret reports. It looks at the file system to see through symbolic links.
+func (p Paths) Guarded(path string) (why string, secret bool) {
+	if why = badPath(path); why != "" {
+		return why, false
+	}
+	return p.grants(path)
+}
+
 // badGrant says why a server cannot have path, a clean absolute one, or "" if it can. Symbolic links are followed
 // as far as they exist, so that another name for a guarded place is refused too.
 func (p Paths) badGrant(path string) string {
+	why, _ := p.grants(path)
+	return why
+}
+
+// grants is badGrant, and says whether it is because of where path lies.
+func (p Paths) grants(path string) (why string, inside bool) {
 	candidates := []string{path}
 	if real := resolve(path); real != path {
 		candidates = append(candidates, real)
 	}
 	for _, c := range candidates {
-		if why := p.guards(c); why != "" {
+		if why, inside := p.guards(c); why != "" {
 			if c != path {
 				why = fmt.Sprintf("%s leads to %s: %s", path, c, why)
 			}
-			return why
+			return why, inside
 		}
 	}
-	return ""
+	return "", false
 }
 
-func (p Paths) guards(path string) string {
+func (p Paths) guards(path string) (why string, inside bool) {
 	if path == "/" {
-		return "grants the whole machine; name the folders it needs"
+		return "grants the whole machine; name the folders it needs", false
 	}
 	if p.Home != "" && within(p.Home, path) {
-		return fmt.Sprintf("%s grants the whole home directory; name the folders it needs", path)
+		return fmt.Sprintf("%s grants the whole home directory; name the folders it needs", path), false
 	}
 	own := []struct{ path, why string }{
 		{p.Config, "Cordon's own configuration"}, {p.State, "Cordon's log and pins"}, {p.Runtime, "Cordon's sockets"},
@@ -423,15 +459,15 @@ func (p Paths) guards(path string) string {
 		case filepath.IsAbs(g.path) && within(p.Home, place):
 			// The user's own home is /root: the other lines judge what lies inside.
 		case within(path, place):
-			return fmt.Sprintf("%s holds %s, which no server is given", place, g.why)
+			return fmt.Sprintf("%s holds %s, which no server is given", place, g.why), true
 		case within(place, path):
-			return fmt.Sprintf("%s contains %s (%s), which no server is given", path, place, g.why)
+			return fmt.Sprintf("%s contains %s (%s), which no server is given", path, place, g.why), false
 		}
 	}
 	if p.Data != "" && within(p.Data, path) {
-		return fmt.Sprintf("%s contains every installed server; name the folder it needs", path)
+		return fmt.Sprintf("%s contains every installed server; name the folder it needs", path), false
 	}
-	return ""
+	return "", false
 }
 
 // within reports whether path is dir or lies below it. Both are clean and absolute.
