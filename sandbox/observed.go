@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"slices"
 	"time"
@@ -55,13 +56,16 @@ type observation struct {
 	serving // with namespaces; without, it is the supervisor that is told
 }
 
+// tested is the address that init tries itself.
+var tested = netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, 1}), 9)
+
 // newObservation returns what p wants observed, or nil. Stop it.
 func newObservation(sp *spec.Spec, p Profile, v *supervision) (*observation, error) {
 	if !p.Observe {
 		return nil, nil
 	}
 	g := observe.Granted{Read: slices.Concat(System, p.Read), Write: p.Write, Ports: append(listening(p), p.Serve...),
-		Inside: []string{"/proc", "/sys", "/dev", "/tmp", Home, "/.ungranted", "/.new"}}
+		Inside: []string{"/proc", "/sys", "/dev", "/tmp", Home, "/.ungranted", "/.new"}, Addresses: []netip.AddrPort{tested}}
 	if p.Net == NetHost {
 		g.Read = append(g.Read, resolver...)
 	}

@@ -67,7 +67,7 @@ func Main(args []string, in io.Reader, out, errw io.Writer) int {
 
 func run(args []string, e *env) int {
 	ctx := context.Background()
-	if len(args) < 2 || args[0] != "sandbox" || args[1] != "exec" { // there, signals are the program's
+	if len(args) < 2 || args[0] != "learn" && (args[0] != "sandbox" || args[1] != "exec") { // there, signals are the program's
 		var stop func()
 		ctx, stop = signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 		defer stop()
@@ -156,7 +156,7 @@ if it was tampered with. The window is cordon-desktop; this command does the sam
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return &exitError{exitUsage, fmt.Errorf("%w; see %s --help", err, c.CommandPath())}
 	})
-	root.AddCommand(sandboxCommand(), callCommand(e), serversCommand(e), profileCommand(e), secretsCommand(e), doctorCommand(e), auditCommand(e), tryCommand(e), attemptCommand(e), practiceCommand())
+	root.AddCommand(sandboxCommand(), learnCommand(e), callCommand(e), serversCommand(e), profileCommand(e), secretsCommand(e), doctorCommand(e), auditCommand(e), tryCommand(e), attemptCommand(e), practiceCommand())
 	strictTopics(root)
 	return root
 }

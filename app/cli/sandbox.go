@@ -152,15 +152,23 @@ func writeReport(path string, p *sandbox.Process, took time.Duration) error {
 	if err != nil {
 		return err
 	}
+	if err := replace(path, append(b, '\n')); err != nil {
+		return fmt.Errorf("write report: %w", err)
+	}
+	return nil
+}
+
+// replace writes a file in the place of what is there. What is no plain file stays: a device, or a link that a program may have put
+// there.
+func replace(path string, b []byte) error {
 	abs, err := filepath.Abs(path)
 	if err != nil {
 		return err
 	}
-	// The file is replaced, so what is no plain file stays: a device, or a link that the program may have put there.
 	if st, err := os.Lstat(abs); err == nil && !st.Mode().IsRegular() {
-		return fmt.Errorf("write report: %s is not a plain file", path)
+		return fmt.Errorf("%s is not a plain file", path)
 	}
-	return config.WriteFile(abs, append(b, '\n'))
+	return config.WriteFile(abs, b)
 }
 
 // attemptCommand is what "watch a sandbox hold" starts inside.

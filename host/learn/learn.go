@@ -5,6 +5,7 @@ package learn
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"path/filepath"
@@ -44,7 +45,7 @@ type Proposal struct {
 type Asked struct {
 	Does  string `json:"does"`  // "reads", "changes", "runs", "talks to", "calls"
 	What  string `json:"what"`  // as the profile has it, or a port in words
-	Times int    `json:"times"` // how many different things were asked for in it
+	Times int    `json:"times"` // how many different things were asked for in a folder; else how often
 }
 
 // Left is one thing that is not proposed. What and Why can hold the program's own bytes: escape them.
@@ -117,8 +118,8 @@ type target struct {
 	does  string // "reads", "changes" or "runs"
 	path  string
 	dir   bool
-	look  bool // it was only looked at
-	times int
+	look  bool            // it was only looked at
+	names map[string]bool // what was asked for
 }
 
 type proposer struct {
@@ -148,8 +149,9 @@ func Propose(run Run) Proposal {
 			continue
 		}
 		*list = append(slices.Clone(*list), t.path)
-		out.Asked = append(out.Asked, Asked{t.does, p.short(t.path), t.times})
+		out.Asked = append(out.Asked, Asked{t.does, p.short(t.path), len(t.names)})
 	}
+	tidy(&s)
 	out.Asked = append(out.Asked, p.hosts(&s)...)
 	out.Asked = append(out.Asked, p.addresses(&s)...)
 	if run.Over > 0 {
@@ -161,11 +163,23 @@ func Propose(run Run) Proposal {
 		out.Cautions = append(out.Cautions, "it would read files of yours and talk to the internet: what it reads can leave. No preset has both")
 	}
 	for _, t := range p.targets {
-		if t.dir && t.times >= together {
+		if t.dir && len(t.names) >= together {
 			out.Cautions = append(out.Cautions, fmt.Sprintf("%s is proposed whole, with everything that is in it now and later", p.short(t.path)))
 		}
 	}
 	return out
+}
+
+// tidy leaves out what another grant holds. A grant for reading within one for writing keeps from changes what lies there.
+func tidy(s *config.Server) {
+	within := func(path string, dirs []string) bool {
+		return slices.ContainsFunc(dirs, func(d string) bool { return d != path && sandbox.Below(path, d) })
+	}
+	read, write := s.Read, s.Write
+	s.Read = slices.DeleteFunc(slices.Clone(read), func(path string) bool {
+		return slices.Contains(write, path) || within(path, read) && !within(path, write)
+	})
+	s.Write = slices.DeleteFunc(slices.Clone(write), func(path string) bool { return within(path, write) && !within(path, read) })
 }
 
 func (p *proposer) leave(does, what, why string) {
@@ -180,7 +194,7 @@ func (p *proposer) path(w sandbox.Want) {
 		p.leave(does, w.Name, "names are resolved by the proxy, not by the program")
 		return
 	}
-	t := target{does: does, path: cmp.Or(w.Real, w.Name), dir: w.Dir, times: 1}
+	t := target{does: does, path: cmp.Or(w.Real, w.Name), dir: w.Dir, names: map[string]bool{w.Name: true}}
 	if w.Entry { // an empty folder would do, and cannot be granted before it is there
 		t.path, t.dir = filepath.Dir(t.path), true
 	}
@@ -285,13 +299,13 @@ func (p *proposer) merge() {
 		if i < 0 {
 			for _, o := range all { // in the order of their paths only the same path can be held by a later one
 				if t.holds(o) {
-					t.times += o.times
+					maps.Copy(t.names, o.names)
 				}
 			}
 			all = append(slices.DeleteFunc(all, func(o target) bool { return t.holds(o) }), t)
 			continue
 		}
-		all[i].times += t.times
+		maps.Copy(all[i].names, t.names)
 		all[i].look = all[i].look && t.look
 	}
 	p.targets = all

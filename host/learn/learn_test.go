@@ -171,3 +171,12 @@ func TestProposeKeepsWhatIsGranted(t *testing.T) {
 		t.Error("what was given was changed")
 	}
 }
+
+// What a new grant holds is not granted twice; what is kept from changes within it stays so.
+func TestProposeIsTidy(t *testing.T) {
+	r := run(want(list, "/srv/x"), entry("/srv/w/new"))
+	r.Granted = config.Server{Read: []string{"/srv/x/a", "/srv/w/kept"}, Write: []string{"/srv/w/inner"}, Net: config.NetNone}
+	if p := Propose(r).Profile; !slices.Equal(p.Read, []string{"/srv/w/kept", "/srv/x"}) || !slices.Equal(p.Write, []string{"/srv/w"}) {
+		t.Errorf("read %q, write %q", p.Read, p.Write)
+	}
+}

@@ -47,6 +47,8 @@ type Granted struct {
 	Shown  []string // are there, with nothing in them
 	Looks  bool     // everything can be looked at
 	Ports  []uint16 // of the loopback
+
+	Addresses []netip.AddrPort
 }
 
 // What one program can make the host remember. The rest is counted.
@@ -137,7 +139,7 @@ func (r *Record) Path(kind Kind, changesFolder bool, path string) {
 
 // Address takes note of an address to connect to.
 func (r *Record) Address(to netip.AddrPort) {
-	if to.Port() == 0 || to.Addr().IsLoopback() && slices.Contains(r.granted.Ports, to.Port()) {
+	if to.Port() == 0 || slices.Contains(r.granted.Addresses, to) || to.Addr().IsLoopback() && slices.Contains(r.granted.Ports, to.Port()) {
 		return
 	}
 	r.note(key{kind: Connect, name: to.String()}, to)

@@ -34,6 +34,9 @@ type Flags struct {
 	// Carry serves the connections of a program until it has ended: the proxy for Net "hosts", and ports. wait returns when all
 	// have ended, with their errors, also after an error. nil in the small program, which has none of these.
 	Carry func(ctx context.Context, p *sandbox.Process) (wait func() error, err error)
+
+	Observe bool                   // see sandbox.Profile; the working directory is then there inside, empty if it is not granted
+	Ended   func(*sandbox.Process) // if not nil, is told of the program when it has ended, before this process ends as it did
 }
 
 // Limited reports whether there is a limit that a cgroup keeps.
@@ -129,6 +132,9 @@ func (f Flags) Run(ctx context.Context, sb *sandbox.Sandbox, args []string, star
 		case s := <-signals:
 			_ = p.Signal(s)
 		case <-p.Done():
+			if f.Ended != nil {
+				f.Ended(p)
+			}
 			return true, passOn(p.Wait())
 		}
 	}
@@ -170,7 +176,7 @@ func passOn(exit sandbox.Exit) error {
 }
 
 func (f Flags) profile() (sandbox.Profile, error) {
-	p := sandbox.Profile{Pids: f.Pids, CPU: f.CPU, Reach: f.Reach, Serve: f.Serve}
+	p := sandbox.Profile{Pids: f.Pids, CPU: f.CPU, Reach: f.Reach, Serve: f.Serve, Observe: f.Observe}
 	var err error
 	if p.Net, err = network(f.Net); err != nil {
 		return p, err
@@ -232,7 +238,7 @@ func (f Flags) command(p *sandbox.Profile, args []string) (sandbox.Command, erro
 		}
 	}
 	if dir, err := os.Getwd(); err == nil {
-		if real, err := sandbox.Resolve(dir); err == nil && covered(real, *p) {
+		if real, err := sandbox.Resolve(dir); err == nil && (covered(real, *p) || f.Observe) {
 			c.Dir = real
 		}
 	}
