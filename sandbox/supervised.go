@@ -36,14 +36,14 @@ type serving struct {
 	ended chan error                           // how serving ended
 }
 
-// serve begins to answer what listener tells of. When that breaks, the program must not go on without: init is told over ours that
-// it is on its own, and ends it.
+// serve begins to answer what listener tells of. When that ends before the program, it must not go on without: init is told over
+// ours that it is on its own, and ends it.
 func (v *serving) serve(rules supervise.Rules, listener, ours *os.File) {
 	by := supervise.New(rules, listener)
 	v.by.Store(by)
 	go func() { // finish waits for it
 		err := by.Serve()
-		if err != nil {
+		if err != nil || rules.Lets { // then init is among those that it ends with
 			letGo(ours)
 		}
 		v.ended <- err

@@ -31,7 +31,7 @@ type Result struct {
 
 // classes hold the acts; no name is in two of them.
 func classes() []map[string]Act {
-	return []map[string]Act{files, changes, processes, looks, ipc, network, kernel, lifetime, torment}
+	return []map[string]Act{files, changes, processes, looks, ipc, network, kernel, lifetime, torment, asks}
 }
 
 // copied ends the names of what a copy of this program does, which another act has started.

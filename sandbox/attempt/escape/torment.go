@@ -44,22 +44,8 @@ var torment = map[string]Act{
 		if err := os.WriteFile(a[0], nil, 0o600); err != nil {
 			return "", err
 		}
-		path := cstr(a[0])
-		for i := range 400 {
-			pid, _, errno := unix.RawSyscall6(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
-			if errno != 0 {
-				return "", errno
-			}
-			if pid == 0 {
-				for {
-					unix.RawSyscall6(unix.SYS_FCHMODAT, cwd, uintptr(unsafe.Pointer(path)), 0o600, 0, 0, 0)
-				}
-			}
-			time.Sleep(time.Duration(i%40) * 25 * time.Microsecond)
-			_ = unix.Kill(int(pid), unix.SIGKILL)
-			if _, err := unix.Wait4(int(pid), nil, 0, nil); err != nil {
-				return "", err
-			}
+		if err := killedIn(unix.SYS_FCHMODAT, a[0], 0o600); err != nil {
+			return "", err
 		}
 		return "answered", os.Chmod(a[0], 0o700)
 	},
@@ -146,4 +132,26 @@ var torment = map[string]Act{
 		}
 		return "raging", nil
 	},
+}
+
+// killedIn ends processes in the middle of a call that names a file in a directory.
+func killedIn(nr uintptr, name string, third uintptr) error {
+	path := cstr(name)
+	for i := range 400 {
+		pid, _, errno := unix.RawSyscall6(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
+		if errno != 0 {
+			return errno
+		}
+		if pid == 0 {
+			for {
+				unix.RawSyscall6(nr, cwd, uintptr(unsafe.Pointer(path)), third, 0, 0, 0)
+			}
+		}
+		time.Sleep(time.Duration(i%40) * 25 * time.Microsecond)
+		_ = unix.Kill(int(pid), unix.SIGKILL)
+		if _, err := unix.Wait4(int(pid), nil, 0, nil); err != nil {
+			return err
+		}
+	}
+	return nil
 }
