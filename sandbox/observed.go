@@ -69,8 +69,8 @@ func newObservation(sp *spec.Spec, p Profile, v *supervision) (*observation, err
 	if p.Net == NetHost {
 		g.Read = append(g.Read, resolver...)
 	}
-	if sp.Dir != "" {
-		g.Shown = []string{sp.Dir}
+	if sp.Dir != "" && sp.Dir != Home && (v == nil || !Below(sp.Dir, v.scratch.dir)) {
+		g.Shown, g.Here = []string{sp.Dir}, sp.Dir
 	}
 	for _, f := range sp.Files {
 		g.Inside = append(g.Inside, f.Path)

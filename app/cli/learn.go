@@ -35,11 +35,12 @@ standard error what the program wanted and did not get, and proposes the smalles
 gets further asks for more: save the profile, look at it, and learn again with --profile, until nothing is missing.
 
 Looking grants nothing: a program is confined as any other while it is looked at, and gets an error for what is not granted. It
-sees the name of the folder that it is started in, without what is in it. Hosts that are not named are refused.
+sees the name of the folder that it is started in, without what is in it, so that names relative to it are understood; elsewhere it
+starts in an empty home, so name files by their whole path. Hosts that are not named are refused.
 
 Keys, passwords, browser data and histories are never proposed, and a program that asks for them is one to be wary of. Neither are
-the home directory, folders that hold too much, and files in /tmp, which is private inside. What a program asks for is its own
-wish: grant what fits its purpose.
+the home directory, folders that hold too much, and files in /tmp, which is private inside, unless it is started there. What a
+program asks for is its own wish: grant what fits its purpose.
 
 With --json the proposal is the last line on standard error. Exit codes are those of sandbox exec: the program's own, or 125 to 127.`,
 		Example: `  cordon learn -- python3 parse.py

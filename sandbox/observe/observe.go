@@ -44,6 +44,7 @@ type Granted struct {
 	Read   []string // with everything below: can be read and executed
 	Write  []string // the same: can be read and changed
 	Inside []string // the same: the sandbox's own, whatever the machine has there
+	Here   string   // but not what lies below this folder, where the program was started
 	Shown  []string // are there, with nothing in them
 	Looks  bool     // everything can be looked at
 	Ports  []uint16 // of the loopback
@@ -174,7 +175,7 @@ func (r *Record) note(k key, to netip.AddrPort) {
 
 // has reports whether path needs no telling.
 func (g Granted) has(kind Kind, path string) bool {
-	if below(path, g.Inside) > 0 {
+	if g.inside(path) {
 		return true
 	}
 	read, write := below(path, g.Read), below(path, g.Write)
@@ -194,6 +195,11 @@ func (g Granted) has(kind Kind, path string) bool {
 		}
 	}
 	return read > 0 || write > 0
+}
+
+func (g Granted) inside(path string) bool {
+	n := below(path, g.Inside)
+	return n > 0 && (g.Here == "" || n > below(path, []string{g.Here}))
 }
 
 // below returns the length of the longest of dirs that path is or lies below, 0 for none.
@@ -257,7 +263,7 @@ func (r *Record) find(e *entry) {
 func (g Granted) locate(want *Want) bool {
 	f := follow(want.Name)
 	want.Real, want.Dir = f.real, f.dir
-	if below(f.real, g.Inside) > 0 {
+	if g.inside(f.real) {
 		return false
 	}
 	switch want.Kind {

@@ -16,7 +16,7 @@ const (
 	AsksBind                    // the same
 )
 
-// Named is where a call names a path or an address. A call that names two is there twice.
+// Named is where a call names a path or an address. A call that names two is there twice, what it changes first.
 type Named struct {
 	Nr    uint32
 	Asks  Asks
@@ -34,7 +34,7 @@ func AllNamed() []Named {
 		{unix.SYS_FACCESSAT, AsksLook, 0, 1, -1}, {unix.SYS_FACCESSAT2, AsksLook, 0, 1, 3}, {unix.SYS_CHDIR, AsksLook, -1, 0, -1},
 		{unix.SYS_TRUNCATE, AsksChange, -1, 0, -1},
 		{unix.SYS_MKDIRAT, AsksEntry, 0, 1, -1}, {unix.SYS_MKNODAT, AsksEntry, 0, 1, -1}, {unix.SYS_UNLINKAT, AsksEntry, 0, 1, -1},
-		{unix.SYS_SYMLINKAT, AsksEntry, 1, 2, -1}, {unix.SYS_LINKAT, AsksLook, 0, 1, -1}, {unix.SYS_LINKAT, AsksEntry, 2, 3, -1},
+		{unix.SYS_SYMLINKAT, AsksEntry, 1, 2, -1}, {unix.SYS_LINKAT, AsksEntry, 2, 3, -1}, {unix.SYS_LINKAT, AsksLook, 0, 1, -1},
 		{unix.SYS_RENAMEAT, AsksEntry, 0, 1, -1}, {unix.SYS_RENAMEAT, AsksEntry, 2, 3, -1},
 		{unix.SYS_RENAMEAT2, AsksEntry, 0, 1, -1}, {unix.SYS_RENAMEAT2, AsksEntry, 2, 3, -1},
 		{unix.SYS_CONNECT, AsksConnect, -1, 1, -1}, {unix.SYS_BIND, AsksBind, -1, 1, -1},

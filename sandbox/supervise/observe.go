@@ -15,22 +15,24 @@ import (
 
 // noting is what Serve's goroutine observes with.
 type noting struct {
-	named map[int32][]spec.Named
-	path  [unix.PathMax]byte
-	since time.Time // when counting began
-	count int       // calls since then
+	named  map[int32][]spec.Named
+	path   [unix.PathMax]byte
+	last   time.Time
+	budget float64 // calls that may be made without a pause
 }
 
-// A program that does nothing but ask keeps its host busy for a part of the time only: about a tenth of a processor.
+// A start, or the search of a tree, is many calls at once and then none. A program that does nothing but ask keeps its host busy for a
+// part of the time only.
 const (
-	maxObserved = 20_000
-	observedIn  = time.Second
+	burst     = 30_000
+	perSecond = 6_000
+	pause     = 50 * time.Millisecond
 )
 
 // patience is how long Serve waits before it lets Go's scheduler wait for it: an observed program makes many calls in a row, and
 // each of them would wait for the scheduler too. Milliseconds.
 func (s *Supervisor) patience() int {
-	if s.noting.count == 0 || time.Since(s.noting.since) > 2*observedIn {
+	if s.noting.last.IsZero() || time.Since(s.noting.last) > time.Second {
 		return 0
 	}
 	return 1
@@ -64,10 +66,13 @@ func (s *Supervisor) observed(n *notification) bool {
 	for _, note := range asked {
 		note()
 	}
-	if now := time.Now(); now.Sub(o.since) > observedIn {
-		o.since, o.count = now, 0
-	} else if o.count++; o.count >= maxObserved {
-		time.Sleep(observedIn - now.Sub(o.since))
+	now := time.Now()
+	if o.last.IsZero() {
+		o.budget, o.last = burst, now
+	}
+	o.budget = min(burst, o.budget+now.Sub(o.last).Seconds()*perSecond) - 1
+	if o.last = now; o.budget < 0 {
+		time.Sleep(pause)
 	}
 	return true
 }
