@@ -38,7 +38,8 @@ type Server struct {
 	Secrets map[string]string `json:"secrets"`                // environment variable → name of a secret
 	Idle    Duration          `json:"idle,omitzero"`          // without a call for so long it is stopped until the next one; 0 is never
 
-	Demand []sandbox.Guarantee `json:"demand,omitempty"` // without which it must not start, besides sandbox.Isolation
+	Demand  []sandbox.Guarantee `json:"demand,omitempty"`  // without which it must not start, besides sandbox.Isolation
+	Observe bool                `json:"observe,omitempty"` // what it asks for and is not granted is noted in its log, see sandbox.Profile
 }
 
 // Duration is a time.Duration that is written as text in one way: "90s" is "1m30s", zero is "0s".
@@ -82,7 +83,7 @@ func (s Server) Sleeps() bool { return s.Idle > 0 && len(s.Serve) == 0 }
 
 // Confinement is the profile for the sandbox, without what its program and folder need besides.
 func (s Server) Confinement() sandbox.Profile {
-	p := sandbox.Profile{Read: s.Read, Write: s.Write, Reach: s.Reach, Serve: s.Serve, Memory: s.Memory, Pids: s.Pids, CPU: s.CPU}
+	p := sandbox.Profile{Read: s.Read, Write: s.Write, Reach: s.Reach, Serve: s.Serve, Memory: s.Memory, Pids: s.Pids, CPU: s.CPU, Observe: s.Observe}
 	switch s.Net {
 	case NetLoopback:
 		p.Net = sandbox.NetLoopback

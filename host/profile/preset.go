@@ -78,7 +78,7 @@ func (p Profile) Apply(s *config.Server, vars Vars) error {
 		return fmt.Errorf("memory: %w", err)
 	}
 	s.Memory, s.Pids, s.CPU = cmp.Or(s.Memory, config.DefaultMemory), cmp.Or(p.Pids, config.DefaultPids), p.CPU
-	s.Demand = nil
+	s.Demand, s.Observe = nil, p.Observe
 	for _, g := range p.Demand {
 		s.Demand = append(s.Demand, sandbox.Guarantee(g))
 	}

@@ -32,6 +32,7 @@ type Profile struct {
 	Pids         int      `yaml:"pids,omitempty"`
 	CPU          float64  `yaml:"cpu,omitempty"` // cores
 	Demand       []string `yaml:"demand,omitempty,flow"`
+	Observe      bool     `yaml:"observe,omitempty"` // note what it asks for and is not granted
 }
 
 // maxBytes bounds a file.
@@ -107,7 +108,7 @@ func Parse(file string, text []byte) (Profile, error) {
 	return p, nil
 }
 
-var keys = []string{"preset", "read", "write", "net", "hosts", "private-hosts", "reach", "serve", "memory", "pids", "cpu", "demand"}
+var keys = []string{"preset", "read", "write", "net", "hosts", "private-hosts", "reach", "serve", "memory", "pids", "cpu", "demand", "observe"}
 
 // odd reports the first thing in a tree that a profile has no use for.
 func odd(n *yaml.Node) (line int, why string) {
@@ -154,7 +155,7 @@ func (p Profile) YAML() []byte {
 // Of is the profile of a server as it is defined.
 func Of(s config.Server) Profile {
 	p := Profile{Preset: s.Preset, Read: s.Read, Write: s.Write, Net: s.Net, Hosts: s.Hosts, PrivateHosts: s.Private, Reach: s.Reach, Serve: s.Serve,
-		Memory: size(s.Memory), Pids: s.Pids, CPU: s.CPU}
+		Memory: size(s.Memory), Pids: s.Pids, CPU: s.CPU, Observe: s.Observe}
 	for _, g := range s.Demand {
 		p.Demand = append(p.Demand, string(g))
 	}
@@ -189,7 +190,7 @@ func Diff(a, b Profile) []Change {
 	var all []Change
 	list := func(s []string) string { return strings.Join(s, ", ") }
 	text := func(v any) string {
-		if s := fmt.Sprint(v); s != "0" {
+		if s := fmt.Sprint(v); s != "0" && s != "false" {
 			return s
 		}
 		return ""
@@ -197,7 +198,7 @@ func Diff(a, b Profile) []Change {
 	for _, c := range []Change{{"preset", a.Preset, b.Preset}, {"read", list(a.Read), list(b.Read)}, {"write", list(a.Write), list(b.Write)}, {"net", a.Net, b.Net},
 		{"hosts", list(a.Hosts), list(b.Hosts)}, {"private-hosts", list(a.PrivateHosts), list(b.PrivateHosts)}, {"reach", sandbox.Ports(a.Reach), sandbox.Ports(b.Reach)},
 		{"serve", sandbox.Ports(a.Serve), sandbox.Ports(b.Serve)}, {"memory", a.Memory, b.Memory}, {"pids", text(a.Pids), text(b.Pids)}, {"cpu", text(a.CPU), text(b.CPU)},
-		{"demand", list(a.Demand), list(b.Demand)}} {
+		{"demand", list(a.Demand), list(b.Demand)}, {"observe", text(a.Observe), text(b.Observe)}} {
 		if c.Old != c.New {
 			all = append(all, c)
 		}

@@ -15,7 +15,7 @@ func vars(name string) string {
 }
 
 func TestApply(t *testing.T) {
-	p, err := Parse("p.yaml", []byte("preset: workspace # why not\nread: [~/rules, \"${XDG_DOCUMENTS_DIR}/playbooks\"]\nwrite:\n  - ${CASE}\nmemory: 512M\npids: 64\ncpu: 0.5\ndemand: [fs.metadata]\n"))
+	p, err := Parse("p.yaml", []byte("preset: workspace # why not\nread: [~/rules, \"${XDG_DOCUMENTS_DIR}/playbooks\"]\nwrite:\n  - ${CASE}\nmemory: 512M\npids: 64\ncpu: 0.5\ndemand: [fs.metadata]\nobserve: true\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -24,7 +24,7 @@ func TestApply(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := config.Server{Preset: "workspace", Read: []string{"/home/ana/rules", "/home/ana/Documents/playbooks"}, Write: []string{"/srv/cases/1"}, Net: config.NetNone,
-		Memory: 512 << 20, Pids: 64, CPU: 0.5, Demand: []sandbox.Guarantee{sandbox.FSMetadata}}
+		Memory: 512 << 20, Pids: 64, CPU: 0.5, Demand: []sandbox.Guarantee{sandbox.FSMetadata}, Observe: true}
 	if !reflect.DeepEqual(s, want) {
 		t.Errorf("got %+v, want %+v", s, want)
 	}

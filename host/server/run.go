@@ -80,10 +80,14 @@ func (u *unit) runOnce(ctx context.Context, restart bool, ready func()) (err err
 	}
 	_, auditErr := u.s.o.Audit.Append(audit.Event{Kind: audit.ServerStart, Server: u.name, Facts: facts})
 	reached := u.letOut(ctx, proc, def)
+	wanted := &wishes{note: u.note, record: u.record}
+	proc.EachWant(wanted.of)
 	var exit sandbox.Exit
 	defer func() {
 		drained.Wait()
 		reached()
+		<-proc.Done() // no wish comes after it
+		wanted.end()
 		u.mu.Lock()
 		u.session, u.proc = nil, nil
 		u.mu.Unlock()

@@ -1,0 +1,72 @@
+package server
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"cordon/host/audit"
+	"cordon/host/config"
+	"cordon/sandbox"
+)
+
+// What a server asks for and is not granted is a line of its log that a person can act on, and an event; without its profile's
+// say-so it is neither.
+func TestWishesAreNoted(t *testing.T) {
+	t.Parallel()
+	home, err := os.MkdirTemp("/var/tmp", "server-wants-") // not below /tmp, which is private inside
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(home) })
+	path := filepath.Join(home, "credentials")
+	if err := os.WriteFile(path, []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, observe := range []bool{true, false} {
+		r := newRig(t, "files")
+		r.Set(config.Server{Name: "one", Command: []string{filepath.Join(binaries, "fake"), "files", r.mark}, Net: config.NetNone, Memory: 256 << 20, Pids: 64, Observe: observe})
+		r.start()
+		for range 2 {
+			_, _ = r.call("read_thing", `{"path":"`+path+`"}`)
+		}
+		want := "wanted to read " + path + ": not granted"
+		noted := func() int { return strings.Count(r.log(), want) }
+		for until := time.Now().Add(5 * time.Second); observe && noted() == 0 && time.Now().Before(until); {
+			time.Sleep(5 * time.Millisecond)
+		}
+		if (noted() == 1) != observe {
+			t.Errorf("observe %v: noted %d times:\n%s", observe, noted(), r.log())
+		}
+		told := 0
+		for _, e := range r.journal.of(audit.FindingMade) {
+			if e.Rule == "sandbox.wanted" && e.Reason == want && e.Server == "one" && e.Facts["name"] == path && e.Decision == audit.Marked {
+				told++
+			}
+		}
+		if (told == 1) != observe {
+			t.Errorf("observe %v: %d events", observe, told)
+		}
+	}
+}
+
+func TestWishesAreBounded(t *testing.T) {
+	var lines []string
+	var j journal
+	l := &wishes{note: func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }, record: func(e audit.Event) { _, _ = j.Append(e) }}
+	l.of(sandbox.Want{Kind: sandbox.WantRead, Name: "/x/line\nbreak \xff"})
+	l.of(sandbox.Want{Kind: sandbox.WantLook, Name: "/x/looked"})
+	for range 300 {
+		l.of(sandbox.Want{Kind: sandbox.WantWrite, Name: "/x/y"})
+	}
+	l.end()
+	if lines[0] != `wanted to read /x/line\nbreak \xff: not granted` || len(lines) != maxWanted+1 || lines[maxWanted] != "wanted 202 more things that are not granted" {
+		t.Errorf("%d lines, first %q, last %q", len(lines), lines[0], lines[len(lines)-1])
+	}
+	if events := j.of(audit.FindingMade); len(events) != maxWanted || events[1].Reason != "wanted to change /x/y: not granted" {
+		t.Errorf("%d events, second %+v", len(events), events[1])
+	}
+}
