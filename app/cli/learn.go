@@ -159,7 +159,7 @@ func (l *lesson) run(ctx context.Context, e *env, args []string) error {
 		l.mu.Lock()
 		hosts := slices.Clone(l.refused)
 		l.mu.Unlock()
-		failed = l.tell(e, learn.Propose(learn.Run{Granted: l.granted, Home: sandbox.RealHome(), Case: l.caseDir, Wants: wants, Over: over, Hosts: hosts, Guarded: at.Guarded}))
+		failed = l.tell(e, learn.Suggest(learn.Run{Granted: l.granted, Home: sandbox.RealHome(), Case: l.caseDir, Wants: wants, Over: over, Hosts: hosts, Guarded: at.Guarded}))
 	}
 	_, err = f.Run(ctx, sb, args, nil)
 	if coded, ok := errors.AsType[*confined.Error](err); ok {
@@ -180,7 +180,7 @@ func (l *lesson) connection(c egress.Connection) {
 }
 
 // tell saves a proposal and prints it.
-func (l *lesson) tell(e *env, p learn.Proposal) error {
+func (l *lesson) tell(e *env, p learn.Suggestion) error {
 	if l.save != "" {
 		if err := replace(l.save, p.Profile.YAML()); err != nil {
 			return fmt.Errorf("save the profile: %w", err)
@@ -189,7 +189,7 @@ func (l *lesson) tell(e *env, p learn.Proposal) error {
 	if e.json {
 		return json.NewEncoder(e.err).Encode(p)
 	}
-	printProposal(e.err, p, l.save, colours(e.err))
+	printSuggestion(e.err, p, l.save, colours(e.err))
 	return nil
 }
 
@@ -199,12 +199,12 @@ func colours(w io.Writer) bool {
 	return ok && term.IsTerminal(int(f.Fd())) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 }
 
-func printProposal(w io.Writer, p learn.Proposal, saved string, colour bool) {
+func printSuggestion(w io.Writer, p learn.Suggestion, saved string, colour bool) {
 	red, plain := "", ""
 	if colour {
 		red, plain = "\x1b[1;31m", "\x1b[0m"
 	}
-	fmt.Fprintln(w, "\ncordon learn")
+	fmt.Fprintf(w, "%s\ncordon learn\n", plain) // the program may have left its colours
 	if len(p.Asked) == 0 {
 		fmt.Fprintln(w, "  It asked for nothing that could be granted besides.")
 	} else {

@@ -28,8 +28,9 @@ func profileCommand(e *env) *cobra.Command {
   memory: 512M
   pids: 64
   demand: [fs.metadata]
+  observe: true      # note in a server's log what it asks for and is not granted
 
-Paths may begin with ~ or with ${CASE}, ${HOME}, ${XDG_DOCUMENTS_DIR}, ${XDG_DOWNLOAD_DIR}, ${XDG_DESKTOP_DIR},
+cordon learn makes one. Paths may begin with ~ or with ${CASE}, ${HOME}, ${XDG_DOCUMENTS_DIR}, ${XDG_DOWNLOAD_DIR}, ${XDG_DESKTOP_DIR},
 ${XDG_CONFIG_HOME}, ${XDG_DATA_HOME} or ${XDG_CACHE_HOME}. Use one with: cordon servers add NAME --profile FILE, or
 cordon sandbox exec --profile FILE.`})
 	c.AddCommand(profileShow(e), profileCheck(e), profileDiff(e))

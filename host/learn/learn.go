@@ -33,8 +33,8 @@ type Run struct {
 	Guarded func(path string) (why string, secret bool)
 }
 
-// Proposal is what could be granted, with what was granted before.
-type Proposal struct {
+// Suggestion is what could be granted, with what was granted before.
+type Suggestion struct {
 	Profile  profile.Profile `json:"profile"`
 	Asked    []Asked         `json:"asked"`    // what is new in it, in words
 	Left     []Left          `json:"left"`     // what was asked for and is not in it
@@ -57,7 +57,7 @@ type Left struct {
 }
 
 // Sentence says everything that the profile grants: "reads ~/case, talks to api.example.org:443".
-func (p Proposal) Sentence() string {
+func (p Suggestion) Sentence() string {
 	var parts []string
 	say := func(does string, what []string) {
 		if len(what) > 0 {
@@ -97,7 +97,7 @@ func ports(all []uint16) string {
 	return "ports " + sandbox.Ports(all)
 }
 
-// Limits of a proposal, those of a definition.
+// Limits of a suggestion, those of a definition.
 const (
 	maxPaths = 64
 	maxPorts = 16
@@ -122,15 +122,15 @@ type target struct {
 	names map[string]bool // what was asked for
 }
 
-type proposer struct {
+type suggester struct {
 	Run
 	targets []target
 	left    []Left
 }
 
-// Propose looks at nothing but run, and calls nothing but Guarded.
-func Propose(run Run) Proposal {
-	p := &proposer{Run: run}
+// Suggest looks at nothing but run, and calls nothing but Guarded.
+func Suggest(run Run) Suggestion {
+	p := &suggester{Run: run}
 	s := run.Granted
 	for _, w := range run.Wants {
 		if w.Kind != sandbox.WantConnect {
@@ -138,7 +138,7 @@ func Propose(run Run) Proposal {
 		}
 	}
 	p.gather()
-	out := Proposal{Asked: []Asked{}, Left: []Left{}, Cautions: []string{}}
+	out := Suggestion{Asked: []Asked{}, Left: []Left{}, Cautions: []string{}}
 	for _, t := range p.targets {
 		list := &s.Read
 		if t.does == "changes" {
@@ -182,12 +182,12 @@ func tidy(s *config.Server) {
 	s.Write = slices.DeleteFunc(slices.Clone(write), func(path string) bool { return within(path, write) && !within(path, read) })
 }
 
-func (p *proposer) leave(does, what, why string) {
+func (p *suggester) leave(does, what, why string) {
 	p.left = append(p.left, Left{Does: does, What: what, Why: why})
 }
 
 // path turns one want into a target, or leaves it out.
-func (p *proposer) path(w sandbox.Want) {
+func (p *suggester) path(w sandbox.Want) {
 	does := map[sandbox.WantKind]string{sandbox.WantWrite: "changes", sandbox.WantExecute: "runs", sandbox.WantLook: "looks at"}[w.Kind]
 	does = cmp.Or(does, "reads")
 	if slices.Contains(resolver, w.Name) {
@@ -225,7 +225,7 @@ func (p *proposer) path(w sandbox.Want) {
 }
 
 // granted reports whether t is granted already, as what lies behind a link may be.
-func (p *proposer) granted(t target) bool {
+func (p *suggester) granted(t target) bool {
 	switch t.does {
 	case "changes":
 		return sandbox.Below(t.path, p.Granted.Write...)
@@ -236,7 +236,7 @@ func (p *proposer) granted(t target) bool {
 }
 
 // isWide reports whether a folder holds too much to be proposed.
-func (p *proposer) isWide(path string) bool {
+func (p *suggester) isWide(path string) bool {
 	if strings.Count(path, "/") < 2 || path == p.Home || p.Home != "" && sandbox.Below(p.Home, path) {
 		return true
 	}
@@ -249,7 +249,7 @@ func (p *proposer) isWide(path string) bool {
 }
 
 // gather makes folders of what lies together, and leaves out what others hold.
-func (p *proposer) gather() {
+func (p *suggester) gather() {
 	if why, _ := p.Guarded(p.Case); p.Case != "" && why == "" { // the case folder is one thing
 		for i, t := range p.targets {
 			if sandbox.Below(t.path, p.Case) {
@@ -283,7 +283,7 @@ func (p *proposer) gather() {
 }
 
 // leads leaves out looks at what leads to another target: it is there then.
-func (p *proposer) leads() {
+func (p *suggester) leads() {
 	all := slices.Clone(p.targets)
 	p.targets = slices.DeleteFunc(p.targets, func(t target) bool {
 		return t.look && slices.ContainsFunc(all, func(o target) bool { return o.path != t.path && sandbox.Below(o.path, t.path) })
@@ -291,7 +291,7 @@ func (p *proposer) leads() {
 }
 
 // merge leaves one of those that are the same, and none that another holds.
-func (p *proposer) merge() {
+func (p *suggester) merge() {
 	slices.SortStableFunc(p.targets, func(a, b target) int { return cmp.Compare(a.path, b.path) })
 	var all []target
 	for _, t := range p.targets {
@@ -326,7 +326,7 @@ func (t target) holds(o target) bool {
 }
 
 // hosts adds the hosts that were refused because nothing names them.
-func (p *proposer) hosts(s *config.Server) (all []Asked) {
+func (p *suggester) hosts(s *config.Server) (all []Asked) {
 	times := map[string]int{}
 	var order []string
 	for _, c := range p.Hosts {
@@ -367,7 +367,7 @@ func (p *proposer) hosts(s *config.Server) (all []Asked) {
 }
 
 // addresses adds the ports of this computer that were called, and leaves out what went past the proxy.
-func (p *proposer) addresses(s *config.Server) (all []Asked) {
+func (p *suggester) addresses(s *config.Server) (all []Asked) {
 	for _, w := range p.Wants {
 		if w.Kind != sandbox.WantConnect {
 			continue
@@ -391,7 +391,7 @@ func (p *proposer) addresses(s *config.Server) (all []Asked) {
 }
 
 // profile writes s as a file has it: with variables, and the strictest preset that has all of it.
-func (p *proposer) profile(s config.Server) profile.Profile {
+func (p *suggester) profile(s config.Server) profile.Profile {
 	switch {
 	case len(s.Hosts)+len(s.Private) > 0:
 		s.Net = config.NetHosts
@@ -423,7 +423,7 @@ func (p *proposer) profile(s config.Server) profile.Profile {
 }
 
 // short writes a path as a profile has it. What a variable could not be followed by stays as it is.
-func (p *proposer) short(path string) string {
+func (p *suggester) short(path string) string {
 	for _, v := range []struct{ dir, name string }{{p.Case, "${CASE}"}, {p.Home, "~"}} {
 		if v.dir == "" || v.dir == "/" || !sandbox.Below(path, v.dir) {
 			continue

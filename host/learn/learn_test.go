@@ -48,7 +48,7 @@ const (
 	write   = sandbox.WantWrite
 )
 
-func TestProposeFiles(t *testing.T) {
+func TestSuggestFiles(t *testing.T) {
 	for name, tt := range map[string]struct {
 		wants       []sandbox.Want
 		caseDir     string
@@ -76,7 +76,7 @@ func TestProposeFiles(t *testing.T) {
 	} {
 		r := run(tt.wants...)
 		r.Case = tt.caseDir
-		got := Propose(r)
+		got := Suggest(r)
 		if !reflect.DeepEqual(append([]string(nil), got.Profile.Read...), append([]string(nil), tt.read...)) || !slices.Equal(got.Profile.Write, tt.write) || got.Profile.Preset != tt.preset || len(got.Left) > 0 {
 			t.Errorf("%s: read %q, write %q, preset %s, left %v; want %q, %q, %s", name, got.Profile.Read, got.Profile.Write, got.Profile.Preset, got.Left, tt.read, tt.write, tt.preset)
 		}
@@ -92,7 +92,7 @@ func TestProposeFiles(t *testing.T) {
 	}
 }
 
-func TestProposeLeavesOut(t *testing.T) {
+func TestSuggestLeavesOut(t *testing.T) {
 	link := sandbox.Want{Kind: read, Name: "/srv/l/a", Real: "/home/ana/.ssh/id", Count: 1}
 	for name, tt := range map[string]struct {
 		want    sandbox.Want
@@ -111,37 +111,37 @@ func TestProposeLeavesOut(t *testing.T) {
 		"no text":              {want(read, "/srv/x/\xff"), "not a path", false},
 		"the resolver":         {want(read, "/etc/resolv.conf"), "proxy", false},
 	} {
-		got := Propose(run(tt.want))
+		got := Suggest(run(tt.want))
 		if len(got.Profile.Read)+len(got.Profile.Write) > 0 || len(got.Left) != 1 || got.Left[0].What != tt.want.Name || !strings.Contains(got.Left[0].Why, tt.why) || got.Left[0].Warning != tt.warning {
 			t.Errorf("%s: %+v; want it left out because of %q, warning %v", name, got, tt.why, tt.warning)
 		}
 	}
 	// What is behind a harmless link is proposed by its own name, with a word about the other.
-	got := Propose(run(sandbox.Want{Kind: read, Name: "/srv/l/a", Real: "/srv/data/a", Count: 1}))
+	got := Suggest(run(sandbox.Want{Kind: read, Name: "/srv/l/a", Real: "/srv/data/a", Count: 1}))
 	if !slices.Equal(got.Profile.Read, []string{"/srv/data/a"}) || len(got.Left) != 1 || !strings.Contains(got.Left[0].Why, "/srv/data/a") {
 		t.Errorf("a link: %+v", got)
 	}
 }
 
-func TestProposeIsBounded(t *testing.T) {
+func TestSuggestIsBounded(t *testing.T) {
 	var wants []sandbox.Want
 	for i := range 1000 {
 		wants = append(wants, want(read, fmt.Sprintf("/srv/%d/%d/a", i, i)))
 	}
 	r := run(wants...)
 	r.Over = 7
-	got := Propose(r)
+	got := Suggest(r)
 	if len(got.Profile.Read) > maxPaths || len(got.Asked)+len(got.Left) != 1001 {
 		t.Errorf("%d paths, %d asked, %d left", len(got.Profile.Read), len(got.Asked), len(got.Left))
 	}
 }
 
-func TestProposeNetwork(t *testing.T) {
+func TestSuggestNetwork(t *testing.T) {
 	r := run(sandbox.Want{Kind: sandbox.WantConnect, Name: "127.0.0.1:9200"}, sandbox.Want{Kind: sandbox.WantConnect, Name: "192.0.2.1:443"}, sandbox.Want{Kind: sandbox.WantConnect, Name: "[2001:db8::1]:53"})
 	r.Hosts = []egress.Connection{{Host: "api.example.org", Port: 443, Refused: egress.NotAllowed}, {Host: "api.example.org", Port: 443, Refused: egress.NotAllowed},
 		{Host: "10.0.0.7", Port: 443, Refused: egress.NotAllowed}, {Host: "single", Port: 80, Refused: egress.NotAllowed}, {Refused: egress.BadRequest}}
 	r.Granted.Demand = []sandbox.Guarantee{sandbox.NetNoneG, sandbox.FSMetadata}
-	got := Propose(r)
+	got := Suggest(r)
 	if p := got.Profile; !slices.Equal(p.Hosts, []string{"api.example.org:443"}) || !slices.Equal(p.Reach, []uint16{9200}) || p.Net != config.NetHosts || p.Preset != "calls-api" || !slices.Equal(p.Demand, []string{"fs.metadata"}) {
 		t.Errorf("profile %+v", p)
 	}
@@ -153,17 +153,17 @@ func TestProposeNetwork(t *testing.T) {
 	}
 	// Files and the internet together are in no preset, and said.
 	r.Wants = append(r.Wants, want(read, "/srv/x/a"))
-	if got := Propose(r); got.Profile.Preset != "" || len(got.Cautions) != 1 {
+	if got := Suggest(r); got.Profile.Preset != "" || len(got.Cautions) != 1 {
 		t.Errorf("files and hosts: %+v", got)
 	}
 }
 
 // What was granted before stays, and is not asked for again.
-func TestProposeKeepsWhatIsGranted(t *testing.T) {
+func TestSuggestKeepsWhatIsGranted(t *testing.T) {
 	r := run(want(read, "/srv/x/a"), want(read, "/srv/y/a"))
 	r.Granted = config.Server{Read: []string{"/srv/x"}, Write: []string{"/srv/w"}, Net: config.NetNone, Memory: 512 << 20, Pids: 64}
 	before := fmt.Sprint(r)
-	got := Propose(r)
+	got := Suggest(r)
 	if p := got.Profile; !slices.Equal(p.Read, []string{"/srv/x", "/srv/y/a"}) || !slices.Equal(p.Write, []string{"/srv/w"}) || p.Memory != "512M" || p.Pids != 64 || len(got.Asked) != 1 {
 		t.Errorf("%+v", got)
 	}
@@ -173,10 +173,10 @@ func TestProposeKeepsWhatIsGranted(t *testing.T) {
 }
 
 // What a new grant holds is not granted twice; what is kept from changes within it stays so.
-func TestProposeIsTidy(t *testing.T) {
+func TestSuggestIsTidy(t *testing.T) {
 	r := run(want(list, "/srv/x"), entry("/srv/w/new"))
 	r.Granted = config.Server{Read: []string{"/srv/x/a", "/srv/w/kept"}, Write: []string{"/srv/w/inner"}, Net: config.NetNone}
-	if p := Propose(r).Profile; !slices.Equal(p.Read, []string{"/srv/w/kept", "/srv/x"}) || !slices.Equal(p.Write, []string{"/srv/w"}) {
+	if p := Suggest(r).Profile; !slices.Equal(p.Read, []string{"/srv/w/kept", "/srv/x"}) || !slices.Equal(p.Write, []string{"/srv/w"}) {
 		t.Errorf("read %q, write %q", p.Read, p.Write)
 	}
 }
