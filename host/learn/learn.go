@@ -119,6 +119,7 @@ type target struct {
 	path  string
 	dir   bool
 	look  bool            // it was only looked at
+	new   bool            // not all of it was granted before
 	names map[string]bool // what was asked for
 }
 
@@ -137,7 +138,17 @@ func Suggest(run Run) Suggestion {
 			p.path(w)
 		}
 	}
+	// What was granted before counts when things are gathered: a program that asks for one file after the other gets its folder too.
+	for _, list := range []struct {
+		does  string
+		paths []string
+	}{{"reads", s.Read}, {"changes", s.Write}} {
+		for _, path := range list.paths {
+			p.targets = append(p.targets, target{does: list.does, path: path, dir: true, names: map[string]bool{path: true}})
+		}
+	}
 	p.gather()
+	p.targets = slices.DeleteFunc(p.targets, func(t target) bool { return !t.new })
 	out := Suggestion{Asked: []Asked{}, Left: []Left{}, Cautions: []string{}}
 	for _, t := range p.targets {
 		list := &s.Read
@@ -194,7 +205,7 @@ func (p *suggester) path(w sandbox.Want) {
 		p.leave(does, w.Name, "names are resolved by the proxy, not by the program")
 		return
 	}
-	t := target{does: does, path: cmp.Or(w.Real, w.Name), dir: w.Dir, names: map[string]bool{w.Name: true}}
+	t := target{does: does, path: cmp.Or(w.Real, w.Name), dir: w.Dir, new: true, names: map[string]bool{w.Name: true}}
 	if w.Entry { // an empty folder would do, and cannot be granted before it is there
 		t.path, t.dir = filepath.Dir(t.path), true
 	}
@@ -252,7 +263,7 @@ func (p *suggester) isWide(path string) bool {
 func (p *suggester) gather() {
 	if why, _ := p.Guarded(p.Case); p.Case != "" && why == "" { // the case folder is one thing
 		for i, t := range p.targets {
-			if sandbox.Below(t.path, p.Case) {
+			if t.new && sandbox.Below(t.path, p.Case) {
 				p.targets[i].path, p.targets[i].dir, p.targets[i].look = p.Case, true, false
 			}
 		}
@@ -260,18 +271,19 @@ func (p *suggester) gather() {
 	p.merge()
 	p.leads()
 	for {
-		in := map[string]map[string]bool{}
+		in, asked := map[string]map[string]bool{}, map[string]bool{}
 		for _, t := range p.targets {
 			dir := t.does + " " + filepath.Dir(t.path)
 			if in[dir] == nil {
 				in[dir] = map[string]bool{}
 			}
 			in[dir][t.path] = true
+			asked[dir] = asked[dir] || t.new
 		}
 		changed := false
 		for i, t := range p.targets {
 			dir := filepath.Dir(t.path)
-			if why, _ := p.Guarded(dir); len(in[t.does+" "+dir]) >= together && !p.isWide(dir) && why == "" {
+			if why, _ := p.Guarded(dir); asked[t.does+" "+dir] && len(in[t.does+" "+dir]) >= together && !p.isWide(dir) && why == "" {
 				p.targets[i].path, p.targets[i].dir, p.targets[i].look, changed = dir, true, false, true
 			}
 		}
@@ -300,12 +312,14 @@ func (p *suggester) merge() {
 			for _, o := range all { // in the order of their paths only the same path can be held by a later one
 				if t.holds(o) {
 					maps.Copy(t.names, o.names)
+					t.new = t.new || o.new
 				}
 			}
 			all = append(slices.DeleteFunc(all, func(o target) bool { return t.holds(o) }), t)
 			continue
 		}
 		maps.Copy(all[i].names, t.names)
+		all[i].new = all[i].new || t.new
 		all[i].look = all[i].look && t.look
 	}
 	p.targets = all

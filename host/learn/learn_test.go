@@ -180,3 +180,22 @@ func TestSuggestIsTidy(t *testing.T) {
 		t.Errorf("read %q, write %q", p.Read, p.Write)
 	}
 }
+
+// A program that asks for one file after the other, in as many rounds, gets its folder at last.
+func TestSuggestGathersOverRounds(t *testing.T) {
+	r := run()
+	for _, name := range []string{"/srv/x/a", "/srv/x/b", "/srv/x/c"} {
+		r.Wants = []sandbox.Want{want(read, name)}
+		got := Suggest(r)
+		r.Granted.Read = got.Profile.Read
+	}
+	if !slices.Equal(r.Granted.Read, []string{"/srv/x"}) {
+		t.Errorf("granted %q", r.Granted.Read)
+	}
+	// What was granted stays apart when nothing is asked for beside it.
+	r = run(want(read, "/srv/y/a"))
+	r.Granted.Read = []string{"/srv/x/a", "/srv/x/b", "/srv/x/c"}
+	if got := Suggest(r).Profile.Read; !slices.Equal(got, append(r.Granted.Read, "/srv/y/a")) {
+		t.Errorf("read %q", got)
+	}
+}
