@@ -159,7 +159,7 @@ func (l *lesson) run(ctx context.Context, e *env, args []string) error {
 		l.mu.Lock()
 		hosts := slices.Clone(l.refused)
 		l.mu.Unlock()
-		failed = l.tell(e, learn.Suggest(learn.Run{Granted: l.granted, Home: sandbox.RealHome(), Case: l.caseDir, Wants: wants, Over: over, Hosts: hosts, Guarded: at.Guarded}))
+		failed = l.tell(e, learn.Suggest(learn.Run{Granted: l.granted, Home: sandbox.RealHome(), Case: l.caseDir, Wants: wants, Over: over, Hosts: hosts, Guarded: at.Guarded, Folder: isFolder}))
 	}
 	_, err = f.Run(ctx, sb, args, nil)
 	if coded, ok := errors.AsType[*confined.Error](err); ok {
@@ -169,6 +169,11 @@ func (l *lesson) run(ctx context.Context, e *env, args []string) error {
 		return &exitError{coded.Code, coded.Err}
 	}
 	return errors.Join(err, failed)
+}
+
+func isFolder(path string) bool {
+	st, err := os.Lstat(path)
+	return err == nil && st.IsDir()
 }
 
 func (l *lesson) connection(c egress.Connection) {

@@ -31,6 +31,7 @@ type Run struct {
 	// Guarded says why no server is ever given a path, "" if one can be, and whether it is because keys or the like lie there.
 	// config.Paths.Guarded does.
 	Guarded func(path string) (why string, secret bool)
+	Folder  func(path string) bool // of what was granted: is it a folder? nil: all is
 }
 
 // Suggestion is what could be granted, with what was granted before.
@@ -103,8 +104,11 @@ const (
 	maxPorts = 16
 )
 
-// together is how many things in one folder make it the folder that is proposed.
-const together = 3
+// So many files in one folder, or so many things, make it the folder that is proposed.
+const (
+	filesTogether  = 3
+	thingsTogether = 5
+)
 
 // resolver is what programs read to ask for names themselves.
 var resolver = []string{"/etc/resolv.conf", "/etc/host.conf", "/etc/gai.conf"}
@@ -129,7 +133,7 @@ type suggester struct {
 	left    []Left
 }
 
-// Suggest looks at nothing but run, and calls nothing but Guarded.
+// Suggest looks at nothing but run, and calls nothing but its functions.
 func Suggest(run Run) Suggestion {
 	p := &suggester{Run: run}
 	s := run.Granted
@@ -144,7 +148,7 @@ func Suggest(run Run) Suggestion {
 		paths []string
 	}{{"reads", s.Read}, {"changes", s.Write}} {
 		for _, path := range list.paths {
-			p.targets = append(p.targets, target{does: list.does, path: path, dir: true, names: map[string]bool{path: true}})
+			p.targets = append(p.targets, target{does: list.does, path: path, dir: run.Folder == nil || run.Folder(path), names: map[string]bool{path: true}})
 		}
 	}
 	p.gather()
@@ -174,7 +178,7 @@ func Suggest(run Run) Suggestion {
 		out.Cautions = append(out.Cautions, "it would read files of yours and talk to the internet: what it reads can leave. No preset has both")
 	}
 	for _, t := range p.targets {
-		if t.dir && len(t.names) >= together {
+		if t.dir && len(t.names) >= filesTogether {
 			out.Cautions = append(out.Cautions, fmt.Sprintf("%s is proposed whole, with everything that is in it now and later", p.short(t.path)))
 		}
 	}
@@ -271,19 +275,22 @@ func (p *suggester) gather() {
 	p.merge()
 	p.leads()
 	for {
-		in, asked := map[string]map[string]bool{}, map[string]bool{}
-		for _, t := range p.targets {
+		files, things, asked := map[string]int{}, map[string]int{}, map[string]bool{}
+		for _, t := range p.targets { // merged, so each path is there once for what is done with it
 			dir := t.does + " " + filepath.Dir(t.path)
-			if in[dir] == nil {
-				in[dir] = map[string]bool{}
+			if things[dir]++; !t.dir {
+				files[dir]++
 			}
-			in[dir][t.path] = true
 			asked[dir] = asked[dir] || t.new
 		}
 		changed := false
 		for i, t := range p.targets {
 			dir := filepath.Dir(t.path)
-			if why, _ := p.Guarded(dir); asked[t.does+" "+dir] && len(in[t.does+" "+dir]) >= together && !p.isWide(dir) && why == "" {
+			key := t.does + " " + dir
+			if !asked[key] || files[key] < filesTogether && things[key] < thingsTogether || p.isWide(dir) {
+				continue
+			}
+			if why, _ := p.Guarded(dir); why == "" {
 				p.targets[i].path, p.targets[i].dir, p.targets[i].look, changed = dir, true, false, true
 			}
 		}

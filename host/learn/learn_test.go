@@ -29,7 +29,7 @@ func guarded(path string) (string, bool) {
 }
 
 func run(wants ...sandbox.Want) Run {
-	return Run{Home: "/home/ana", Granted: config.Server{Net: config.NetNone}, Wants: wants, Guarded: guarded}
+	return Run{Home: "/home/ana", Granted: config.Server{Net: config.NetNone}, Wants: wants, Guarded: guarded, Folder: func(path string) bool { return strings.HasSuffix(path, "/") }}
 }
 
 func want(kind sandbox.WantKind, name string) sandbox.Want {
@@ -59,8 +59,9 @@ func TestSuggestFiles(t *testing.T) {
 		"one file":                 {[]sandbox.Want{want(read, "/srv/x/a")}, "", []string{"/srv/x/a"}, nil, "reads-folder"},
 		"two files stay two":       {[]sandbox.Want{want(read, "/srv/x/a"), want(read, "/srv/x/b")}, "", []string{"/srv/x/a", "/srv/x/b"}, nil, "reads-folder"},
 		"three files are a folder": {[]sandbox.Want{want(read, "/srv/x/a"), want(read, "/srv/x/b"), want(read, "/srv/x/c")}, "", []string{"/srv/x"}, nil, "reads-folder"},
-		"three folders are one": {[]sandbox.Want{want(list, "/srv/x/a"), want(list, "/srv/x/b"), want(list, "/srv/x/c"), want(read, "/srv/x/a/1")}, "",
+		"five folders are one": {[]sandbox.Want{want(list, "/srv/x/a"), want(list, "/srv/x/b"), want(list, "/srv/x/c"), want(list, "/srv/x/d"), want(list, "/srv/x/e"), want(read, "/srv/x/a/1")}, "",
 			[]string{"/srv/x"}, nil, "reads-folder"},
+		"three folders stay three":      {[]sandbox.Want{want(list, "/srv/x/a"), want(list, "/srv/x/b"), want(list, "/srv/x/c")}, "", []string{"/srv/x/a", "/srv/x/b", "/srv/x/c"}, nil, "reads-folder"},
 		"not the root's":                {[]sandbox.Want{want(read, "/etc/a"), want(read, "/etc/b"), want(read, "/etc/c")}, "", []string{"/etc/a", "/etc/b", "/etc/c"}, nil, "reads-folder"},
 		"not the home":                  {[]sandbox.Want{want(read, "/home/ana/a"), want(read, "/home/ana/b"), want(read, "/home/ana/c")}, "", []string{"~/a", "~/b", "~/c"}, nil, "reads-folder"},
 		"not what is guarded":           {[]sandbox.Want{want(read, "/home/ana/vault/a"), want(read, "/home/ana/vault/b"), want(read, "/home/ana/vault/c")}, "", []string{"~/vault/a", "~/vault/b", "~/vault/c"}, nil, "reads-folder"},
