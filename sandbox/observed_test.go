@@ -210,8 +210,20 @@ func TestObservedLinks(t *testing.T) {
 		}
 	}
 	acts := []string{"read=" + home + "/direct", "read=" + home + "/relative", "read=" + home + "/folder/a", "read=" + home + "/loop", "read=" + home + "/inside", "read=" + home + "/proc"}
+	for link, to := range map[string]string{"granted/out": "../hidden/a", "granted/in": "b"} {
+		if err := os.Symlink(to, filepath.Join(home, link)); err != nil {
+			t.Fatal(err)
+		}
+		acts = append(acts, "read="+home+"/"+link)
+	}
 	_, proc, _ := try(t, s, Profile{Read: []string{home + "/granted"}, Observe: true}, Command{}, acts...)
 	have := wanted(proc)
+	if w := have["read "+home+"/granted/out"]; w.Real != home+"/hidden/a" {
+		t.Errorf("what leads out of a granted folder: %+v", w)
+	}
+	if w, ok := have["read "+home+"/granted/in"]; ok {
+		t.Errorf("wanted %+v", w)
+	}
 	for name, real := range map[string]string{"direct": "hidden/a", "relative": "hidden/a", "folder/a": "hidden/a", "inside": "granted/b"} {
 		if got := have["read "+home+"/"+name].Real; got != filepath.Join(home, real) {
 			t.Errorf("%s leads to %q, want %s", name, got, real)

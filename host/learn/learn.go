@@ -227,7 +227,7 @@ func (p *suggester) path(w sandbox.Want) {
 		p.leave(does, w.Name, t.path+" holds too much; name the folder that it needs")
 		return
 	}
-	if w.Real != "" && w.Real != w.Name {
+	if w.Real != "" && w.Real != w.Name && !p.granted(target{does: "reads", path: w.Name}) { // a link in what is granted is there
 		p.leave(does, w.Name, "it is a link to "+w.Real+", and inside only that has a name: let the program use it")
 	}
 	if t.does == "looks at" { // what is not there is not asked for again, so this may be all that it asks

@@ -122,6 +122,12 @@ func TestSuggestLeavesOut(t *testing.T) {
 	if !slices.Equal(got.Profile.Read, []string{"/srv/data/a"}) || len(got.Left) != 1 || !strings.Contains(got.Left[0].Why, "/srv/data/a") {
 		t.Errorf("a link: %+v", got)
 	}
+	// One in a granted folder is there, and works when what it leads to is granted.
+	r := run(sandbox.Want{Kind: read, Name: "/srv/l/a", Real: "/srv/data/a", Count: 1})
+	r.Granted.Read = []string{"/srv/l"}
+	if got := Suggest(r); !slices.Equal(got.Profile.Read, []string{"/srv/l", "/srv/data/a"}) || len(got.Left) != 0 {
+		t.Errorf("a link in what is granted: %+v", got)
+	}
 }
 
 func TestSuggestIsBounded(t *testing.T) {

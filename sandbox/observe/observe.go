@@ -54,10 +54,12 @@ type Granted struct {
 
 // What one program can make the host remember. The rest is counted.
 const (
-	maxWants = 1000
-	maxNames = 4096    // with those that there turned out to be nothing behind
-	maxBytes = 1 << 20 // of names
-	maxPorts = 256
+	maxWants     = 1000
+	maxNames     = 4096    // with those that there turned out to be nothing behind
+	maxBytes     = 1 << 20 // of names
+	maxPorts     = 256
+	maxLinkBytes = 512
+	maxLinks     = 2048 // names in what is granted, which may be links that lead out of it
 )
 
 // Record is what one program wants. It is safe for concurrent use. Path and Address take the same time whatever the machine has
@@ -74,6 +76,7 @@ type Record struct {
 	queue []*entry        // of names that were not looked at
 	wants []*entry        // of names, in the order in which they were found
 	over  int             // asked for beyond the bounds
+	links int             // of names in what is granted
 	own   map[uint16]bool // ports that the program listens on
 	tell  func(Want)
 	told  int // how many of wants
@@ -89,6 +92,7 @@ type key struct {
 type entry struct {
 	want    Want
 	address netip.AddrPort
+	link    bool // it lies in what is granted: it is wanted only if it leads out
 }
 
 // New returns a Record; Close it. listens reports whether something on this machine takes connections to an address of the
@@ -132,10 +136,14 @@ func (r *Record) Tell(f func(Want)) {
 // Path takes note of an absolute path.
 func (r *Record) Path(kind Kind, changesFolder bool, path string) {
 	path = filepath.Clean(path)
-	if !filepath.IsAbs(path) || r.granted.has(kind, path) {
+	if !filepath.IsAbs(path) || r.granted.inside(path) {
 		return
 	}
-	r.note(key{kind, changesFolder, path}, netip.AddrPort{})
+	link := r.granted.has(kind, path)
+	if link && kind == Look && (r.granted.Looks || !r.granted.has(Read, path)) { // it is there
+		return
+	}
+	r.note(key{kind, changesFolder, path}, netip.AddrPort{}, link)
 }
 
 // Address takes note of an address to connect to.
@@ -143,7 +151,7 @@ func (r *Record) Address(to netip.AddrPort) {
 	if to.Port() == 0 || slices.Contains(r.granted.Addresses, to) || to.Addr().IsLoopback() && slices.Contains(r.granted.Ports, to.Port()) {
 		return
 	}
-	r.note(key{kind: Connect, name: to.String()}, to)
+	r.note(key{kind: Connect, name: to.String()}, to, false)
 }
 
 // Own takes note of a port that the program listens on, so that calling it means itself.
@@ -155,29 +163,32 @@ func (r *Record) Own(port uint16) {
 	}
 }
 
-func (r *Record) note(k key, to netip.AddrPort) {
+func (r *Record) note(k key, to netip.AddrPort, link bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if e := r.names[k]; e != nil {
 		e.want.Count++
 		return
 	}
-	if len(r.names) >= maxNames || r.bytes+len(k.name) > maxBytes {
+	switch {
+	case link && (r.links >= maxLinks || len(k.name) > maxLinkBytes):
+		return // hardly one of them leads out
+	case link:
+		r.links++
+	case len(r.names)-r.links >= maxNames || r.bytes+len(k.name) > maxBytes:
 		r.over++
 		return
+	default:
+		r.bytes += len(k.name)
 	}
-	e := &entry{Want{Kind: k.kind, Name: k.name, Entry: k.entry, Count: 1}, to}
+	e := &entry{Want{Kind: k.kind, Name: k.name, Entry: k.entry, Count: 1}, to, link}
 	r.names[k] = e
-	r.bytes += len(k.name)
 	r.queue = append(r.queue, e)
 	r.more.Signal()
 }
 
 // has reports whether path needs no telling.
 func (g Granted) has(kind Kind, path string) bool {
-	if g.inside(path) {
-		return true
-	}
 	read, write := below(path, g.Read), below(path, g.Write)
 	switch kind {
 	case Execute:
@@ -245,7 +256,7 @@ func (r *Record) find(e *entry) {
 	if want.Kind == Connect {
 		there = !e.address.Addr().IsLoopback() || !own && r.listens != nil && r.listens(e.address)
 	} else {
-		there = r.granted.locate(&want)
+		there = r.granted.locate(&want) && (!e.link || want.Real != want.Name && !r.granted.has(want.Kind, want.Real))
 	}
 	r.mu.Lock()
 	switch {
