@@ -39,7 +39,8 @@ type Profile struct {
 	Demand []Guarantee // guarantees without which the program must not start
 
 	// Observe keeps what the program asks for and is not granted, see Process.Wanted. It grants nothing and decides nothing: every
-	// call that is looked at goes on, and what confines the program decides. Each call that names a path takes longer.
+	// call that is looked at goes on, and what confines the program decides. Each call that names a path takes longer, Command.Dir is
+	// there inside, empty, also when nothing shows it, and the program cannot supervise others (seccomp has one listener).
 	Observe bool
 }
 

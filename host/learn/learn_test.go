@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"cordon/host/config"
 	"cordon/host/profile"
@@ -16,7 +17,7 @@ import (
 // guarded stands for config.Paths.Guarded, without a file system.
 func guarded(path string) (string, bool) {
 	switch {
-	case strings.ContainsAny(path, "\n\xff"):
+	case strings.Contains(path, "\n") || !utf8.ValidString(path):
 		return "is not a path", false
 	case sandbox.Below(path, "/home/ana/.ssh"):
 		return "holds SSH keys", true

@@ -11,6 +11,9 @@ import (
 // maxWanted bounds the lines and audit events that the wishes of one run may cause. The rest is counted.
 const maxWanted = 100
 
+// maxWantedName is how much of a name they hold, in bytes.
+const maxWantedName = 512
+
 // wishes turns what a server asked for and is not granted into lines of its log and audit events. It is not safe for concurrent use.
 type wishes struct {
 	note   func(format string, args ...any)
@@ -23,7 +26,11 @@ func (l *wishes) of(w sandbox.Want) {
 	if l.told++; l.told > maxWanted {
 		return
 	}
-	name := consent.Escape(w.Name)
+	name := w.Name
+	if len(name) > maxWantedName {
+		name = name[:maxWantedName] + "…"
+	}
+	name = consent.Escape(name)
 	text := "wanted to " + wantsTo[w.Kind] + " " + name + ": not granted"
 	l.note("%s", text)
 	if w.Kind == sandbox.WantLook { // programs look at much that they do not need

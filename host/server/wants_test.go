@@ -59,14 +59,18 @@ func TestWishesAreBounded(t *testing.T) {
 	l := &wishes{note: func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }, record: func(e audit.Event) { _, _ = j.Append(e) }}
 	l.of(sandbox.Want{Kind: sandbox.WantRead, Name: "/x/line\nbreak \xff"})
 	l.of(sandbox.Want{Kind: sandbox.WantLook, Name: "/x/looked"})
+	l.of(sandbox.Want{Kind: sandbox.WantLook, Name: "/" + strings.Repeat("x", 4000)})
 	for range 300 {
 		l.of(sandbox.Want{Kind: sandbox.WantWrite, Name: "/x/y"})
 	}
 	l.end()
-	if lines[0] != `wanted to read /x/line\nbreak \xff: not granted` || len(lines) != maxWanted+1 || lines[maxWanted] != "wanted 202 more things that are not granted" {
+	if lines[0] != `wanted to read /x/line\nbreak \xff: not granted` || len(lines) != maxWanted+1 || lines[maxWanted] != "wanted 203 more things that are not granted" {
 		t.Errorf("%d lines, first %q, last %q", len(lines), lines[0], lines[len(lines)-1])
 	}
-	if events := j.of(audit.FindingMade); len(events) != maxWanted || events[1].Reason != "wanted to change /x/y: not granted" {
+	if len(lines[2]) > maxWantedName+100 {
+		t.Errorf("a line of %d bytes", len(lines[2]))
+	}
+	if events := j.of(audit.FindingMade); len(events) != maxWanted-1 || events[1].Reason != "wanted to change /x/y: not granted" {
 		t.Errorf("%d events, second %+v", len(events), events[1])
 	}
 }
