@@ -32,14 +32,21 @@ const (
 	WantConnect = observe.Connect
 )
 
-// Wanted returns what the program has asked for so far and was not granted, at most 1,000 different things, and how often it asked
-// for something beyond what fits into the bounds of package observe. After Wait it is complete. Without Profile.Observe there is
-// nothing.
-func (p *Process) Wanted() (all []Want, over int) {
+// Unwanted is what Wanted leaves out.
+type Unwanted = observe.Rest
+
+// ownCalls is more than init makes itself after it is observed. An ordinary user cannot read its memory.
+const ownCalls = 16
+
+// Wanted returns what the program has asked for so far and was not granted, at most 1,000 different things, and what is not among
+// them: a program may keep its memory from being read, for one. After Wait it is complete. Without Profile.Observe there is nothing.
+func (p *Process) Wanted() (all []Want, rest Unwanted) {
 	if p.observed == nil {
-		return nil, 0
+		return nil, rest
 	}
-	return p.observed.record.Wants()
+	all, rest = p.observed.record.Wants()
+	rest.Unread = max(0, rest.Unread-ownCalls)
+	return all, rest
 }
 
 // EachWant calls f with each of Wanted, those there are and those to come, one after the other, until Done. f must not wait for Done.

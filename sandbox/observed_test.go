@@ -154,9 +154,9 @@ func TestObserverIsFlooded(t *testing.T) {
 		}
 
 		got, proc = asked(t, s, Profile{}, "asks-many", home+"/hidden", "6000")
-		wants, over := proc.Wanted()
-		if !got.Worked || over < 1000 {
-			t.Errorf("many names: %+v, %d over", got, over)
+		wants, rest := proc.Wanted()
+		if !got.Worked || rest.Over < 1000 {
+			t.Errorf("many names: %+v, %+v", got, rest)
 		}
 		for _, w := range wants { // none is there
 			if strings.HasPrefix(w.Name, home) {
@@ -174,9 +174,9 @@ func TestWantsAreBounded(t *testing.T) {
 	}
 	s, home := box(t), observedHome(t, files...)
 	got, proc := asked(t, s, Profile{}, "asks-many", home+"/hidden", "1500")
-	wants, over := proc.Wanted()
-	if !got.Worked || len(wants) != 1000 || over < 500 {
-		t.Errorf("%+v: %d wants, %d over; want 1000 and at least 500", got, len(wants), over)
+	wants, rest := proc.Wanted()
+	if !got.Worked || len(wants) != 1000 || rest.Over < 500 {
+		t.Errorf("%+v: %d wants, %+v; want 1000 and at least 500 over", got, len(wants), rest)
 	}
 }
 
@@ -334,6 +334,22 @@ func TestObservedMissingProgram(t *testing.T) {
 		var missing *NotFoundError
 		if !errors.As(err, &missing) {
 			t.Errorf("%v, want it missing", err)
+		}
+	})
+}
+
+// A program that keeps its memory from being read is answered, and it is told how often it could not be.
+func TestObservedUnreadable(t *testing.T) {
+	if os.Geteuid() == 0 {
+		asOrdinaryUser(t, "^TestObservedUnreadable$") // root can read it
+		return
+	}
+	eachTier(t, func(t *testing.T, s *Sandbox) {
+		got, proc := asked(t, s, Profile{}, "asks-hidden", observedHome(t, "hidden/a")+"/hidden/a")
+		wants, rest := proc.Wanted()
+		hidden := proc.Report.Tier == TierMedium // whoever made its namespace can read it all the same
+		if !got.Worked || hidden != (rest.Unread >= 100) || hidden == slices.ContainsFunc(wants, func(w Want) bool { return strings.HasSuffix(w.Name, "/hidden/a") }) {
+			t.Errorf("%+v: %+v, %+v", got, wants, rest)
 		}
 	})
 }

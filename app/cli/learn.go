@@ -155,11 +155,11 @@ func (l *lesson) run(ctx context.Context, e *env, args []string) error {
 	f.Carry = egress.Carry{Proxy: proxy, Taken: func(port uint16, err error) error { return fmt.Errorf("--serve %d: %w", port, err) }}.Start
 	var failed error
 	f.Ended = func(p *sandbox.Process) {
-		wants, over := p.Wanted()
+		wants, rest := p.Wanted()
 		l.mu.Lock()
 		hosts := slices.Clone(l.refused)
 		l.mu.Unlock()
-		failed = l.tell(e, learn.Suggest(learn.Run{Granted: l.granted, Home: sandbox.RealHome(), Case: l.caseDir, Wants: wants, Over: over, Hosts: hosts, Guarded: at.Guarded, Folder: isFolder}))
+		failed = l.tell(e, learn.Suggest(learn.Run{Granted: l.granted, Home: sandbox.RealHome(), Case: l.caseDir, Wants: wants, Rest: rest, Hosts: hosts, Guarded: at.Guarded, Folder: isFolder}))
 	}
 	_, err = f.Run(ctx, sb, args, nil)
 	if coded, ok := errors.AsType[*confined.Error](err); ok {

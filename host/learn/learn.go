@@ -25,7 +25,7 @@ type Run struct {
 	Home    string              // the home directory, or ""
 	Case    string              // the case folder, or ""
 	Wants   []sandbox.Want      //
-	Over    int                 // how often something was asked for that was not kept
+	Rest    sandbox.Unwanted    // how often something was asked for that is not among them
 	Hosts   []egress.Connection // those that were refused
 
 	// Guarded says why no server is ever given a path, "" if one can be, and whether it is because keys or the like lie there.
@@ -169,8 +169,11 @@ func Suggest(run Run) Suggestion {
 	tidy(&s)
 	out.Asked = append(out.Asked, p.hosts(&s)...)
 	out.Asked = append(out.Asked, p.addresses(&s)...)
-	if run.Over > 0 {
-		p.leave("asked", fmt.Sprintf("%d times for more", run.Over), "it asked for more different things than are kept")
+	if n := run.Rest.Over; n > 0 {
+		p.leave("asks", fmt.Sprintf("%d times for more", n), "it asked for more different things than are kept")
+	}
+	if n := run.Rest.Unread; n > 0 {
+		p.leave("asks", fmt.Sprintf("%d times for what is not known", n), "its memory cannot be read: it forbids that, or this computer does")
 	}
 	out.Left = append(out.Left, p.left...)
 	out.Profile = p.profile(s)

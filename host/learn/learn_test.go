@@ -137,9 +137,9 @@ func TestSuggestIsBounded(t *testing.T) {
 		wants = append(wants, want(read, fmt.Sprintf("/srv/%d/%d/a", i, i)))
 	}
 	r := run(wants...)
-	r.Over = 7
+	r.Rest.Over, r.Rest.Unread = 7, 8
 	got := Suggest(r)
-	if len(got.Profile.Read) > maxPaths || len(got.Asked)+len(got.Left) != 1001 {
+	if len(got.Profile.Read) > maxPaths || len(got.Asked)+len(got.Left) != 1002 {
 		t.Errorf("%d paths, %d asked, %d left", len(got.Profile.Read), len(got.Asked), len(got.Left))
 	}
 }

@@ -70,12 +70,12 @@ type Record struct {
 	done    chan struct{}
 
 	mu    sync.Mutex
-	more  sync.Cond       // there is something to look at or to tell, or no more comes
-	names map[key]*entry  // guarded by mu, with all below
-	bytes int             // of names
-	queue []*entry        // of names that were not looked at
-	wants []*entry        // of names, in the order in which they were found
-	over  int             // asked for beyond the bounds
+	more  sync.Cond      // there is something to look at or to tell, or no more comes
+	names map[key]*entry // guarded by mu, with all below
+	bytes int            // of names
+	queue []*entry       // of names that were not looked at
+	wants []*entry       // of names, in the order in which they were found
+	rest  Rest
 	links int             // of names in what is granted
 	own   map[uint16]bool // ports that the program listens on
 	tell  func(Want)
@@ -113,15 +113,20 @@ func (r *Record) Close() {
 	<-r.done
 }
 
-// Wants returns what is known so far, in the order in which it was asked for, and how often something was asked for that did
-// not fit into the bounds.
-func (r *Record) Wants() (all []Want, over int) {
+// Rest is what is not among the wants.
+type Rest struct {
+	Over   int // how often something was asked for that did not fit into the bounds
+	Unread int // how often it could not be read what was asked for
+}
+
+// Wants returns what is known so far, in the order in which it was asked for, and what is not among it.
+func (r *Record) Wants() (all []Want, rest Rest) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, e := range r.wants {
 		all = append(all, e.want)
 	}
-	return all, r.over
+	return all, r.rest
 }
 
 // Tell calls f with each want, those there are already and those to come, one after the other, until Close. f may not call
@@ -131,6 +136,13 @@ func (r *Record) Tell(f func(Want)) {
 	defer r.mu.Unlock()
 	r.tell, r.told = f, 0
 	r.more.Signal()
+}
+
+// Unread takes note of a call that names something in memory that this process may not read.
+func (r *Record) Unread() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.rest.Unread++
 }
 
 // Path takes note of an absolute path.
@@ -176,7 +188,7 @@ func (r *Record) note(k key, to netip.AddrPort, link bool) {
 	case link:
 		r.links++
 	case len(r.names)-r.links >= maxNames || r.bytes+len(k.name) > maxBytes:
-		r.over++
+		r.rest.Over++
 		return
 	default:
 		r.bytes += len(k.name)
@@ -262,7 +274,7 @@ func (r *Record) find(e *entry) {
 	switch {
 	case !there:
 	case len(r.wants) >= maxWants:
-		r.over++
+		r.rest.Over++
 	default:
 		want.Count = e.want.Count
 		e.want = want

@@ -95,6 +95,9 @@ func (s *Supervisor) read(n *notification, named spec.Named) func() {
 		return func() { record.Address(to) }
 	}
 	path, err := s.path(n, n.args[named.Path], &s.noting.path)
+	if err == unix.EPERM && s.alive(n) {
+		return record.Unread
+	}
 	if err != nil || path == "" {
 		return nil
 	}

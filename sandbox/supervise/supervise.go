@@ -249,6 +249,9 @@ func (c *caller) memory(at uint64, n int) ([]byte, error) {
 // memory fills b from the memory of whoever called.
 func (s *Supervisor) memory(n *notification, at uint64, b []byte) error {
 	got, err := unix.ProcessVMReadv(int(n.tid), []unix.Iovec{{Base: &b[0], Len: uint64(len(b))}}, []unix.RemoteIovec{{Base: uintptr(at), Len: len(b)}}, 0)
+	if err != nil && err != unix.EFAULT {
+		return unix.EPERM
+	}
 	if err != nil || got != len(b) {
 		return unix.EFAULT
 	}

@@ -25,6 +25,7 @@ var asks = map[string]Act{
 	"asks-oddly":  asksOddly,
 	"asks-badly":  asksBadly,
 	"asks-killed": asksKilled,
+	"asks-hidden": asksHidden,
 }
 
 // flipOpen opens a path that turns from a[0], which is granted, into a[1], which is not, and back: what is looked at is not always
@@ -174,4 +175,17 @@ func asksBadly([]string) (string, error) {
 // asksKilled has processes end in the middle of asking.
 func asksKilled(a []string) (string, error) {
 	return "answered", killedIn(unix.SYS_OPENAT, a[0], unix.O_RDONLY)
+}
+
+// asksHidden asks from memory that others may not read.
+func asksHidden(a []string) (string, error) {
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return "", err
+	}
+	for range 200 {
+		if err := refused(a[0]); err != nil {
+			return "", err
+		}
+	}
+	return "answered", nil
 }
