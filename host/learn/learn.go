@@ -110,8 +110,15 @@ const (
 	thingsTogether = 5
 )
 
-// resolver is what programs read to ask for names themselves.
-var resolver = []string{"/etc/resolv.conf", "/etc/host.conf", "/etc/gai.conf"}
+// needless is what programs ask for and do without here.
+var needless = map[string]string{
+	"/etc/resolv.conf":  throughProxy,
+	"/etc/host.conf":    throughProxy,
+	"/etc/gai.conf":     throughProxy,
+	"/etc/locale.alias": "other names for languages; programs do without",
+}
+
+const throughProxy = "names are resolved by the proxy, not by the program"
 
 // wide are folders that hold so much that no program is given one; those without a leading slash lie in the home directory. So are all
 // folders in the root.
@@ -208,9 +215,11 @@ func (p *suggester) leave(does, what, why string) {
 func (p *suggester) path(w sandbox.Want) {
 	does := map[sandbox.WantKind]string{sandbox.WantWrite: "changes", sandbox.WantExecute: "runs", sandbox.WantLook: "looks at"}[w.Kind]
 	does = cmp.Or(does, "reads")
-	if slices.Contains(resolver, w.Name) {
-		p.leave(does, w.Name, "names are resolved by the proxy, not by the program")
-		return
+	for _, name := range []string{w.Name, w.Real} {
+		if why, ok := needless[name]; ok {
+			p.leave(does, w.Name, why)
+			return
+		}
 	}
 	t := target{does: does, path: cmp.Or(w.Real, w.Name), dir: w.Dir, new: true, names: map[string]bool{w.Name: true}}
 	if w.Entry { // an empty folder would do, and cannot be granted before it is there
@@ -400,7 +409,7 @@ func (p *suggester) addresses(s *config.Server) (all []Asked) {
 		switch {
 		case err != nil:
 		case to.Port() == 53:
-			p.leave("talks to", w.Name, "names are resolved by the proxy, not by the program")
+			p.leave("talks to", w.Name, throughProxy)
 		case !to.Addr().IsLoopback():
 			p.leave("talks to", w.Name, "it went past the proxy; hosts are reached through it only (HTTPS_PROXY)")
 		case slices.Contains(s.Reach, to.Port()):
