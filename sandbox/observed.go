@@ -73,9 +73,6 @@ func newObservation(sp *spec.Spec, p Profile, v *supervision) (*observation, err
 	}
 	g := observe.Granted{Read: slices.Concat(System, p.Read), Write: p.Write, Ports: append(listening(p), p.Serve...),
 		Inside: []string{"/proc", "/sys", "/dev", "/tmp", Home, "/.ungranted", "/.new"}, Addresses: []netip.AddrPort{tested}}
-	if p.Net == NetHost {
-		g.Read = append(g.Read, resolver...)
-	}
 	if sp.Dir != "" && sp.Dir != Home && (v == nil || !Below(sp.Dir, v.scratch.dir)) {
 		g.Shown, g.Here = []string{sp.Dir}, sp.Dir
 	}

@@ -26,9 +26,6 @@ var System = []string{
 	"/etc/ca-certificates.conf", "/etc/pki/ca-trust", "/etc/pki/tls/certs", "/etc/pki/tls/cert.pem", "/etc/pki/tls/openssl.cnf", "/etc/localtime", "/etc/mime.types", "/etc/protocols", "/etc/services", "/etc/os-release",
 }
 
-// resolver is what name resolution needs; granted only with the machine's own network.
-var resolver = []string{"/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/gai.conf", "/etc/host.conf"}
-
 var devices = []string{"/dev/full", "/dev/null", "/dev/random", "/dev/urandom", "/dev/zero"}
 
 const tmpBytes = 256 << 20 // bound of each private directory; counts against the memory limit too
@@ -183,12 +180,6 @@ func planFiles(s *spec.Spec, p Profile, id Identity, r Report) {
 	s.Files = []spec.File{
 		{Path: "/etc/passwd", Data: fmt.Sprintf("user:x:%d:%d::%s:/bin/sh\n", id.UID, id.GID, Home)},
 		{Path: "/etc/group", Data: fmt.Sprintf("user:x:%d:\n", id.GID)},
-	}
-	if p.Net == NetHost {
-		for _, f := range resolver {
-			add(f, rightsRead, spec.Mount{Optional: true})
-		}
-		return
 	}
 	s.Files = append(s.Files, spec.File{Path: "/etc/hosts", Data: "127.0.0.1 localhost\n::1 localhost\n"},
 		spec.File{Path: "/etc/nsswitch.conf", Data: "passwd: files\ngroup: files\nhosts: files\n"})

@@ -19,6 +19,9 @@ var identity = []string{"/etc/passwd", "/etc/group", "/etc/nsswitch.conf", "/etc
 // elsewhere by name only. Kernels that have it have all else that the supervisor needs.
 const sharedABI = 3
 
+// absent tells programs that a file of the system's is not there which they may not read: some end when it is there and closed.
+var absent = []string{"GIT_CONFIG_NOSYSTEM=1"}
+
 // planShared is Plan for the medium tier. Folders that a tmpfs would hold are the host's to make: see scratch.
 func planShared(p Profile, c Command, k Kernel) (*spec.Spec, Report, error) {
 	r := Report{Tier: TierMedium, Kernel: k.Release, Landlock: min(k.Landlock, len(landlockConfigs)-1), Errata: k.Errata, Limits: k.Groups.String()}
@@ -35,7 +38,7 @@ func planShared(p Profile, c Command, k Kernel) (*spec.Spec, Report, error) {
 	}
 	lose(FSMetadata, k.Namespaces+": names, sizes and dates of other files can be asked for")
 	lose(ProcPrivate, k.Namespaces+": which processes exist can be seen, and nothing about them")
-	s := &spec.Spec{Argv: c.Argv, Path: Path, Dir: c.Dir, Env: environment(c.Env), Net: p.Net, Shared: true, Landlock: ruleset(r), Observe: p.Observe}
+	s := &spec.Spec{Argv: c.Argv, Path: Path, Dir: c.Dir, Env: environment(append(slices.Clone(absent), c.Env...)), Net: p.Net, Shared: true, Landlock: ruleset(r), Observe: p.Observe}
 	s.Signals = s.Landlock.Scoped&llsys.ScopeSignal == 0
 	rule := func(optional bool, rights uint64, paths ...string) {
 		for _, path := range paths {
@@ -91,9 +94,6 @@ func sharedFoundation(p Profile, k Kernel) error {
 	}
 	if why := k.Supervisable(); why != "" {
 		return refuse(why, FSWrite, ProcPrivate)
-	}
-	if p.Net == NetHost {
-		return refuse("without them a program cannot be given the machine's network", IPCPrivate)
 	}
 	for _, path := range p.Read {
 		if Below(path, p.Write...) {

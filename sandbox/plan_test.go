@@ -34,7 +34,6 @@ func TestPlanRefusesByName(t *testing.T) {
 		"processes without namespaces":    {func(k *Kernel) { k.Namespaces = "switched off" }, Profile{Demand: []Guarantee{ProcPrivate}}, ProcPrivate, ""},
 		"neither namespaces nor ABI 3":    {func(k *Kernel) { k.Namespaces, k.Fix, k.Landlock = "switched off", "sysctl x", 2 }, Profile{}, FSWrite, "sysctl x"},
 		"neither namespaces nor ptrace":   {func(k *Kernel) { k.Namespaces, k.Yama = "switched off", 2 }, Profile{}, FSWrite, ""},
-		"the machine's network, shared":   {func(k *Kernel) { k.Namespaces = "switched off" }, Profile{Net: NetHost}, IPCPrivate, ""},
 		"reading inside writing, shared":  {func(k *Kernel) { k.Namespaces = "switched off" }, Profile{Write: []string{"/srv"}, Read: []string{"/srv/a"}}, FSWrite, ""},
 		"tasks without a cgroup, shared":  {func(k *Kernel) { k.Namespaces = "switched off" }, Profile{Pids: 8, Demand: []Guarantee{LimitsPids}}, LimitsPids, ""},
 		"no seccomp":                      {func(k *Kernel) { k.Seccomp = false }, Profile{}, Syscalls, ""},

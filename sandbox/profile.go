@@ -21,7 +21,6 @@ const (
 	NetNone     = spec.NetNone     // no internet sockets
 	NetLoopback = spec.NetLoopback // a loopback interface of its own; nothing outside the sandbox can be reached
 	NetHosts    = spec.NetHosts    // the same, and a proxy of the host's that leads to named hosts; see Process.Egress
-	NetHost     = spec.NetHost     // the machine's network, for installing packages
 )
 
 // Profile is what a program is granted. The zero value grants the system's programs and libraries, private empty
@@ -108,7 +107,7 @@ func (p Profile) Validate() error {
 		return fmt.Errorf("profile: pids limit %d is negative", p.Pids)
 	case p.CPU != 0 && !(p.CPU >= 0.01 && p.CPU <= 4096): // NaN too
 		return fmt.Errorf("profile: cpu limit %v is not between 0.01 and 4096 cores", p.CPU)
-	case p.Net < NetNone || p.Net > NetHost:
+	case p.Net < NetNone || p.Net > NetHosts:
 		return fmt.Errorf("profile: unknown network mode %d", p.Net)
 	}
 	if err := p.validatePorts(); err != nil {

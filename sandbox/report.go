@@ -139,9 +139,6 @@ func (r *Report) measure(o *spec.Outcome, p Profile) {
 	set(NetHostsG, fmt.Sprintf("reach 192.0.2.1 past the proxy: %s, bind it: %s", e(spec.TryConnectOutside), e(spec.TryBindOutside)))
 	set(IPCUnix, "open a Unix socket: "+e(spec.TryUnixSocket))
 	set(IPCPrivate, "own IPC, host name and network namespaces")
-	if p.Net == NetHost {
-		set(IPCPrivate, "own IPC and host name namespaces, sockets filtered")
-	}
 	set(ProcPrivate, "process 1 of its own namespace")
 	set(PrivNone, fmt.Sprintf("0 capabilities, unshare: %s, mount: %s", e(spec.TryUnshare), e(spec.TryMount)))
 	set(Syscalls, fmt.Sprintf("io_uring: %s, keyctl: %s, MPTCP: %s", e(spec.TryIOUring), e(spec.TryKeyring), e(spec.TryMultipathSocket)))

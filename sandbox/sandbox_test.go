@@ -146,6 +146,39 @@ func bare(t testing.TB, env []string, acts ...string) []attempt.Result {
 	return results(t, b)
 }
 
+// TestGit: what a folder's history is read with works in each tier, whatever the system's own settings are.
+func TestGit(t *testing.T) {
+	git, err := exec.LookPath("git")
+	if err != nil {
+		t.Skip("git is not installed")
+	}
+	dir, err := Resolve(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"init", "-q"}, {"-c", "user.name=a", "-c", "user.email=a@example.org", "commit", "-q", "--allow-empty", "-m", "the first one"}} {
+		if out, err := exec.Command(git, append([]string{"-C", dir}, args...)...).CombinedOutput(); err != nil {
+			t.Fatalf("git %q: %v: %s", args, err, out)
+		}
+	}
+	eachTier(t, func(t *testing.T, s *Sandbox) {
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		p, err := s.Start(t.Context(), Profile{Write: []string{dir}}, Command{Argv: []string{"git", "-C", dir, "log"}}, Files{Out: w, Err: w})
+		w.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, _ := io.ReadAll(r)
+		if exit := p.Wait(); exit.Code() != 0 || !strings.Contains(string(out), "the first one") {
+			t.Errorf("%s: %s", exit, out)
+		}
+	})
+}
+
 // TestForbiddenActs tries each act bare, where it must work, and confined, where it must not.
 func TestForbiddenActs(t *testing.T) {
 	s := box(t)

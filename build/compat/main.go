@@ -69,7 +69,6 @@ var candidates = []candidate{
 	{what: "pypi:mcp-server-fetch@2026.10.24", preset: "calls-api", tool: "fetch", with: `{"url":"https://pypi.org/simple/mcp-server-fetch/","raw":true}`, want: "mcp_server_fetch"},
 	{what: "pypi:mcp-server-git@2026.10.19", preset: "workspace", args: []string{"--repository", "CASE"}, tool: "git_log", with: `{"repo_path":"CASE"}`, want: "first commit"},
 	{what: "pypi:mcp-server-time@2026.10.19", preset: "offline", tool: "get_current_time", with: `{"timezone":"Europe/Berlin"}`, want: "Europe/Berlin"},
-	{what: "pypi:mcp-server-sqlite@2025.4.25", preset: "workspace", args: []string{"--db-path", "CASE/case.db"}, tool: "list_tables", with: `{}`, want: "["},
 	{what: "pypi:mcp-server-calculator@0.2.1", preset: "offline", tool: "calculate", with: `{"expression":"6*7"}`, want: "42"},
 	{what: "pypi:excel-mcp-server@2.2.2", preset: "workspace", args: []string{"stdio"}},
 	{what: "pypi:duckduckgo-mcp-server@0.7.0", preset: "calls-api"},
@@ -77,7 +76,7 @@ var candidates = []candidate{
 	{what: "pypi:wikipedia-mcp@2.0.1", preset: "calls-api"},
 	{what: "pypi:mcp-nixos@3.1.0", preset: "calls-api"},
 	{what: "pypi:awslabs-aws-documentation-mcp-server@1.2.3", preset: "calls-api"},
-	{what: "go:github.com/mark3labs/mcp-filesystem-server@v0.11.1", preset: "workspace", args: []string{"CASE"}, tool: "list_directory", with: `{"path":"CASE"}`, want: "notes.md"},
+	{what: "go:github.com/modelcontextprotocol/go-sdk/examples/server/memory@v1.8.0", preset: "workspace", args: []string{"-memory", "CASE/graph.json"}, tool: "read_graph", with: `{}`, want: "entities"},
 }
 
 // apiHost is what servers with the preset calls-api are granted, so that one of them can reach something.
@@ -233,7 +232,7 @@ func try(ctx context.Context, sb *sandbox.Sandbox, cache string, c candidate) (t
 func install(ctx context.Context, h *host.Host, def config.Server, c candidate, dir string) error {
 	if module, ok := strings.CutPrefix(c.what, "go:"); ok {
 		build := exec.CommandContext(ctx, "go", "install", "-trimpath", module)
-		build.Env = append(os.Environ(), "GOBIN="+filepath.Join(dir, "bin"), "CGO_ENABLED=0", "GOFLAGS=-mod=mod")
+		build.Env = append(os.Environ(), "GOBIN="+filepath.Join(dir, "bin"), "CGO_ENABLED=0")
 		build.Dir = dir
 		if out, err := build.CombinedOutput(); err != nil {
 			return fmt.Errorf("go install: %w: %s", err, out)

@@ -54,7 +54,7 @@ func TestObservingOnlyTells(t *testing.T) {
 			}
 		})
 	}
-	for _, net := range []spec.Net{spec.NetNone, spec.NetLoopback, spec.NetHosts, spec.NetHost} {
+	for _, net := range []spec.Net{spec.NetNone, spec.NetLoopback, spec.NetHosts} {
 		f, err := observing(&spec.Spec{Observe: true, Net: net})
 		if err != nil {
 			t.Fatal(err)

@@ -80,10 +80,7 @@ func prepare(s *spec.Spec) error {
 		plan.signals = s.Signals
 		plan.denied, plan.outside = cstr(s.Outside), cstr(s.Outside+"/new")
 	} else {
-		plan.clone = unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS
-		if s.Net != spec.NetHost {
-			plan.clone |= unix.CLONE_NEWNET
-		}
+		plan.clone = unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWNET
 	}
 	plan.join, plan.into = uintptr(s.Join), s.Into
 	plan.loopback = s.Net == spec.NetLoopback || s.Net == spec.NetHosts

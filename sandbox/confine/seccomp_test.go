@@ -187,7 +187,7 @@ func TestFilterIsItsTable(t *testing.T) {
 	for nr := range uint32(601) {
 		numbers = append(numbers, nr, 0x40000000|nr)
 	}
-	for _, r := range []rules{{spec.NetNone, false, false, false}, {spec.NetLoopback, false, false, false}, {spec.NetHost, false, false, false}, {spec.NetNone, true, false, false},
+	for _, r := range []rules{{spec.NetNone, false, false, false}, {spec.NetLoopback, false, false, false}, {spec.NetHosts, false, false, false}, {spec.NetNone, true, false, false},
 		{spec.NetLoopback, true, true, false}, {spec.NetHosts, true, false, false}} {
 		t.Run(fmt.Sprint(r), func(t *testing.T) {
 			f, err := filter(r)

@@ -204,7 +204,9 @@ func TestThroughEnvironment(t *testing.T) {
 	t.Setenv("HTTPS_PROXY", strings.TrimPrefix(s.URL, "http://"))
 	t.Setenv("NO_PROXY", ".direct.example")
 	p = &Proxy{Rules: []Rule{{Host: "api.example", Port: port}, {Host: "near.direct.example", Port: port}}, loopback: true,
-		Resolve: func(context.Context, string) ([]netip.Addr, error) { return []netip.Addr{netip.MustParseAddr("127.0.0.1")}, nil }}
+		Resolve: func(context.Context, string) ([]netip.Addr, error) {
+			return []netip.Addr{netip.MustParseAddr("127.0.0.1")}, nil
+		}}
 	if err := p.ThroughEnvironment(); err != nil {
 		t.Fatal(err)
 	}

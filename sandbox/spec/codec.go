@@ -103,7 +103,7 @@ func Decode(b []byte) (*Spec, error) {
 	switch {
 	case d.err != nil:
 		return nil, d.err
-	case len(d.b) > 0 || s.Join < 0 || s.Join > MaxJoin || len(s.Listen) > MaxListen || s.Into && s.Join != 1 || s.Net < NetNone || s.Net > NetHost:
+	case len(d.b) > 0 || s.Join < 0 || s.Join > MaxJoin || len(s.Listen) > MaxListen || s.Into && s.Join != 1 || s.Net < NetNone || s.Net > NetHosts:
 		return nil, ErrLong
 	}
 	return s, nil

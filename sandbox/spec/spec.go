@@ -38,7 +38,6 @@ const (
 	NetNone     Net = iota // no internet sockets at all
 	NetLoopback            // TCP and UDP, in a network namespace that has only lo
 	NetHosts               // the same, and a proxy of the host's at EgressPort
-	NetHost                // the machine's own network; for installing packages, never for servers
 )
 
 // Spec is what the launcher has to enforce. All of it is mandatory: a step that fails ends the start.
