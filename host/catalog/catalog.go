@@ -145,6 +145,12 @@ func (in Installer) place(ctx context.Context, name string, p Package, fetch fun
 	if err := os.MkdirAll(cache, 0o700); err != nil {
 		return Installed{}, err
 	}
+	if in.Scripts { // what they leave in a cache must not become part of another installation
+		if cache, err = os.MkdirTemp(in.Paths.Cache, "."+name+"-"); err != nil {
+			return Installed{}, err
+		}
+		defer os.RemoveAll(cache)
+	}
 	w := &work{in: in, dir: dir, cache: cache}
 	if done, err = fetch(ctx, w, p); err != nil {
 		return Installed{}, err

@@ -312,6 +312,7 @@ const fs = require('fs'), http = require('http');
 const seen = {env: JSON.stringify(process.env)};
 const look = (name, f) => { try { seen[name] = String(f()) } catch (e) { seen[name] = 'refused ' + e.code } };
 look('npmrc', () => fs.readFileSync(HOME + '/.npmrc'));
+look('cache', () => fs.writeFileSync(process.env.npm_config_cache + '/planted', 'x'));
 look('outside', () => fs.writeFileSync(HOME + '/planted', 'x'));
 look('exec', () => { fs.writeFileSync('tool', '#!/bin/sh\necho built'); fs.chmodSync('tool', 0o755); return require('child_process').execFileSync('./tool') });
 http.get(URL, () => finish('reached')).on('error', e => finish('refused ' + e.code));
@@ -350,6 +351,18 @@ function finish(net) { seen.net = net; fs.writeFileSync('seen.json', JSON.string
 		if _, err := os.Stat(filepath.Join(r.Paths.Home, "planted")); err == nil {
 			t.Error("the script wrote outside")
 		}
+		r.noCache("planted")
+	})
+}
+
+// noCache fails the test if a file of that name, or a cache for one installation, is left.
+func (r *rig) noCache(name string) {
+	r.t.Helper()
+	_ = filepath.WalkDir(r.Paths.Cache, func(path string, d os.DirEntry, _ error) error {
+		if d.Name() == name || filepath.Dir(path) == r.Paths.Cache && strings.HasPrefix(d.Name(), ".") {
+			r.t.Errorf("%s is left in the cache", path)
+		}
+		return nil
 	})
 }
 
@@ -505,8 +518,9 @@ def build_wheel(directory, config_settings=None, metadata_directory=None):
     for path in (HOME + "/.npmrc", HOME + "/.netrc"):
         try: seen.append(open(path).read())
         except OSError as e: seen.append("refused")
-    try: open(HOME + "/planted", "w").write("x")
-    except OSError: pass
+    for folder in (HOME, os.environ["UV_CACHE_DIR"]):
+        try: open(folder + "/planted", "w").write("x")
+        except OSError: pass
     info = "built-1.0.dist-info/"
     with zipfile.ZipFile(directory + "/built-1.0-py3-none-any.whl", "w") as z:
         z.writestr("built.py", "def main(): print(" + repr(" ".join(seen)) + ")")
@@ -547,7 +561,25 @@ def build_wheel(directory, config_settings=None, metadata_directory=None):
 		if _, err := os.Stat(filepath.Join(r.Paths.Home, "planted")); err == nil {
 			t.Error("its setup wrote outside")
 		}
+		r.noCache("planted")
 	})
+}
+
+// TestPython: an interpreter in a folder that no server is given is not used.
+func TestPython(t *testing.T) {
+	home := t.TempDir()
+	for _, place := range []string{"bin/python3", ".local/bin/python3", ".ssh/bin/python3", ".local/share/uv/python/cpython/bin/python3"} {
+		path := filepath.Join(home, place)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		put(t, path, "")
+		in := Installer{Paths: config.Paths{Home: home}, Python: path}
+		_, read, err := in.python()
+		if want := strings.Contains(place, "cpython"); (err == nil) != want {
+			t.Errorf("%s: granted %q, %v", place, read, err)
+		}
+	}
 }
 
 // TestRegistries: an installer reaches what the machine is set up for, and words with passwords stay inside.

@@ -76,10 +76,14 @@ func (in Installer) python() (path string, read []string, err error) {
 	}
 	for _, c := range candidates {
 		if path, err := sandbox.Resolve(c); err == nil {
-			if !sandbox.InSystem(path) {
-				read = append(read, filepath.Dir(filepath.Dir(path)))
+			if sandbox.InSystem(path) {
+				return path, nil, nil
 			}
-			return path, read, nil
+			prefix := filepath.Dir(filepath.Dir(path)) // with its library
+			if why, _ := in.Paths.Guarded(prefix); why != "" {
+				return "", nil, fmt.Errorf("%s cannot be used, because its folder would have to be readable: %s", path, why)
+			}
+			return path, []string{prefix}, nil
 		}
 	}
 	return "", nil, ErrNoPython
