@@ -38,7 +38,7 @@ type Check struct {
 func Doctor(ctx context.Context, sb *sandbox.Sandbox, secrets *secret.Store) []Check {
 	k := sandbox.Probe()
 	checks := []Check{kernelCheck(k), landlockCheck(k), namespaceCheck(k), seccompCheck(k), groupCheck(k)}
-	checks = append(checks, trialCheck(ctx, sb), keyringCheck(ctx, secrets), displayCheck(), nodeCheck(ctx, sb))
+	checks = append(checks, trialCheck(ctx, sb), keyringCheck(ctx, secrets), displayCheck(), nodeCheck(ctx, sb), uvCheck(ctx, sb))
 	return checks
 }
 
@@ -124,22 +124,36 @@ func displayCheck() Check {
 	return Check{"display", CheckDegraded, "no display: the window cannot open, the command line works", "start it from a desktop session"}
 }
 
-// nodeCheck asks node for its version, confined like everything that is started.
+// nodeCheck is about servers from npm.
 func nodeCheck(ctx context.Context, sb *sandbox.Sandbox) Check {
 	node, _, err := catalog.Node()
 	if err != nil {
 		return Check{"Node.js", CheckDegraded, "node or npm is not installed: servers from npm cannot be installed or run", "install Node.js 20 or newer"}
 	}
+	return runs(ctx, sb, "Node.js", node, "reinstall Node.js 20 or newer")
+}
+
+// uvCheck is about servers from PyPI.
+func uvCheck(ctx context.Context, sb *sandbox.Sandbox) Check {
+	uv, err := catalog.UV()
+	if err != nil {
+		return Check{"uv", CheckDegraded, "uv is not installed: servers from PyPI cannot be installed", "install uv, as docs.astral.sh/uv says"}
+	}
+	return runs(ctx, sb, "uv", uv, "install uv again, as docs.astral.sh/uv says")
+}
+
+// runs asks a program for its version, confined like everything that is started.
+func runs(ctx context.Context, sb *sandbox.Sandbox, name, path, fix string) Check {
 	if sb == nil {
-		return Check{"Node.js", CheckOK, node, ""}
+		return Check{name, CheckOK, path, ""}
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	version, err := output(ctx, sb, node, "--version")
+	version, err := output(ctx, sb, path, "--version")
 	if err != nil {
-		return Check{"Node.js", CheckDegraded, node + " does not run inside a sandbox: " + err.Error(), "reinstall Node.js 20 or newer"}
+		return Check{name, CheckDegraded, path + " does not run inside a sandbox: " + err.Error(), fix}
 	}
-	return Check{"Node.js", CheckOK, version + " at " + node, ""}
+	return Check{name, CheckOK, version + " at " + path, ""}
 }
 
 // output runs a program confined and returns the first 4 KiB of what it prints, trimmed.

@@ -460,7 +460,7 @@ func TestCancelled(t *testing.T) {
 }
 
 func TestPyPI(t *testing.T) {
-	_, err := find("uv", ErrNoUV)
+	_, err := UV()
 	need(t, err, "REQUIRE_REGISTRIES")
 	eachTier(t, func(t *testing.T, r *rig) {
 		if _, _, err := r.python(); err != nil {
@@ -509,7 +509,7 @@ class App:
 
 // TestPyPIScripts: a package that has to be built is built only with leave, and its setup gets no further than the folder.
 func TestPyPIScripts(t *testing.T) {
-	_, err := find("uv", ErrNoUV)
+	_, err := UV()
 	need(t, err, "REQUIRE_REGISTRIES")
 	const backend = `
 import os, zipfile

@@ -24,10 +24,13 @@ const (
 	starter = "run.py"
 )
 
+// UV returns the absolute path of uv, with links followed.
+func UV() (string, error) { return find("uv", ErrNoUV) }
+
 // fetchPyPI lets uv choose and place the packages that p needs: wheels alone, unless scripts are granted, because building
 // any other runs its setup.
 func (in Installer) fetchPyPI(ctx context.Context, w *work, p Package) (Installed, error) {
-	uv, err := find("uv", ErrNoUV)
+	uv, err := UV()
 	if err != nil {
 		return Installed{}, err
 	}
