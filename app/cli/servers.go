@@ -24,7 +24,7 @@ import (
 
 func serversCommand(e *env) *cobra.Command {
 	c := group(&cobra.Command{Use: "servers", Short: "Define, review and remove servers"})
-	c.AddCommand(addCommand(e), installCommand(e), listCommand(e), showCommand(e), removeCommand(e), reviewCommand(e))
+	c.AddCommand(addCommand(e), installCommand(e), grantCommand(e, true), grantCommand(e, false), listCommand(e), showCommand(e), removeCommand(e), reviewCommand(e))
 	return c
 }
 

@@ -26,6 +26,7 @@ const (
 	ServerFound   Kind = "server.found"   // Application Lifecycle
 	ServerAdd     Kind = "server.add"     // Application Lifecycle
 	ServerInstall Kind = "server.install" // Application Lifecycle: facts package, scripts, hosts
+	ServerGrant   Kind = "server.grant"   // Application Lifecycle
 	ServerRemove  Kind = "server.remove"  // Application Lifecycle
 	PinApprove    Kind = "pin.approve"    // Application Lifecycle
 	PinDrift      Kind = "pin.drift"      // Detection Finding

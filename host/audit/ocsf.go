@@ -48,6 +48,8 @@ func classOf(e *Event) class {
 		return class{1007, 1, 99, "Confine"}
 	case ServerAdd, ServerInstall, PinApprove:
 		return class{6002, 6, 1, "Install"}
+	case ServerGrant:
+		return class{6002, 6, 99, "Grant"}
 	case ServerRemove:
 		return class{6002, 6, 2, "Remove"}
 	case LogOpen:

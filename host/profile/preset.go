@@ -85,6 +85,12 @@ func (p Profile) Apply(s *config.Server, vars Vars) error {
 	return nil
 }
 
+// Fits says why p grants more than its preset, nil if it does not.
+func (p Profile) Fits() error {
+	_, err := p.within()
+	return err
+}
+
 // within reports the first key of p that its preset does not have.
 func (p Profile) within() (Preset, error) {
 	if p.Preset == "" {
