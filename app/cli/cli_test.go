@@ -1,12 +1,15 @@
 package cli
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -45,6 +48,7 @@ func TestMain(m *testing.M) {
 		}
 		_ = os.Chmod(dir, 0o755)
 	}
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP) // not ignored in what is started, also under nohup(1)
 	code := m.Run()
 	os.RemoveAll(dir)
 	os.Exit(code)
@@ -250,6 +254,43 @@ func TestSignalsOfExec(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestIgnoredSignals: what whoever starts the command ignores, as nohup(1) does, the program does not get.
+func TestIgnoredSignals(t *testing.T) {
+	t.Parallel()
+	needSandbox(t)
+	for name, flags := range map[string]string{"cordon": "", "cordon-cli": "--report report.json "} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			like := command(t)
+			cmd := exec.CommandContext(t.Context(), "sh", "-c", `trap '' HUP; exec "$0" sandbox exec `+flags+`-- sh -c 'echo ready; read -r word; echo "$word"'`, like.Path)
+			cmd.Env, cmd.Dir, cmd.SysProcAttr = like.Env, like.Dir, like.SysProcAttr
+			in, err := cmd.StdinPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			out, err := cmd.StdoutPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			lines := bufio.NewScanner(out)
+			if !lines.Scan() || lines.Text() != "ready" {
+				t.Fatalf("it said %q", lines.Text())
+			}
+			_ = cmd.Process.Signal(syscall.SIGHUP)
+			_, _ = io.WriteString(in, "alive\n")
+			if !lines.Scan() || lines.Text() != "alive" {
+				t.Errorf("after SIGHUP it said %q", lines.Text())
+			}
+			if err := cmd.Wait(); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }
 

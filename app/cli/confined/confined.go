@@ -93,7 +93,9 @@ func (f Flags) Run(ctx context.Context, sb *sandbox.Sandbox, args []string, star
 	signals := make(chan os.Signal, 16)
 	if sb.Spawn == nil {
 		for _, sig := range Signals {
-			signal.Notify(signals, sig)
+			if !signal.Ignored(sig) { // by whoever started this, for the program too
+				signal.Notify(signals, sig)
+			}
 		}
 	}
 	began := time.Now()
