@@ -76,7 +76,7 @@ var candidates = []candidate{
 	{what: "pypi:wikipedia-mcp@2.0.1", preset: "calls-api"},
 	{what: "pypi:mcp-nixos@3.1.0", preset: "calls-api"},
 	{what: "pypi:awslabs-aws-documentation-mcp-server@1.2.3", preset: "calls-api"},
-	{what: "go:github.com/modelcontextprotocol/go-sdk/examples/server/memory@v1.8.0", preset: "workspace", args: []string{"-memory", "CASE/graph.json"}, tool: "read_graph", with: `{}`, want: "entities"},
+	{what: "go:github.com/modelcontextprotocol/go-sdk/examples/server/memory@v1.8.0", preset: "workspace", args: []string{"-memory", "CASE/graph.json"}, tool: "read_graph", with: `{}`, want: "Graph read"},
 }
 
 // apiHost is what servers with the preset calls-api are granted, so that one of them can reach something.
