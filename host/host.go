@@ -60,9 +60,10 @@ type Host struct {
 	editing sync.Mutex  // held while the configuration is changed, with its I/O; readers do not wait for it
 	seen    config.Seen // guarded by editing: the file as it was read or written last
 
-	mu   sync.Mutex
-	conf config.Config // guarded by mu
-	bad  error         // why conf could not be loaded, so must not be saved; set by Open alone
+	mu         sync.Mutex
+	installing map[string]bool // guarded by mu: names of servers
+	conf       config.Config   // guarded by mu
+	bad        error           // why conf could not be loaded, so must not be saved; set by Open alone
 }
 
 // Open takes the state lock, verifies the log's end and loads everything. It fails when another process owns the
@@ -103,6 +104,7 @@ func Open(ctx context.Context, o Options) (h *Host, err error) {
 	}
 	err = nil
 	o.Sandbox.Sweep()
+	h.sweepInstalls()
 	h.own = inspect.NewSecret(ownSecrets{h.Secrets})
 	h.pipeline = inspect.New(inspect.Hidden{}, h.own)
 	h.Servers = server.New(server.Options{Sandbox: o.Sandbox, Secrets: h.Secrets, Audit: h, Trusted: h.trusted, Log: o.Log, Version: o.Version, Changed: o.Changed, Mask: h.Mask})

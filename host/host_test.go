@@ -865,6 +865,55 @@ func TestInstallServer(t *testing.T) {
 			}
 		}
 	}
+	// Two at once: one is installed, the other refused, and what is defined is there.
+	pkg, _ := catalog.ParsePackage("pypi:mcp-server-time@2026.10.19")
+	both := make(chan error, 2)
+	for range 2 {
+		go func() { // ends with the installation
+			_, _, err := r.InstallServer(ctx, host.Installation{Server: config.Server{Name: "both", Net: config.NetNone, Memory: config.DefaultMemory, Pids: config.DefaultPids}, Package: pkg}, nil)
+			both <- err
+		}()
+	}
+	if a, b := <-both, <-both; (a == nil) == (b == nil) {
+		t.Errorf("two at once: %v, %v", a, b)
+	}
+	installed, _ := r.Config().Server("both")
+	if _, err := os.Stat(filepath.Join(installed.Dir, "run.py")); err != nil {
+		t.Error(err)
+	}
+	// A folder that another server has come to use is not replaced.
+	user := definition("user", r.case_(), "true")
+	user.Read = []string{installed.Dir}
+	if err := r.AddServer(user); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.RemoveServer(ctx, "both"); err != nil {
+		t.Error(err)
+	}
+	if _, _, err := r.InstallServer(ctx, host.Installation{Server: config.Server{Name: "both", Net: config.NetNone, Memory: config.DefaultMemory, Pids: config.DefaultPids}, Package: pkg}, nil); err == nil || !strings.Contains(err.Error(), `"user"`) {
+		t.Errorf("installed over what another uses: %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(installed.Dir, "run.py")); err != nil {
+		t.Error(err)
+	}
+	// Removing deletes nothing that a definition's words lead to.
+	for i, version := range []string{"1/../../" + filepath.Base(r.paths.Data) + "/../../precious-tree", "..", "1.0.0/../x"} {
+		evil := definition(fmt.Sprintf("evil-%d", i), r.case_(), "true")
+		evil.Source, evil.Version = "npm:left-pad", version
+		evil.Dir = filepath.Join(r.paths.Data, evil.Name+"-"+version)
+		if err := os.MkdirAll(evil.Dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.AddServer(evil); err != nil {
+			continue // not even defined
+		}
+		if err := r.RemoveServer(ctx, evil.Name); err != nil {
+			t.Error(err)
+		}
+		if _, err := os.Stat(evil.Dir); err != nil {
+			t.Errorf("version %q: %s was deleted", version, evil.Dir)
+		}
+	}
 	// What a hand-written definition calls its folder is not deleted with it.
 	precious := filepath.Join(r.paths.Data, "precious-1.0.0")
 	if err := os.MkdirAll(precious, 0o700); err != nil {

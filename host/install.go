@@ -35,10 +35,13 @@ func (h *Host) InstallServer(ctx context.Context, i Installation, say func(text 
 	if err := planned.Validate(h.o.Paths); err != nil { // before anything is fetched
 		return def, catalog.Installed{}, err
 	}
-	if _, exists := h.Config().Server(def.Name); exists {
-		return def, catalog.Installed{}, fmt.Errorf("a server named %q exists already", def.Name)
+	release, err := h.reserve(def.Name)
+	if err != nil {
+		return def, catalog.Installed{}, err
 	}
+	defer release()
 	in := h.installer(say)
+	in.Taken = func(dir string) error { return h.used(dir, def.Name) }
 	in.Program, in.Python, in.Scripts = i.Program, i.Python, i.Scripts
 	done, err := in.Install(ctx, def.Name, i.Package)
 	facts := map[string]string{"package": i.Package.String(), "scripts": strconv.FormatBool(i.Scripts), "hosts": strings.Join(done.Reached, " ")}
@@ -74,16 +77,67 @@ func defined(def config.Server, done catalog.Installed) config.Server {
 	return def
 }
 
-// removeInstalled deletes the folder that InstallServer made for def, unless another server uses it.
-func (h *Host) removeInstalled(def config.Server) error {
-	dir := filepath.Join(h.o.Paths.Data, def.Name+"-"+def.Version)
-	if _, err := catalog.ParsePackage(def.Source); err != nil || def.Dir != dir {
-		return nil
+// reserve keeps a name for one installation, from its first look to its end.
+func (h *Host) reserve(name string) (release func(), err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if _, exists := h.conf.Server(name); exists {
+		return nil, fmt.Errorf("a server named %q exists already; see it with cordon servers show, or remove it first", name)
 	}
+	if h.installing[name] {
+		return nil, fmt.Errorf("a server named %q is being installed already", name)
+	}
+	if h.installing == nil {
+		h.installing = map[string]bool{}
+	}
+	h.installing[name] = true
+	return func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		delete(h.installing, name)
+	}, nil
+}
+
+// used names a server other than the one called name that a folder belongs to, as an error.
+func (h *Host) used(dir, name string) error {
 	for _, other := range h.Config().Servers {
-		if slices.ContainsFunc(slices.Concat([]string{other.Dir}, other.Command, other.Read, other.Write), func(path string) bool { return sandbox.Below(path, dir) }) {
-			return nil
+		uses := func(path string) bool { return sandbox.Below(path, dir) }
+		if other.Name != name && slices.ContainsFunc(slices.Concat([]string{other.Dir}, other.Command, other.Read, other.Write), uses) {
+			return fmt.Errorf("the server %q uses %s; remove it first, or choose another name", other.Name, dir)
 		}
 	}
-	return os.RemoveAll(dir)
+	return nil
+}
+
+// removeInstalled deletes the folder that InstallServer made for def, unless another server uses it. A definition is a text that
+// anybody may have written: only what an installation could have been called is deleted, in the one folder where they lie.
+func (h *Host) removeInstalled(def config.Server) error {
+	if _, err := catalog.ParsePackage(def.Source + "@" + def.Version); err != nil || def.Version == "" {
+		return nil
+	}
+	name := def.Name + "-" + def.Version
+	dir := filepath.Join(h.o.Paths.Data, name)
+	if def.Dir != dir || filepath.Base(dir) != name || filepath.Dir(dir) != filepath.Clean(h.o.Paths.Data) || h.used(dir, def.Name) != nil {
+		return nil
+	}
+	data, err := os.OpenRoot(h.o.Paths.Data)
+	if err != nil {
+		return err
+	}
+	defer data.Close()
+	return data.RemoveAll(name)
+}
+
+// sweepInstalls deletes what an installation left that was killed. The caller owns the state.
+func (h *Host) sweepInstalls() {
+	for _, dir := range []string{h.o.Paths.Data, h.o.Paths.Cache} {
+		entries, _ := os.ReadDir(dir)
+		for _, e := range entries {
+			if e.IsDir() && strings.HasPrefix(e.Name(), catalog.Unfinished) {
+				if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
+					h.o.Log.Error("an unfinished installation is left", "err", err)
+				}
+			}
+		}
+	}
 }

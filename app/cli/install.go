@@ -35,6 +35,9 @@ Its files are pinned when you review it. Packages from npm need node and npm, th
 			if i.Server, err = d.read(c); err != nil {
 				return err
 			}
+			if i.Python != "" && i.Package.From != catalog.PyPI {
+				return usageError(c, "--python is for packages from PyPI")
+			}
 			i.Server.Name, i.Server.Command = args[0], args[2:]
 			h, done, err := e.open(c.Context())
 			if err != nil {

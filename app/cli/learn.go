@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -101,6 +102,9 @@ func (l *lesson) grants(c *cobra.Command, file string) error {
 			return fmt.Errorf("--case %w", err)
 		}
 	}
+	if err := l.savable(c, file); err != nil {
+		return err
+	}
 	s := &l.granted
 	if file != "" {
 		if err := alone(c, "profile", slices.DeleteFunc(slices.Clone(granting), func(name string) bool { return c.Flags().Lookup(name) == nil })...); err != nil {
@@ -131,6 +135,25 @@ func (l *lesson) grants(c *cobra.Command, file string) error {
 			}
 			(*list)[i] = r.String()
 		}
+	}
+	return nil
+}
+
+// savable says before anything runs that the profile could not be saved, or would take the place of something else than the one it
+// began with.
+func (l *lesson) savable(c *cobra.Command, from string) error {
+	if l.save == "" {
+		return nil
+	}
+	if !isFolder(filepath.Dir(l.save)) {
+		return usageError(c, "--save %s: the folder %s does not exist", l.save, filepath.Dir(l.save))
+	}
+	there, err := os.Stat(l.save)
+	if err != nil {
+		return nil // not there
+	}
+	if began, err := os.Stat(from); err != nil || !os.SameFile(began, there) {
+		return usageError(c, "--save %s: it exists, and is not the --profile that this began with; choose another name", l.save)
 	}
 	return nil
 }
@@ -186,16 +209,23 @@ func (l *lesson) connection(c egress.Connection) {
 
 // tell saves a proposal and prints it.
 func (l *lesson) tell(e *env, p learn.Suggestion) error {
-	if l.save != "" {
-		if err := replace(l.save, p.Profile.YAML()); err != nil {
-			return fmt.Errorf("save the profile: %w", err)
+	var failed error
+	saved := l.save
+	if saved != "" {
+		if err := replace(saved, p.Profile.YAML()); err != nil {
+			failed, saved = fmt.Errorf("save the profile: %w", err), ""
 		}
 	}
 	if e.json {
-		return json.NewEncoder(e.err).Encode(p)
+		fmt.Fprintln(e.err) // the program may have left half a line
+		return errors.Join(failed, json.NewEncoder(e.err).Encode(p))
 	}
-	printSuggestion(e.err, p, l.save, colours(e.err))
-	return nil
+	if f, ok := e.err.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		// What the program did to the terminal ends here: a sequence it began, another screen, a region, hidden letters.
+		fmt.Fprint(f, "\x18\x1b\\\x1b[?1049l\x1b[!p\x1b[r\x1b[0m\x1b(B\x1b[999;1H\n")
+	}
+	printSuggestion(e.err, p, saved, colours(e.err))
+	return failed
 }
 
 // colours reports whether w is a terminal that shows them (no-color.org).

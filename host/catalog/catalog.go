@@ -96,10 +96,11 @@ type Starter interface {
 type Installer struct {
 	Sandbox Starter
 	Paths   config.Paths
-	Say     func(text string) // told what is being done; nil is allowed
-	Scripts bool              // run the packages' own scripts: npm's without a network, Python's with the index in reach
-	Program string            // which of the package's programs; "" takes the only one, or that of the package's name
-	Python  string            // interpreter for PyPI, an absolute path or a name in sandbox.Path; "" means python3
+	Say     func(text string)      // told what is being done; nil is allowed
+	Taken   func(dir string) error // why a folder that is there must not be replaced; nil replaces it
+	Scripts bool                   // run the packages' own scripts: npm's without a network, Python's with the index in reach
+	Program string                 // which of the package's programs; "" takes the only one, or that of the package's name
+	Python  string                 // interpreter for PyPI, an absolute path or a name in sandbox.Path; "" means python3
 }
 
 // Installed is a package in its place.
@@ -129,6 +130,9 @@ func (in Installer) Install(ctx context.Context, name string, p Package) (Instal
 	return in.place(ctx, name, p, fetch)
 }
 
+// Unfinished begins the names of folders that an installation uses before it is done. One that was killed leaves them.
+const Unfinished = ".install-"
+
 // place runs fetch on a folder of its own and moves that to where it stays.
 func (in Installer) place(ctx context.Context, name string, p Package, fetch func(ctx context.Context, w *work, p Package) (Installed, error)) (done Installed, err error) {
 	defer func() {
@@ -136,7 +140,7 @@ func (in Installer) place(ctx context.Context, name string, p Package, fetch fun
 			err = fmt.Errorf("install %s: %w", p, err)
 		}
 	}()
-	dir, err := os.MkdirTemp(in.Paths.Data, "."+name+"-")
+	dir, err := os.MkdirTemp(in.Paths.Data, Unfinished+name+"-")
 	if err != nil {
 		return Installed{}, err
 	}
@@ -146,7 +150,7 @@ func (in Installer) place(ctx context.Context, name string, p Package, fetch fun
 		return Installed{}, err
 	}
 	if in.Scripts { // what they leave in a cache must not become part of another installation
-		if cache, err = os.MkdirTemp(in.Paths.Cache, "."+name+"-"); err != nil {
+		if cache, err = os.MkdirTemp(in.Paths.Cache, Unfinished+name+"-"); err != nil {
 			return Installed{}, err
 		}
 		defer os.RemoveAll(cache)
@@ -158,6 +162,11 @@ func (in Installer) place(ctx context.Context, name string, p Package, fetch fun
 	done.Reached = w.reached()
 	in.say("Putting it in place, read-only from now on")
 	done.Dir = filepath.Join(in.Paths.Data, name+"-"+done.Package.Version)
+	if in.Taken != nil {
+		if err := in.Taken(done.Dir); err != nil {
+			return Installed{}, err
+		}
+	}
 	if err := os.RemoveAll(done.Dir); err != nil {
 		return Installed{}, err
 	}
@@ -207,18 +216,22 @@ func (in Installer) choose(p Package, programs map[string]string) (name, entry s
 		return own, entry, nil
 	}
 	if len(names) == 0 {
-		return "", "", fmt.Errorf("%s has no program to start; is it a server?", p)
+		return "", "", errors.New("it has no program to start, so it is not a server")
 	}
-	return "", "", &ProgramError{p, sorted(names)}
+	return "", "", &ProgramError{p, in.Program, sorted(names)}
 }
 
 // ProgramError says that a package has several programs and none was named, or not the one that was.
 type ProgramError struct {
 	Package  Package
+	Named    string   // "" for none
 	Programs []string // its programs, sorted; untrusted text
 }
 
 // Error lists them.
 func (e *ProgramError) Error() string {
+	if e.Named != "" {
+		return fmt.Sprintf("%s has no program %q; it has %q", e.Package, e.Named, e.Programs)
+	}
 	return fmt.Sprintf("%s has these programs: %q; name one of them", e.Package, e.Programs)
 }

@@ -83,7 +83,8 @@ func (w *work) npm(ctx context.Context, p Package, verb string) (Installed, erro
 	}
 	t := tool{name: "npm", read: []string{filepath.Dir(filepath.Dir(npm))},
 		argv: []string{node, npm, verb, "--ignore-scripts", "--no-audit", "--no-fund", "--omit=dev", "--loglevel=error"}}
-	plain := []string{"npm_config_cache=" + w.cache, "npm_config_update_notifier=false"}
+	plain := []string{"npm_config_cache=" + w.cache, "npm_config_update_notifier=false", "npm_config_logs_max=0",
+		"npm_config_fetch_retries=2", "npm_config_fetch_retry_maxtimeout=10000", "npm_config_fetch_timeout=60000"} // npm itself waits for minutes
 	if !sandbox.InSystem(node) {
 		plain = append(plain, "PATH="+filepath.Dir(node)+":"+strings.Join(sandbox.Path, ":"))
 	}
@@ -93,7 +94,7 @@ func (w *work) npm(ctx context.Context, p Package, verb string) (Installed, erro
 	if _, err := os.Stat(rc); err == nil {
 		t.read, t.env = append(t.read, rc), append(t.env, "npm_config_userconfig="+rc)
 	}
-	if t.registries, err = npmRegistries(rc); err != nil {
+	if t.registries, t.secrets, err = npmRegistries(rc); err != nil {
 		return Installed{}, err
 	}
 	w.in.say("Fetching " + p.String() + " with npm, install scripts off")
@@ -110,8 +111,9 @@ func (w *work) npm(ctx context.Context, p Package, verb string) (Installed, erro
 	return w.in.installedNPM(w.dir, p)
 }
 
-// npmRegistries are the registries that npm would ask: those of the environment and of the person's .npmrc, else npm's own.
-func npmRegistries(rc string) ([]*url.URL, error) {
+// npmRegistries are the registries that npm would ask: those of the environment and of the person's .npmrc, else npm's own. secrets are
+// what it signs in with there.
+func npmRegistries(rc string) (all []*url.URL, secrets []string, err error) {
 	named := []string{os.Getenv("npm_config_registry"), os.Getenv("NPM_CONFIG_REGISTRY")}
 	own := named[0] != "" || named[1] != ""
 	f, err := os.Open(rc)
@@ -121,31 +123,33 @@ func npmRegistries(rc string) ([]*url.URL, error) {
 		for lines.Scan() {
 			key, value, _ := strings.Cut(lines.Text(), "=")
 			key, value = strings.TrimSpace(key), strings.Trim(strings.TrimSpace(value), `"'`)
+			if strings.HasSuffix(key, ":_authToken") || strings.HasSuffix(key, ":_auth") || strings.HasSuffix(key, ":_password") || strings.HasPrefix(key, "_") {
+				secrets = append(secrets, os.Expand(value, os.Getenv))
+			}
 			if key == "registry" || strings.HasPrefix(key, "@") && strings.HasSuffix(key, ":registry") {
 				named, own = append(named, os.Expand(value, os.Getenv)), own || key == "registry"
 			}
 		}
 		if err := lines.Err(); err != nil {
-			return nil, fmt.Errorf("read %s: %w", rc, err)
+			return nil, nil, fmt.Errorf("read %s: %w", rc, err)
 		}
 	} else if !errors.Is(err, os.ErrNotExist) {
-		return nil, err
+		return nil, nil, err
 	}
 	if !own {
 		named = append(named, "https://registry.npmjs.org/")
 	}
-	var all []*url.URL
 	for _, s := range named {
 		if s == "" {
 			continue
 		}
 		u, err := address(s)
 		if err != nil {
-			return nil, fmt.Errorf("npm: %w", err)
+			return nil, nil, fmt.Errorf("npm: %w", err)
 		}
 		all = append(all, u)
 	}
-	return all, nil
+	return all, secrets, nil
 }
 
 // maxManifest bounds a package.json or lock file, in bytes.

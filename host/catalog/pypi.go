@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"cordon/host/config"
@@ -53,6 +54,9 @@ func (in Installer) fetchPyPI(ctx context.Context, w *work, p Package) (Installe
 	if t.registries, err = pypiRegistries(); err != nil {
 		return Installed{}, err
 	}
+	if in.Scripts && slices.ContainsFunc(t.registries, func(u *url.URL) bool { return u.User != nil }) {
+		return Installed{}, errors.New("the index is named with a password, which the packages' own setup could read: leave --scripts out")
+	}
 	if in.Scripts {
 		in.say("Fetching " + p.String() + " with uv, which may run the packages' own setup")
 	} else {
@@ -88,6 +92,9 @@ func (in Installer) python() (path string, read []string, err error) {
 			}
 			return path, []string{prefix}, nil
 		}
+	}
+	if in.Python != "" {
+		return "", nil, fmt.Errorf("there is no %s", in.Python)
 	}
 	return "", nil, ErrNoPython
 }

@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -41,6 +43,7 @@ type tool struct {
 	env        []string
 	read       []string   // what it needs besides the system's files
 	registries []*url.URL // what it may reach
+	secrets    []string   // besides those in their addresses; its words are shown without them
 	build      bool       // it runs the packages' scripts: what it writes can be executed
 }
 
@@ -84,7 +87,7 @@ func (w *work) run(ctx context.Context, t tool) error {
 	stop := context.AfterFunc(ctx, proc.Kill)
 	exit := proc.Wait()
 	err = errors.Join(err, carried())
-	said := withoutPasswords(<-text, t.registries)
+	said := withoutPasswords(<-text, t.registries, t.secrets)
 	switch {
 	case !stop() && ctx.Err() != nil:
 		return context.Cause(ctx)
@@ -106,7 +109,7 @@ func open(p *sandbox.Profile, proxy *egress.Proxy, registries []*url.URL) error 
 		}
 		n, err := strconv.ParseUint(port, 10, 16)
 		if err != nil || host == "" {
-			return fmt.Errorf("registry %s: want http or https and a host", u.Redacted())
+			return fmt.Errorf("registry %s: want http or https and a host", u.Host)
 		}
 		if ip := net.ParseIP(host); host == "localhost" || ip != nil && ip.IsLoopback() {
 			p.Net = max(p.Net, sandbox.NetLoopback)
@@ -117,7 +120,7 @@ func open(p *sandbox.Profile, proxy *egress.Proxy, registries []*url.URL) error 
 		}
 		rule, err := egress.ParseRule(net.JoinHostPort(host, port))
 		if err != nil {
-			return fmt.Errorf("registry %s: %w", u.Redacted(), err)
+			return fmt.Errorf("registry %s: %w", u.Host, err)
 		}
 		rule.Private = true // whoever set this machine up has said that its registry is there
 		p.Net = sandbox.NetHosts
@@ -168,17 +171,29 @@ func (w *work) refused() string {
 	return fmt.Sprintf("\nit was kept from %s: installing reaches the registry and nothing else", strings.Join(sorted(all[:min(len(all), 5)]), ", "))
 }
 
-// withoutPasswords takes out of an installer's words what its registries' addresses hold.
-func withoutPasswords(text string, registries []*url.URL) string {
+// credentials finds what a registry may echo of a request's own.
+var credentials = regexp.MustCompile(`(?i)\b(bearer|basic) +[^\s"']+`)
+
+// withoutPasswords takes out of an installer's words what it was given to sign in with: in its registries' addresses, and in secrets.
+func withoutPasswords(text string, registries []*url.URL, secrets []string) string {
 	for _, u := range registries {
-		if password, set := u.User.Password(); set && password != "" {
-			text = strings.ReplaceAll(text, password, "***")
+		if u.User == nil {
+			continue
 		}
-		if u.User != nil {
-			text = strings.ReplaceAll(text, u.User.String(), "***")
+		password, _ := u.User.Password()
+		both := u.User.Username() + ":" + password
+		secrets = append(secrets, u.User.String(), password, base64.StdEncoding.EncodeToString([]byte(both)), base64.URLEncoding.EncodeToString([]byte(both)))
+		if password == "" {
+			secrets = append(secrets, u.User.Username())
 		}
 	}
-	return text
+	slices.SortFunc(secrets, func(a, b string) int { return len(b) - len(a) }) // one may be part of another
+	for _, secret := range secrets {
+		if secret != "" {
+			text = strings.ReplaceAll(text, secret, "***")
+		}
+	}
+	return credentials.ReplaceAllString(text, "$1 ***")
 }
 
 // settings are variables that tell an installer how this machine reaches its registry; others stay outside.
