@@ -210,6 +210,9 @@ func try(ctx context.Context, sb *sandbox.Sandbox, cache string, c candidate) (t
 		return "", fmt.Errorf("it is %s: %w", v.State, v.Err)
 	}
 	text = fmt.Sprintf("%d tools", len(v.Tools))
+	if len(v.Tools) == 1 {
+		text = "1 tool"
+	}
 	if c.tool == "" {
 		return text, nil
 	}
