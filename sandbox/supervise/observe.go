@@ -18,15 +18,15 @@ type noting struct {
 	named  map[int32][]spec.Named
 	path   [unix.PathMax]byte
 	last   time.Time
-	budget float64 // calls that may be made without a pause
+	budget time.Duration // work that may be done without a pause
 }
 
 // A start, or the search of a tree, is many calls at once and then none. A program that does nothing but ask keeps its host busy for a
 // part of the time only.
 const (
-	burst     = 30_000
-	perSecond = 6_000
-	pause     = 50 * time.Millisecond
+	burst = time.Second // of work; some 30,000 calls on a desktop
+	share = 5           // and then a fifth of the time
+	pause = 50 * time.Millisecond
 )
 
 // patience is how long Serve waits before it lets Go's scheduler wait for it: an observed program makes many calls in a row, and
@@ -40,7 +40,7 @@ func (s *Supervisor) patience() int {
 
 // observed reports whether n is a call that is only observed, and then has dealt with it.
 func (s *Supervisor) observed(n *notification) bool {
-	o := &s.noting
+	o, began := &s.noting, time.Now()
 	if s.rules.Record == nil {
 		return false
 	}
@@ -70,7 +70,8 @@ func (s *Supervisor) observed(n *notification) bool {
 	if o.last.IsZero() {
 		o.budget, o.last = burst, now
 	}
-	o.budget = min(burst, o.budget+now.Sub(o.last).Seconds()*perSecond) - 1
+	// Receiving a call costs about as much as working on it.
+	o.budget = min(burst, o.budget+now.Sub(o.last)/share) - 2*now.Sub(began)
 	if o.last = now; o.budget < 0 {
 		time.Sleep(pause)
 	}
