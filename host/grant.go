@@ -88,8 +88,5 @@ func (h *Host) regrant(ctx context.Context, name string, g Grants, give bool) ([
 	}
 	_, err = h.Append(audit.Event{Kind: audit.ServerGrant, Server: name, Reason: strings.Join(words, "; ")})
 	h.o.Changed()
-	if state, _, e := h.Servers.State(name); e == nil && state == server.Running {
-		err = errors.Join(err, h.Servers.Reload(ctx, name))
-	}
-	return changes, err
+	return changes, errors.Join(err, h.Servers.Reload(ctx, name)) // also one that is only starting: it has what it had
 }

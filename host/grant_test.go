@@ -72,4 +72,30 @@ func TestGrant(t *testing.T) {
 	if got, err := read(); err == nil {
 		t.Errorf("after it is taken away: %q", got)
 	}
+	// A server that is only starting has what it was granted when it began.
+	for range 5 {
+		if err := r.Servers.Stop(t.Context(), "one"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.Grant(t.Context(), "one", host.Grants{Read: []string{folder}}); err != nil {
+			t.Fatal(err)
+		}
+		started := make(chan struct{})
+		go func() { // ends with the start, which may be another's by then
+			defer close(started)
+			_ = r.Servers.Start(t.Context(), "one")
+		}()
+		for { // until its process is there
+			if v, err := r.Servers.View("one"); err != nil || v.Pid != 0 {
+				break
+			}
+		}
+		if _, err := r.Revoke(t.Context(), "one", host.Grants{Read: []string{folder}}); err != nil {
+			t.Fatal(err)
+		}
+		<-started
+		if got, err := read(); err == nil {
+			t.Errorf("taken away while it starts: %q", got)
+		}
+	}
 }

@@ -522,7 +522,7 @@ func TestPyPIScripts(t *testing.T) {
 	const backend = `
 import os, zipfile
 def build_wheel(directory, config_settings=None, metadata_directory=None):
-    seen = []
+    seen = [os.environ["SSL_CERT_FILE"]]
     for path in (HOME + "/.npmrc", HOME + "/.netrc"):
         try: seen.append(open(path).read())
         except OSError as e: seen.append("refused")
@@ -542,6 +542,11 @@ def build_wheel(directory, config_settings=None, metadata_directory=None):
 		for _, name := range []string{".npmrc", ".netrc"} {
 			put(t, filepath.Join(r.Paths.Home, name), "secret-of-"+name)
 		}
+		own := filepath.Join(r.Paths.Home, "own.pem") // a machine's own certificates count, not those of its system
+		bundle, err := os.ReadFile("/etc/ssl/certs/ca-certificates.crt")
+		need(t, err, "REQUIRE_REGISTRIES")
+		put(t, own, string(bundle))
+		t.Setenv("SSL_CERT_FILE", own)
 		home, _ := json.Marshal(r.Paths.Home)
 		var b bytes.Buffer
 		z := gzip.NewWriter(&b)
@@ -563,7 +568,7 @@ def build_wheel(directory, config_settings=None, metadata_directory=None):
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := run(t, done); got != "refused refused" {
+		if got := run(t, done); got != own+" refused refused" {
 			t.Errorf("its setup read %q", got)
 		}
 		if _, err := os.Stat(filepath.Join(r.Paths.Home, "planted")); err == nil {

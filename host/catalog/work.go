@@ -51,13 +51,14 @@ type tool struct {
 func (w *work) run(ctx context.Context, t tool) error {
 	p := sandbox.Profile{Write: []string{w.dir, w.cache}, Build: t.build, Memory: installMemory, Pids: installPids}
 	proxy := &egress.Proxy{Observe: w.observe}
-	c := sandbox.Command{Dir: w.dir, Argv: t.argv, Env: slices.Concat([]string{"XDG_CACHE_HOME=" + w.cache}, t.env)}
+	c := sandbox.Command{Dir: w.dir, Argv: t.argv, Env: []string{"XDG_CACHE_HOME=" + w.cache}}
 	if err := open(&p, proxy, t.registries); err != nil {
 		return err
 	}
 	if p.Net == sandbox.NetHosts {
 		c.Env = append(c.Env, egress.Environment(sandbox.EgressAddr)...)
 	}
+	c.Env = append(c.Env, t.env...) // last: what this machine says of its certificates counts
 	for _, path := range append(t.read, t.argv[0]) {
 		if real, err := sandbox.Resolve(path); err == nil && !sandbox.InSystem(real) && !slices.Contains(p.Read, real) {
 			p.Read = append(p.Read, real)
@@ -142,33 +143,29 @@ func (w *work) observe(c egress.Connection) {
 	}
 }
 
-// reached lists the hosts that let themselves be reached, each once.
-func (w *work) reached() []string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	var all []string
-	for _, c := range w.seen {
-		if at := net.JoinHostPort(c.Host, strconv.Itoa(int(c.Port))); c.Refused == "" && !slices.Contains(all, at) {
-			all = append(all, at)
-		}
-	}
-	return sorted(all)
-}
+// reached lists the hosts that let themselves be reached.
+func (w *work) reached() []string { return w.hosts("") }
 
 // refused says which connections were refused, for the end of an error.
 func (w *work) refused() string {
+	all := w.hosts(egress.NotAllowed)
+	if len(all) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("\nit was kept from %s: installing reaches the registry and nothing else", strings.Join(all[:min(len(all), 5)], ", "))
+}
+
+// hosts lists those whose connections ended so, sorted, each once.
+func (w *work) hosts(ended egress.Code) []string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	var all []string
 	for _, c := range w.seen {
-		if at := net.JoinHostPort(c.Host, strconv.Itoa(int(c.Port))); c.Refused == egress.NotAllowed && !slices.Contains(all, at) {
-			all = append(all, at)
+		if c.Refused == ended {
+			all = append(all, net.JoinHostPort(c.Host, strconv.Itoa(int(c.Port))))
 		}
 	}
-	if len(all) == 0 {
-		return ""
-	}
-	return fmt.Sprintf("\nit was kept from %s: installing reaches the registry and nothing else", strings.Join(sorted(all[:min(len(all), 5)]), ", "))
+	return slices.Compact(sorted(all))
 }
 
 // credentials finds what a registry may echo of a request's own.

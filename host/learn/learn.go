@@ -436,14 +436,12 @@ func (p *suggester) profile(s config.Server) profile.Profile {
 	s.Demand = slices.DeleteFunc(slices.Clone(s.Demand), func(g sandbox.Guarantee) bool { // of a network that it has no longer
 		return g == sandbox.NetNoneG && s.Net != config.NetNone || g == sandbox.NetLoopbackG && s.Net != config.NetLoopback || g == sandbox.NetHostsG && s.Net != config.NetHosts
 	})
-	s.Preset = ""
 	for _, preset := range profile.Presets {
-		has := func(key string, n int) bool { return n == 0 || slices.Contains(preset.Keys, key) }
-		if slices.Contains(preset.Nets, s.Net) && has("read", len(s.Read)) && has("write", len(s.Write)) && has("hosts", len(s.Hosts)) && has("private-hosts", len(s.Private)) &&
-			has("reach", len(s.Reach)) && has("serve", len(s.Serve)) {
-			s.Preset = preset.Name
+		s.Preset = preset.Name
+		if profile.Of(s).Fits() == nil {
 			break
 		}
+		s.Preset = ""
 	}
 	out := profile.Of(s)
 	for _, list := range []*[]string{&out.Read, &out.Write} {
