@@ -26,9 +26,7 @@ leg() {
 cd /payload
 export $variables SANDBOX_BINARIES=/payload TMPDIR=/var/tmp HOME
 echo "user \$(id -un), kernel \$(uname -r), cgroup \$(cat /proc/self/cgroup), Landlock and others: \$(cat /sys/kernel/security/lsm 2>/dev/null)"
-./sandbox.test -test.v -test.run '$tests' -test.skip '^TestEscape|^TestCycles' >/tmp/test.log 2>&1
-echo "tests ended: \$?"
-grep -E '^(---|PASS|FAIL|ok|panic|    .*_test.go)' /tmp/test.log
+{ ./sandbox.test -test.v -test.timeout 240s -test.run '$tests' -test.skip '^TestEscape|^TestCycles'; echo "tests ended: \$?"; } 2>&1
 ./cordon-cli doctor 2>&1 | sed 's/^/doctor: /'
 RUN
   chmod +x "$work/payload/run"
@@ -47,7 +45,11 @@ RUN
   local verdict=failed
   if grep -q '^tests ended: 0$' "$log" && grep -q '^--- PASS: ' "$log" && grep -q "^doctor: .*$doctor" "$log"; then verdict=passed; else failed=1; fi
   printf '%-22s %s, %d passed, %d skipped, %d s\n' "$name" "$verdict" "$(grep -c '^--- PASS: ' "$log" || true)" "$(grep -c '^--- SKIP: ' "$log" || true)" $((SECONDS - began))
-  if [ "$verdict" = failed ] || [ -n "${VERBOSE:-}" ]; then grep -aE '^(user |tests ended|---|FAIL|panic|    |doctor)' "$log" || tail -n 60 "$log"; fi
+  if [ "$verdict" = failed ]; then
+    tail -n 400 "$log" # a test that hangs is told by the last lines: which one it is, and where each goroutine waits
+  elif [ -n "${VERBOSE:-}" ]; then
+    grep -aE '^(user |tests ended|---|FAIL|panic|    |doctor)' "$log"
+  fi
 }
 
 only=${1:-}
