@@ -158,7 +158,11 @@ func (a *App) serverView(v server.View) ServerView {
 	if s.Version == "" {
 		s.Version = v.Version
 	}
-	s.Profile = ProfileView{Read: list(v.Def.Read), Write: list(v.Def.Write), Net: v.Def.Net, Hosts: list(v.Def.Hosts), Private: list(v.Def.Private), Reach: list(v.Def.Reach), Serve: list(v.Def.Serve), MemoryBytes: v.Def.Memory, Pids: v.Def.Pids, IdleSeconds: int64(time.Duration(v.Def.Idle).Seconds())}
+	s.Profile = ProfileView{Read: list(v.Def.Read), Write: list(v.Def.Write), Net: v.Def.Net, Hosts: list(v.Def.Hosts), Private: list(v.Def.Private), Reach: list(v.Def.Reach), Serve: list(v.Def.Serve), MemoryBytes: v.Def.Memory, Pids: v.Def.Pids, IdleSeconds: int64(time.Duration(v.Def.Idle).Seconds()), CPU: v.Def.CPU, Preset: v.Def.Preset, Demand: []string{}, Observe: v.Def.Observe, Never: list(v.Def.Never)}
+	for _, g := range v.Def.Demand {
+		s.Profile.Demand = append(s.Profile.Demand, string(g))
+	}
+	s.Wanted, s.Asks, s.Lent = v.Wanted, a.asks(v), lent(v.Lent)
 	s.Usage = UsageView{MemoryBytes: v.Usage.Memory, MemoryMax: v.Def.Memory, Tasks: v.Usage.Tasks, TasksMax: v.Def.Pids, CPUMillis: v.Usage.CPU.Milliseconds(),
 		MemoryWaits: percent(v.Usage.Pressure.Memory), CPUWaits: percent(v.Usage.Pressure.CPU), Source: v.Usage.Source}
 	if v.Limited && v.State != server.Stopped && v.State != server.Starting && v.State != server.Refused {

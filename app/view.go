@@ -89,6 +89,9 @@ type ServerView struct {
 	Env         []EnvView       `json:"env"`
 	Without     []string        `json:"without"` // what it was started without, because nobody has approved its program
 	StderrLines int             `json:"stderrLines"`
+	Wanted      int             `json:"wanted"` // how many things it asked for and was not granted; see Wanted
+	Asks        int             `json:"asks"`   // how many of them a person has to answer, or be warned of
+	Lent        []string        `json:"lent"`   // what it may touch besides its profile until it stops, in words
 	Removable   bool            `json:"removable"`
 }
 
@@ -111,6 +114,42 @@ type ProfileView struct {
 	MemoryBytes int64    `json:"memoryBytes"`
 	Pids        int      `json:"pids"`
 	IdleSeconds int64    `json:"idleSeconds"` // without a call for so long it sleeps; 0 is never
+	CPU         float64  `json:"cpu"`         // cores; 0 is no limit
+	Preset      string   `json:"preset"`      // or ""
+	Demand      []string `json:"demand"`      // guarantees without which it does not start, besides those that every server demands
+	Observe     bool     `json:"observe"`     // what it asks for and is not granted is noted
+	Never       []string `json:"never"`       // what it is not to ask for again
+}
+
+// WantedView is what a server asked for and was not granted. Its text can hold the program's own.
+type WantedView struct {
+	Asked    []AskedView `json:"asked"`
+	Left     []LeftView  `json:"left"`
+	Cautions []string    `json:"cautions"`
+}
+
+// AskedView is one thing that could be granted.
+type AskedView struct {
+	Does  string `json:"does"`  // reads, changes, runs, talks to, calls
+	What  string `json:"what"`  // for people
+	Grant string `json:"grant"` // what AnswerWanted takes
+	Times int    `json:"times"`
+}
+
+// LeftView is one thing that no answer grants.
+type LeftView struct {
+	Does    string `json:"does"`
+	What    string `json:"what"`
+	Why     string `json:"why"`
+	Warning bool   `json:"warning"` // keys, passwords, histories
+}
+
+// WantedAnswer is what a person answers to one thing that a server asked for.
+type WantedAnswer struct {
+	Server string `json:"server"`
+	Does   string `json:"does"`
+	Grant  string `json:"grant"`
+	Answer string `json:"answer"` // once, always, never; or again, which ends a never
 }
 
 // UsageView is what a server's processes use now.

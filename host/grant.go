@@ -9,84 +9,135 @@ import (
 
 	"cordon/host/audit"
 	"cordon/host/config"
+	"cordon/host/learn"
 	"cordon/host/profile"
 	"cordon/host/server"
+	"cordon/sandbox"
 )
 
-// Grants are what a server may touch, to be given or taken away.
-type Grants struct {
-	Read, Write    []string // absolute paths, symbolic links followed
-	Hosts, Private []string // as egress.ParseRule reads
-	Reach, Serve   []uint16
-}
+// What a server may touch, after it was defined: what it asks for, and what a person answers.
 
 // Grant adds to what a server is granted, and Revoke takes away. Both say what they changed, as lines that a profile would differ in;
 // nothing of it is an error. A preset that no longer holds what is granted is forgotten. The server's command and pin stay as they
 // are. If it runs, it is started again with what it has now, once its calls have ended.
-func (h *Host) Grant(ctx context.Context, name string, g Grants) ([]profile.Change, error) {
-	return h.regrant(ctx, name, g, true)
+func (h *Host) Grant(ctx context.Context, name string, g config.Grants) ([]profile.Change, error) {
+	return h.change(ctx, name, func(def config.Server) config.Server { return def.With(g) })
 }
 
 // Revoke is Grant's opposite.
-func (h *Host) Revoke(ctx context.Context, name string, g Grants) ([]profile.Change, error) {
-	return h.regrant(ctx, name, g, false)
+func (h *Host) Revoke(ctx context.Context, name string, g config.Grants) ([]profile.Change, error) {
+	return h.change(ctx, name, func(def config.Server) config.Server { return def.Without(g) })
 }
 
-// changed returns have with what is given, or without.
-func changed[T comparable](have, given []T, with bool) []T {
-	all := slices.DeleteFunc(slices.Clone(have), func(x T) bool { return !with && slices.Contains(given, x) })
-	for _, x := range given {
-		if with && !slices.Contains(all, x) {
-			all = append(all, x)
-		}
+// Observe begins or ends noting what a server asks for and is not granted, see sandbox.Profile. If it runs, it is started again.
+func (h *Host) Observe(ctx context.Context, name string, on bool) ([]profile.Change, error) {
+	return h.change(ctx, name, func(def config.Server) config.Server {
+		def.Observe = on
+		return def
+	})
+}
+
+func (h *Host) change(ctx context.Context, name string, f func(config.Server) config.Server) ([]profile.Change, error) {
+	def, changes, err := h.redefine(name, f)
+	if err != nil || len(changes) == 0 {
+		return nil, err
 	}
-	return all
+	h.Servers.Set(def)
+	err = h.granted(name, "", changes)
+	return changes, errors.Join(err, h.Servers.Reload(ctx, name)) // also one that is only starting: it has what it had
 }
 
-func (h *Host) regrant(ctx context.Context, name string, g Grants, give bool) ([]profile.Change, error) {
-	var def config.Server
-	var changes []profile.Change
-	err := h.edit(func(c *config.Config) error {
+// redefine saves a definition that is changed by f.
+func (h *Host) redefine(name string, f func(config.Server) config.Server) (def config.Server, changes []profile.Change, err error) {
+	err = h.edit(func(c *config.Config) error {
 		i := slices.IndexFunc(c.Servers, func(s config.Server) bool { return s.Name == name })
 		if i < 0 {
 			return fmt.Errorf("%w: %q", server.ErrUnknown, name)
 		}
-		def = c.Servers[i]
-		before := profile.Of(def)
-		for _, l := range []struct {
-			have  *[]string
-			given []string
-		}{{&def.Read, g.Read}, {&def.Write, g.Write}, {&def.Hosts, g.Hosts}, {&def.Private, g.Private}} {
-			*l.have = changed(*l.have, l.given, give)
-		}
-		def.Reach, def.Serve = changed(def.Reach, g.Reach, give), changed(def.Serve, g.Serve, give)
-		switch hosts, loop := len(def.Hosts)+len(def.Private) > 0, len(def.Reach)+len(def.Serve) > 0; {
-		case hosts:
-			def.Net = config.NetHosts
-		case loop && def.Net == config.NetNone, def.Net == config.NetHosts && loop:
-			def.Net = config.NetLoopback
-		case def.Net == config.NetHosts:
-			def.Net = config.NetNone
-		}
+		before := c.Servers[i]
+		def = f(before)
 		if profile.Of(def).Fits() != nil {
 			def.Preset = ""
 		}
 		if err := grantsCover(def); err != nil {
 			return err
 		}
-		changes = profile.Diff(before, profile.Of(def))
+		changes = profile.Diff(profile.Of(before), profile.Of(def))
+		c.Servers = slices.Clone(c.Servers) // the old one is in use
 		c.Servers[i] = def
 		return nil
 	})
-	if err != nil || len(changes) == 0 {
-		return nil, err
-	}
-	h.Servers.Set(def)
+	return def, changes, err
+}
+
+// granted records what was changed; how is how long it holds, or "".
+func (h *Host) granted(name, how string, changes []profile.Change) error {
 	words := make([]string, len(changes))
 	for i, c := range changes {
 		words[i] = strings.TrimSpace(c.Key + ": " + c.Old + " → " + c.New)
 	}
-	_, err = h.Append(audit.Event{Kind: audit.ServerGrant, Server: name, Reason: strings.Join(words, "; ")})
+	_, err := h.Append(audit.Event{Kind: audit.ServerGrant, Server: name, Reason: how + strings.Join(words, "; ")})
 	h.o.Changed()
-	return changes, errors.Join(err, h.Servers.Reload(ctx, name)) // also one that is only starting: it has what it had
+	return err
+}
+
+// Lend grants a server more until its process ends, and starts it again with that if it runs. One that sleeps or is stopped has it in
+// its next run. What could not be granted for good cannot be lent either.
+func (h *Host) Lend(ctx context.Context, name string, g config.Grants) ([]profile.Change, error) {
+	def, ok := h.Config().Server(name)
+	if !ok {
+		return nil, fmt.Errorf("%w: %q", server.ErrUnknown, name)
+	}
+	more := def.With(g)
+	more.Preset = ""
+	if err := errors.Join(more.Validate(h.o.Paths), grantsCover(more)); err != nil {
+		return nil, err
+	}
+	changes := profile.Diff(profile.Of(def), profile.Of(more))
+	if len(changes) == 0 {
+		return nil, nil
+	}
+	if err := h.granted(name, "for one run: ", changes); err != nil {
+		return nil, err
+	}
+	if err := h.Servers.Lend(name, g); err != nil {
+		return nil, err
+	}
+	return changes, h.Servers.Reload(ctx, name)
+}
+
+// Never keeps what a server asked for from being proposed again, or, without never, lets it be. what is written as in
+// config.Server.Never. It takes nothing away.
+func (h *Host) Never(name, what string, never bool) error {
+	def, _, err := h.redefine(name, func(def config.Server) config.Server {
+		def.Never = slices.DeleteFunc(slices.Clone(def.Never), func(n string) bool { return n == what })
+		if never {
+			def.Never = append(def.Never, what)
+		}
+		return def
+	})
+	if err != nil {
+		return err
+	}
+	h.Servers.Set(def)
+	word := "never: "
+	if !never {
+		word = "may be asked again: "
+	}
+	_, err = h.Append(audit.Event{Kind: audit.ServerGrant, Server: name, Reason: word + what})
+	return err
+}
+
+// Suggest says what a server has asked for that it is not granted, and the smallest profile with it.
+func (h *Host) Suggest(name string) (learn.Suggestion, error) {
+	wanted, err := h.Servers.Wanted(name)
+	if err != nil {
+		return learn.Suggestion{}, err
+	}
+	v, err := h.Servers.View(name)
+	if err != nil {
+		return learn.Suggestion{}, err
+	}
+	return learn.Suggest(learn.Run{Granted: v.Def.With(v.Lent), Home: sandbox.RealHome(), Wants: wanted.Wants, Rest: wanted.Rest, Hosts: wanted.Hosts,
+		Guarded: h.o.Paths.Guarded, Folder: learn.IsFolder}), nil
 }

@@ -6,8 +6,8 @@ import (
 	"strings"
 	"testing"
 
-	"cordon/host"
 	"cordon/host/audit"
+	"cordon/host/config"
 	"cordon/host/server"
 )
 
@@ -38,7 +38,7 @@ func TestGrant(t *testing.T) {
 			break
 		}
 	}
-	changes, err := r.Grant(t.Context(), "one", host.Grants{Read: []string{folder}})
+	changes, err := r.Grant(t.Context(), "one", config.Grants{Read: []string{folder}})
 	if err != nil || len(changes) != 1 || changes[0].Key != "read" {
 		t.Fatalf("%+v, %v", changes, err)
 	}
@@ -52,21 +52,21 @@ func TestGrant(t *testing.T) {
 	if def, _ := r.Config().Server("one"); len(def.Read) != 1 || def.Read[0] != folder {
 		t.Errorf("defined with %q", def.Read)
 	}
-	if changes, err := r.Grant(t.Context(), "one", host.Grants{Read: []string{folder}}); err != nil || changes != nil {
+	if changes, err := r.Grant(t.Context(), "one", config.Grants{Read: []string{folder}}); err != nil || changes != nil {
 		t.Errorf("the same again: %+v, %v", changes, err)
 	}
-	for what, g := range map[string]host.Grants{"everything": {Read: []string{"/"}}, "own state": {Write: []string{r.paths.State}}, "a broken host": {Hosts: []string{"*"}}, "a relative path": {Read: []string{"x"}}} {
+	for what, g := range map[string]config.Grants{"everything": {Read: []string{"/"}}, "own state": {Write: []string{r.paths.State}}, "a broken host": {Hosts: []string{"*"}}, "a relative path": {Read: []string{"x"}}} {
 		if changes, err := r.Grant(t.Context(), "one", g); err == nil {
 			t.Errorf("%s was granted: %+v", what, changes)
 		}
 	}
-	if _, err := r.Grant(t.Context(), "two", host.Grants{Read: []string{folder}}); err == nil || !strings.Contains(err.Error(), server.ErrUnknown.Error()) {
+	if _, err := r.Grant(t.Context(), "two", config.Grants{Read: []string{folder}}); err == nil || !strings.Contains(err.Error(), server.ErrUnknown.Error()) {
 		t.Errorf("an unknown server: %v", err)
 	}
 	if got, err := read(); err != nil || got != "evidence" || len(r.prompts()) != asked {
 		t.Errorf("after what was refused: %q, %v", got, err)
 	}
-	if _, err := r.Revoke(t.Context(), "one", host.Grants{Read: []string{folder}}); err != nil {
+	if _, err := r.Revoke(t.Context(), "one", config.Grants{Read: []string{folder}}); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := read(); err == nil {
@@ -77,7 +77,7 @@ func TestGrant(t *testing.T) {
 		if err := r.Servers.Stop(t.Context(), "one"); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := r.Grant(t.Context(), "one", host.Grants{Read: []string{folder}}); err != nil {
+		if _, err := r.Grant(t.Context(), "one", config.Grants{Read: []string{folder}}); err != nil {
 			t.Fatal(err)
 		}
 		started := make(chan struct{})
@@ -90,7 +90,7 @@ func TestGrant(t *testing.T) {
 				break
 			}
 		}
-		if _, err := r.Revoke(t.Context(), "one", host.Grants{Read: []string{folder}}); err != nil {
+		if _, err := r.Revoke(t.Context(), "one", config.Grants{Read: []string{folder}}); err != nil {
 			t.Fatal(err)
 		}
 		<-started

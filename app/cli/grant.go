@@ -7,7 +7,7 @@ import (
 	"slices"
 
 	"cordon/app/cli/confined"
-	"cordon/host"
+	"cordon/host/config"
 	"cordon/host/consent"
 	"cordon/host/profile"
 	"cordon/sandbox"
@@ -18,7 +18,7 @@ import (
 
 // grantCommand is `servers grant`, or `servers revoke` when give is not set.
 func grantCommand(e *env, give bool) *cobra.Command {
-	var g host.Grants
+	var g config.Grants
 	c := &cobra.Command{
 		Use:   "grant NAME [flags]",
 		Short: "Let a server touch more",

@@ -145,7 +145,7 @@ func (l *lesson) savable(c *cobra.Command, from string) error {
 	if l.save == "" {
 		return nil
 	}
-	if !isFolder(filepath.Dir(l.save)) {
+	if !learn.IsFolder(filepath.Dir(l.save)) {
 		return usageError(c, "--save %s: the folder %s does not exist", l.save, filepath.Dir(l.save))
 	}
 	there, err := os.Stat(l.save)
@@ -182,7 +182,7 @@ func (l *lesson) run(ctx context.Context, e *env, args []string) error {
 		l.mu.Lock()
 		hosts := slices.Clone(l.refused)
 		l.mu.Unlock()
-		failed = l.tell(e, learn.Suggest(learn.Run{Granted: l.granted, Home: sandbox.RealHome(), Case: l.caseDir, Wants: wants, Rest: rest, Hosts: hosts, Guarded: at.Guarded, Folder: isFolder}))
+		failed = l.tell(e, learn.Suggest(learn.Run{Granted: l.granted, Home: sandbox.RealHome(), Case: l.caseDir, Wants: wants, Rest: rest, Hosts: hosts, Guarded: at.Guarded, Folder: learn.IsFolder}))
 	}
 	_, err = f.Run(ctx, sb, args, nil)
 	if coded, ok := errors.AsType[*confined.Error](err); ok {
@@ -192,11 +192,6 @@ func (l *lesson) run(ctx context.Context, e *env, args []string) error {
 		return &exitError{coded.Code, coded.Err}
 	}
 	return errors.Join(err, failed)
-}
-
-func isFolder(path string) bool {
-	st, err := os.Lstat(path)
-	return err == nil && st.IsDir()
 }
 
 func (l *lesson) connection(c egress.Connection) {

@@ -40,6 +40,7 @@ type Server struct {
 
 	Demand  []sandbox.Guarantee `json:"demand,omitempty"`  // without which it must not start, besides sandbox.Isolation
 	Observe bool                `json:"observe,omitempty"` // what it asks for and is not granted is noted in its log, see sandbox.Profile
+	Never   []string            `json:"never,omitempty"`   // what it asked for and a person refused for good: paths, hosts as in Hosts, ports as in Reach; never proposed again
 }
 
 // Duration is a time.Duration that is written as text in one way: "90s" is "1m30s", zero is "0s".
@@ -128,6 +129,7 @@ const (
 	maxArgs     = 256
 	maxArgBytes = 128 << 10
 	maxGrants   = 64
+	maxNever    = 256
 	maxEnv      = 128
 	maxEnvBytes = 32 << 10
 	maxText     = 256
@@ -209,6 +211,18 @@ func (s Server) Validate(p Paths) error {
 		return bad("idle", "%s is not between %s and %s", s.Idle, MinIdle, MaxIdle)
 	case s.Idle != 0 && !s.Sleeps():
 		return bad("idle", "a server that serves ports is never idle, because they can be called at any time; leave one of the two out")
+	}
+	if len(s.Never) > maxNever {
+		return bad("never", "has %d entries, more than %d", len(s.Never), maxNever)
+	}
+	for i, entry := range s.Never {
+		field := fmt.Sprintf("never[%d]", i)
+		if why := badNever(entry); why != "" {
+			return bad(field, "%s", why)
+		}
+		if slices.Contains(s.Never[:i], entry) {
+			return bad(field, "%s stands here twice", entry)
+		}
 	}
 	if len(s.Preset) > maxText || !plain(s.Preset) {
 		return bad("preset", "must be plain text of at most %d bytes", maxText)

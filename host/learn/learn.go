@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -34,6 +35,12 @@ type Run struct {
 	Folder  func(path string) bool // of what was granted: is it a folder? nil: all is
 }
 
+// IsFolder is a Folder that looks.
+func IsFolder(path string) bool {
+	st, err := os.Lstat(path)
+	return err == nil && st.IsDir()
+}
+
 // Suggestion is what could be granted, with what was granted before.
 type Suggestion struct {
 	Profile  profile.Profile `json:"profile"`
@@ -46,6 +53,7 @@ type Suggestion struct {
 type Asked struct {
 	Does  string `json:"does"`  // "reads", "changes", "runs", "talks to", "calls"
 	What  string `json:"what"`  // as the profile has it, or a port in words
+	Grant string `json:"grant"` // the absolute path, host or port to grant; as config.Server.Never has it
 	Times int    `json:"times"` // how many different things were asked for in a folder; else how often
 }
 
@@ -171,7 +179,7 @@ func Suggest(run Run) Suggestion {
 			continue
 		}
 		*list = append(slices.Clone(*list), t.path)
-		out.Asked = append(out.Asked, Asked{t.does, p.short(t.path), len(t.names)})
+		out.Asked = append(out.Asked, Asked{t.does, p.short(t.path), t.path, len(t.names)})
 	}
 	tidy(&s)
 	out.Asked = append(out.Asked, p.hosts(&s)...)
@@ -231,7 +239,7 @@ func (p *suggester) path(w sandbox.Want) {
 			return
 		}
 	}
-	if why, _ := p.Guarded(t.path); why != "" {
+	if why := p.barred(t.path); why != "" {
 		p.leave(does, w.Name, why)
 		return
 	}
@@ -249,6 +257,22 @@ func (p *suggester) path(w sandbox.Want) {
 		return
 	}
 	p.targets = append(p.targets, t)
+}
+
+// never is why something is not proposed again.
+const never = "you said never"
+
+// barred says why a path cannot be proposed, or "": nobody is given it, or what a person refused for good lies there or holds it.
+func (p *suggester) barred(path string) string {
+	if why, _ := p.Guarded(path); why != "" {
+		return why
+	}
+	if slices.ContainsFunc(p.Granted.Never, func(n string) bool {
+		return strings.HasPrefix(n, "/") && (sandbox.Below(path, n) || sandbox.Below(n, path))
+	}) {
+		return never
+	}
+	return ""
 }
 
 // granted reports whether t is granted already, as what lies behind a link may be.
@@ -277,7 +301,7 @@ func (p *suggester) isWide(path string) bool {
 
 // gather makes folders of what lies together, and leaves out what others hold.
 func (p *suggester) gather() {
-	if why, _ := p.Guarded(p.Case); p.Case != "" && why == "" { // the case folder is one thing
+	if p.Case != "" && p.barred(p.Case) == "" { // the case folder is one thing
 		for i, t := range p.targets {
 			if t.new && sandbox.Below(t.path, p.Case) {
 				p.targets[i].path, p.targets[i].dir, p.targets[i].look = p.Case, true, false
@@ -302,7 +326,7 @@ func (p *suggester) gather() {
 			if !asked[key] || files[key] < filesTogether && things[key] < thingsTogether || p.isWide(dir) {
 				continue
 			}
-			if why, _ := p.Guarded(dir); why == "" {
+			if p.barred(dir) == "" {
 				p.targets[i].path, p.targets[i].dir, p.targets[i].look, changed = dir, true, false, true
 			}
 		}
@@ -389,12 +413,16 @@ func (p *suggester) hosts(s *config.Server) (all []Asked) {
 		if slices.Contains(s.Hosts, r.String()) {
 			continue
 		}
+		if slices.Contains(s.Never, r.String()) {
+			p.leave("talks to", name, never)
+			continue
+		}
 		if len(s.Hosts)+len(s.Private) >= maxPaths {
 			p.leave("talks to", name, fmt.Sprintf("a profile holds %d hosts at most", maxPaths))
 			continue
 		}
 		s.Hosts = append(slices.Clone(s.Hosts), r.String())
-		all = append(all, Asked{"talks to", r.String(), times[name]})
+		all = append(all, Asked{"talks to", r.String(), r.String(), times[name]})
 	}
 	return all
 }
@@ -413,11 +441,13 @@ func (p *suggester) addresses(s *config.Server) (all []Asked) {
 		case !to.Addr().IsLoopback():
 			p.leave("talks to", w.Name, "it went past the proxy; hosts are reached through it only (HTTPS_PROXY)")
 		case slices.Contains(s.Reach, to.Port()):
+		case slices.Contains(s.Never, strconv.Itoa(int(to.Port()))):
+			p.leave("calls", w.Name, never)
 		case len(s.Reach) >= maxPorts || slices.Contains(s.Serve, to.Port()):
 			p.leave("calls", w.Name, fmt.Sprintf("a profile holds %d ports at most, each once", maxPorts))
 		default:
 			s.Reach = append(slices.Clone(s.Reach), to.Port())
-			all = append(all, Asked{"calls", fmt.Sprintf("port %d of this computer", to.Port()), w.Count})
+			all = append(all, Asked{"calls", fmt.Sprintf("port %d of this computer", to.Port()), strconv.Itoa(int(to.Port())), w.Count})
 		}
 	}
 	return all

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"cordon/host/audit"
-	"cordon/host/config"
 	"cordon/sandbox"
 	"cordon/sandbox/egress"
 )
@@ -18,15 +17,18 @@ import (
 const maxConnections = 120
 
 // letOut carries the connections of a server. The function it returns waits until all have ended, as they do with the process.
-func (u *unit) letOut(ctx context.Context, proc *sandbox.Process, def config.Server) (wait func()) {
+func (u *unit) letOut(ctx context.Context, proc *sandbox.Process, rules []egress.Rule) (wait func()) {
 	log := &connections{record: u.record}
 	observe := func(c egress.Connection) {
 		if c.Refused != "" {
 			u.note("connection refused: %s", c.Reason)
+			if u.wanted.refused(c) {
+				u.s.o.Changed()
+			}
 		}
 		log.add(c)
 	}
-	proxy := &egress.Proxy{Rules: def.Rules(), Active: u.active, Observe: observe}
+	proxy := &egress.Proxy{Rules: rules, Active: u.active, Observe: observe}
 	if err := proxy.ThroughEnvironment(); err != nil {
 		u.note("%v; no host can be reached", err)
 		proxy.Rules = nil

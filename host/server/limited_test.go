@@ -53,11 +53,23 @@ func TestLimited(t *testing.T) {
 			t.Errorf("trusted %v: writing says %q, %v", yes, wrote, err)
 		}
 	}
+	// Watching one that is not approved tells which hosts it would call, and gives it none.
+	def.Observe = true
+	r.Set(def)
+	if err := r.Restart(t.Context(), "one"); err != nil {
+		t.Fatal(err)
+	}
+	if web, err := r.call("read_web", `{"path":"http://api.example.com:443/"}`); err != nil || !strings.HasPrefix(web, "403 Forbidden not-allowed") {
+		t.Errorf("watched, the web says %q, %v", web, err)
+	}
+	if w, err := r.Wanted("one"); err != nil || len(w.Hosts) < 2 || w.Hosts[len(w.Hosts)-1].Host != "api.example.com" {
+		t.Errorf("wanted: %+v, %v", w, err)
+	}
 	if n := len(r.journal.of(audit.SecretUse)); n != 1 {
 		t.Errorf("the secret was used %d times, want once", n)
 	}
 	starts := r.journal.of(audit.ServerStart)
-	if len(starts) != 3 || starts[0].Facts["without"] != "its secrets, its hosts, writing" || starts[1].Facts["without"] != "" {
+	if len(starts) != 4 || starts[0].Facts["without"] != "its secrets, its hosts, writing" || starts[1].Facts["without"] != "" {
 		t.Errorf("recorded: %+v", starts)
 	}
 }

@@ -21,6 +21,7 @@ import (
 type launch struct {
 	profile sandbox.Profile
 	command sandbox.Command
+	rules   []egress.Rule // the hosts that it may reach
 	files   files
 	lease   *lease     // on the files, until it runs
 	watch   *treeWatch // on its folder, as long as it runs; nil without one
@@ -64,6 +65,15 @@ func withheld(def config.Server) config.Server {
 	return def
 }
 
+// observed is a definition with the proxy, if it is observed and does not demand to have no network: what it asks the proxy for is known
+// by name. It grants nothing: the proxy goes by the rules, and there are none.
+func observed(def config.Server) config.Server {
+	if def.Observe && !slices.Contains(def.Demand, sandbox.NetNoneG) && !slices.Contains(def.Demand, sandbox.NetLoopbackG) {
+		def.Net = config.NetHosts
+	}
+	return def
+}
+
 // prepare turns a definition into what the sandbox takes, and looks at the files that will run. A program that nobody has
 // approved gets just what it takes to name its tools.
 func (u *unit) prepare(ctx context.Context, def config.Server) (l launch, err error) {
@@ -87,6 +97,10 @@ func (u *unit) prepare(ctx context.Context, def config.Server) (l launch, err er
 	given := def
 	if l.limited {
 		given = withheld(def)
+	}
+	l.rules = given.Rules()
+	if given = observed(given); given.Net == config.NetHosts && def.Net != config.NetHosts {
+		u.note("while it is observed it finds Cordon's proxy, which refuses and notes every host")
 	}
 	p := given.Confinement()
 	p.Read, p.Write = nil, nil

@@ -42,9 +42,8 @@ func (u *unit) runOnce(ctx context.Context, restart bool, ready func()) (err err
 		return &startError{err}
 	}
 	defer release()
-	u.mu.Lock()
-	def := u.def
-	u.mu.Unlock()
+	def := u.borrow()
+	defer u.giveBack()
 	l, err := u.prepare(ctx, def)
 	u.update(func(v *View) { v.Limited = l.limited })
 	if err != nil {
@@ -79,8 +78,8 @@ func (u *unit) runOnce(ctx context.Context, restart bool, ready func()) (err err
 		facts["without"] = strings.Join(Limits(def), ", ")
 	}
 	_, auditErr := u.s.o.Audit.Append(audit.Event{Kind: audit.ServerStart, Server: u.name, Facts: facts})
-	reached := u.letOut(ctx, proc, def)
-	wanted := &wishes{note: u.note, record: u.record}
+	reached := u.letOut(ctx, proc, l.rules)
+	wanted := &wishes{u: u}
 	proc.EachWant(wanted.of)
 	var exit sandbox.Exit
 	defer func() {

@@ -258,6 +258,8 @@ type View struct {
 	Refused      []string        // what it lists and Cordon does not offer, and why; untrusted names in it
 	Fingerprint  pin.Fingerprint // as looked at last while it ran; zero before the first start
 	StderrLines  int
+	Lent         config.Grants // for this run or, if none, the next one
+	Wanted       int           // how many things it asked for and was not granted, see Supervisor.Wanted
 	Restarts     int
 	Instructions string
 }

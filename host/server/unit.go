@@ -20,12 +20,15 @@ import (
 
 // unit is one server: its definition and, while it is wanted, the goroutine that keeps it running.
 type unit struct {
-	s     *Supervisor
-	name  string
-	lines ring
+	s      *Supervisor
+	name   string
+	lines  ring
+	wanted wanted
 
 	mu      sync.Mutex
 	def     config.Server      // guarded by mu
+	lent    config.Grants      // guarded by mu; for the run of now, besides def
+	next    config.Grants      // guarded by mu; for the next one
 	view    View               // guarded by mu
 	cancel  context.CancelFunc // guarded by mu; nil when not wanted
 	ending  bool               // guarded by mu; wanted no more, and not gone yet
@@ -68,8 +71,9 @@ func (u *unit) become(s State) {
 func (u *unit) snapshot() View {
 	u.mu.Lock()
 	v, proc := u.view, u.proc
-	v.Def = u.def
+	v.Def, v.Lent = u.def, u.lent.And(u.next)
 	u.mu.Unlock()
+	v.Wanted = u.wanted.count()
 	v.StderrLines = u.lines.count()
 	if proc != nil {
 		v.Usage = proc.Usage()

@@ -2,6 +2,7 @@ package server
 
 import (
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -54,23 +55,29 @@ func TestWishesAreNoted(t *testing.T) {
 }
 
 func TestWishesAreBounded(t *testing.T) {
-	var lines []string
 	var j journal
-	l := &wishes{note: func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }, record: func(e audit.Event) { _, _ = j.Append(e) }}
+	l := &wishes{u: newUnit(New(Options{Audit: &j, Log: slog.New(slog.DiscardHandler)}), config.Server{Name: "one"})}
 	l.of(sandbox.Want{Kind: sandbox.WantRead, Name: "/x/line\nbreak \xff"})
 	l.of(sandbox.Want{Kind: sandbox.WantLook, Name: "/x/looked"})
 	l.of(sandbox.Want{Kind: sandbox.WantLook, Name: "/" + strings.Repeat("x", 4000)})
-	for range 300 {
-		l.of(sandbox.Want{Kind: sandbox.WantWrite, Name: "/x/y"})
+	for i := range 300 {
+		l.of(sandbox.Want{Kind: sandbox.WantWrite, Name: fmt.Sprintf("/x/%d", i/2)})
 	}
 	l.end()
+	var lines []string
+	for _, line := range l.u.lines.all() {
+		lines = append(lines, strings.TrimPrefix(line.Text, cordonPrefix))
+	}
+	if kept := l.u.wanted.all(); len(kept.Wants) != maxWanted || kept.Rest.Over != 2*53 {
+		t.Errorf("%d wishes are kept, and %+v", len(kept.Wants), kept.Rest)
+	}
 	if lines[0] != `wanted to read /x/line\nbreak \xff: not granted` || len(lines) != maxWanted+1 || lines[maxWanted] != "wanted 203 more things that are not granted" {
 		t.Errorf("%d lines, first %q, last %q", len(lines), lines[0], lines[len(lines)-1])
 	}
 	if len(lines[2]) > maxWantedName+100 {
 		t.Errorf("a line of %d bytes", len(lines[2]))
 	}
-	if events := j.of(audit.FindingMade); len(events) != maxWanted-1 || events[1].Reason != "wanted to change /x/y: not granted" {
+	if events := j.of(audit.FindingMade); len(events) != maxWanted-1 || events[1].Reason != "wanted to change /x/0: not granted" {
 		t.Errorf("%d events, second %+v", len(events), events[1])
 	}
 }

@@ -1,6 +1,6 @@
 // A stand-in for the host, for browsers and tests. It answers like the real one, with made-up data.
 
-import type { Bound, CallView, EventView, Failure, LogLine, PromptView, Pushed, ReviewView, Snapshot } from '../lib/types'
+import type { Bound, CallView, EventView, Failure, LogLine, PromptView, Pushed, ReviewView, Snapshot, WantedView } from '../lib/types'
 import { events, results, story } from './events'
 import { promptPractice } from './prompts'
 import { at, servers } from './servers'
@@ -46,6 +46,19 @@ const review = (name: string): ReviewView => {
   }
 }
 const lines = (name: string): LogLine[] => (name === 'http-fetch' ? Array.from({ length: 118 }, (_, i) => ({ time: at(`09:40:${String(i % 60).padStart(2, '0')}.112`), text: i % 3 ? `info  GET hxxps://docs[.]example/sigma/${i} 200, 41 KiB` : 'warn  169[.]254[.]169[.]254:80 refused (EACCES)' })) : [{ time: at('08:02:11.300'), text: 'Secure MCP Filesystem Server running on stdio' }, { time: at('08:02:11.410'), text: 'Client supports roots\u001B[31m, red\u001B[0m' }])
+
+const wanted = (name: string): WantedView => name !== 'http-fetch' ? { asked: [], left: [], cautions: [] } : {
+  asked: [
+    { does: 'reads', what: '~/cases/INC-2041/indicators', grant: '/home/analyst/cases/INC-2041/indicators', times: 14 },
+    { does: 'talks to', what: 'api.urlscan.example:443', grant: 'api.urlscan.example:443', times: 3 },
+    { does: 'calls', what: 'port 9200 of this computer', grant: '9200', times: 1 },
+  ],
+  left: [
+    { does: 'looks at', what: '/etc/resolv.conf', why: 'names are resolved by the proxy, not by the program', warning: false },
+    { does: 'reads', what: '/home/analyst/.aws/credentials', why: '/home/analyst/.aws holds keys; no server is given it', warning: true },
+  ],
+  cautions: ['it would read files of yours and talk to the internet: what it reads can leave. No preset has both'],
+}
 
 export interface Standin extends Bound {
   now: Snapshot
@@ -98,6 +111,15 @@ export function standin(start: Snapshot = snapshot()): Standin {
     StartServer: (n) => log(['StartServer', n], () => host.show({ servers: host.now.servers.map((s) => (s.name === n ? { ...s, state: 'running' } : s)) })),
     StopServer: (n) => log(['StopServer', n], () => host.show({ servers: host.now.servers.map((s) => (s.name === n ? { ...s, state: 'stopped', pid: 0 } : s)) })),
     RestartServer: (n) => log(['RestartServer', n], none),
+    Wanted: (n) => log(['Wanted', n], () => wanted(n)),
+    AnswerWanted: (a) => log(['AnswerWanted', { ...a }], () => {
+      host.show({ servers: host.now.servers.map((s) => {
+        if (s.name !== a.server) return s
+        const never = s.profile.never.filter((n) => n !== a.grant)
+        return { ...s, asks: a.answer === 'again' ? s.asks + 1 : s.asks - 1, profile: { ...s.profile, never: a.answer === 'never' ? [...never, a.grant] : never } }
+      }) })
+    }),
+    ObserveServer: (n, on) => log(['ObserveServer', n, on], () => host.show({ servers: host.now.servers.map((s) => (s.name === n ? { ...s, profile: { ...s.profile, observe: on } } : s)) })),
     StopEverything: () => log(['StopEverything'], () => host.show({ prompt: null, servers: host.now.servers.map((s) => (s.pid > 0 ? { ...s, state: 'stopped', pid: 0 } : s)) })),
     ServerLog: (n) => log(['ServerLog', n], () => lines(n)),
     Review: (n) => log(['Review', n], () => review(n)),

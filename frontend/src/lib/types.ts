@@ -62,12 +62,25 @@ export interface ServerView {
   /** What it was started without, because nobody has approved its program: "its secrets", "its hosts", "writing". */
   without: string[]
   stderrLines: number
+  /** How many things it asked for and was not granted; Bound.Wanted has them. */
+  wanted: number
+  /** How many of them a person has to answer, or be warned of. */
+  asks: number
+  /** What it may touch besides its profile until it stops, in words. */
+  lent: string[]
   removable: boolean
 }
 
 /** One protection: `state` says whether it holds; `detail` is what was tried and how it ended. */
 export interface GuaranteeView { name: string; state: 'enforced' | 'missing' | 'not demanded'; detail: string }
-export interface ProfileView { read: string[]; write: string[]; net: string; hosts: string[]; privateHosts: string[]; reach: number[]; serve: number[]; memoryBytes: number; pids: number; idleSeconds: number }
+export interface ProfileView { read: string[]; write: string[]; net: string; hosts: string[]; privateHosts: string[]; reach: number[]; serve: number[]; memoryBytes: number; pids: number; idleSeconds: number; cpu: number; preset: string; demand: string[]; observe: boolean; never: string[] }
+/** What a server asked for and is not granted; all text in it may be the program's own. */
+export interface WantedView { asked: AskedView[]; left: LeftView[]; cautions: string[] }
+export interface AskedView { does: string; what: string; grant: string; times: number }
+/** What no answer grants, and why; a warning is about keys, passwords and the like. */
+export interface LeftView { does: string; what: string; why: string; warning: boolean }
+/** "again" ends a "never". */
+export interface WantedAnswer { server: string; does: string; grant: string; answer: 'once' | 'always' | 'never' | 'again' }
 export interface UsageView { memoryBytes: number; memoryMax: number; tasks: number; tasksMax: number; cpuMillis: number; memoryWaits: number; cpuWaits: number; source: string }
 export interface ToolView {
   name: string
@@ -228,6 +241,9 @@ export interface Bound {
   StartServer(name: string): Promise<void>
   StopServer(name: string): Promise<void>
   RestartServer(name: string): Promise<void>
+  Wanted(name: string): Promise<WantedView>
+  AnswerWanted(a: WantedAnswer): Promise<void>
+  ObserveServer(name: string, on: boolean): Promise<void>
   StopEverything(): Promise<void>
   ServerLog(name: string): Promise<LogLine[]>
   Review(name: string): Promise<ReviewView>
