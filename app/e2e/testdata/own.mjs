@@ -14,6 +14,8 @@ const tools = [
 ]
 if (mode === 'cyclic') tools.push({ name: 'cyclic', description: 'Refers to itself.', inputSchema: { type: 'object', properties: { next: { $ref: '#' } } } })
 
+if (mode === 'reader') tools.push({ name: 'read_note', description: 'Reads a file.', inputSchema: { type: 'object', properties: { path: { type: 'string' } }, required: ['path'] } })
+
 const send = (id, result) => console.log(JSON.stringify({ jsonrpc: '2.0', id, result }))
 const say = (id, said) => send(id, { content: [{ type: 'text', text: said }] })
 console.error('own server started')
@@ -31,7 +33,13 @@ createInterface({ input: process.stdin }).on('line', (line) => {
   } else if (method === 'tools/list') send(id, { tools })
   else if (method === 'tools/call' && params.name === 'echo') say(id, params.arguments.text)
   else if (method === 'tools/call' && params.name === 'isolate_host') say(id, `${params.arguments.host} is cut off`)
-  else if (method === 'tools/call' && params.name === 'read_env') {
+  else if (method === 'tools/call' && params.name === 'read_note') {
+    try {
+      say(id, readFileSync(params.arguments.path, 'utf8'))
+    } catch (e) {
+      say(id, `refused: ${e.code}`)
+    }
+  } else if (method === 'tools/call' && params.name === 'read_env') {
     const token = process.env.TOKEN
     console.error(`TOKEN is ${token}`) // what a careless server does
     say(id, token === undefined ? 'TOKEN is not set' : 'TOKEN is set, sha256 ' + createHash('sha256').update(token).digest('hex'))

@@ -44,6 +44,32 @@ describe('a server', () => {
     expect(detail()).toContain('effects set by Cordon')
     expect([...document.querySelectorAll('.tools li')].map((l) => l.textContent?.includes('set by Cordon; server said read'))).toEqual([false, true])
   })
+  test('says what it asked for; each answer is sent for exactly that, and warnings have none', async () => {
+    const host = await show('http-fetch', { profile: { ...servers.find((s) => s.name === 'http-fetch')!.profile, never: ['/home/analyst/.npmrc'] } })
+    expect(get('tab-profile').textContent).toBe('Profile, 4 asked')
+    await click('tab-profile')
+    const asked = [...document.querySelectorAll('[data-test="asked"]')]
+    expect(asked.map((a) => a.querySelector('.grow')?.textContent)).toEqual(['wants to read ~/cases/INC-2041/indicators 14 things in it', 'wants to reach api.urlscan.example:443 3 times', 'wants to call port 9200 of this computer'])
+    const warned = document.querySelector('[aria-label="Warnings"]')
+    expect(warned?.textContent).toContain('read /home/analyst/.aws/credentials: ')
+    expect(warned?.querySelector('button')).toBeNull()
+    expect(detail()).toContain('With all of this it would read files of yours and talk to the internet')
+    expect(detail()).toContain('Until its process ends it has besides: read /home/analyst/cases/INC-2041/mail.')
+    for (const [i, answer] of (['once', 'always', 'never'] as const).entries()) {
+      asked[i]?.querySelector<HTMLElement>(`[data-test="asked-${answer}"]`)?.click()
+      await settle()
+    }
+    await click('asked-again')
+    await click('watch')
+    expect(host.calls.filter(([m]) => ['AnswerWanted', 'ObserveServer'].includes(m))).toEqual([
+      ['AnswerWanted', { server: 'http-fetch', does: 'reads', grant: '/home/analyst/cases/INC-2041/indicators', answer: 'once' }],
+      ['AnswerWanted', { server: 'http-fetch', does: 'talks to', grant: 'api.urlscan.example:443', answer: 'always' }],
+      ['AnswerWanted', { server: 'http-fetch', does: 'calls', grant: '9200', answer: 'never' }],
+      ['AnswerWanted', { server: 'http-fetch', does: '', grant: '/home/analyst/.npmrc', answer: 'again' }],
+      ['ObserveServer', 'http-fetch', true],
+    ])
+    expect(get('watch').textContent).toBe('Stop watching')
+  })
   test('that sleeps says until when, and may be started, stopped and called', async () => {
     await show('whois')
     expect(detail()).toContain('Sleeping since 09:31:40')
