@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"cordon/host/audit"
 	"cordon/host/catalog"
@@ -23,6 +24,7 @@ func FailureOf(err error) Failure {
 	var denied *gate.Denied
 	var refusal *sandbox.Refusal
 	var missing *sandbox.NotFoundError
+	var fault *catalog.Fault
 	switch {
 	case errors.As(err, &known):
 		return *known
@@ -34,6 +36,11 @@ func FailureOf(err error) Failure {
 		f.Code, f.Means, f.Fix = "CRD-BOX-02", "Nothing in a folder that a server may write to can be executed.", "Keep the program out of the folders that are granted for writing."
 	case errors.As(err, &missing):
 		f.Code, f.Means, f.Fix = "CRD-BOX-02", "The program is not visible inside the sandbox.", "Check the command, or grant the folder the program lies in."
+	case errors.As(err, &fault):
+		f.Code, f.What, f.Means, f.Fix = "CRD-CAT-04", fault.What(), "Nothing was installed.", wholeSentence(fault.Fix())
+		if fault.Said != "" {
+			f.Means += " " + fault.Tool + " said: " + strings.Join(strings.Fields(fault.Said), " ")
+		}
 	case errors.As(err, &conf):
 		f.Code, f.Means = "CRD-CFG-01", "Nothing was changed."
 		if conf.File != "" {
@@ -77,6 +84,14 @@ func FailureOf(err error) Failure {
 		f.Code, f.What = "CRD-GEN-02", "It was cancelled."
 	}
 	return f
+}
+
+// wholeSentence makes one of words that have no end yet.
+func wholeSentence(words string) string {
+	if words == "" {
+		return ""
+	}
+	return strings.ToUpper(words[:1]) + words[1:] + "."
 }
 
 // serverFailure is FailureOf for what keeps a server from running.

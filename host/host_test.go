@@ -834,7 +834,7 @@ func TestInstallServer(t *testing.T) {
 		def := config.Server{Name: name, Net: config.NetNone, Memory: config.DefaultMemory, Pids: config.DefaultPids}
 		def, done, err := r.InstallServer(ctx, host.Installation{Server: def, Package: pkg}, func(text string) { t.Log(text) })
 		if err != nil {
-			if strings.Contains(err.Error(), "it said") {
+			if fault, ok := errors.AsType[*catalog.Fault](err); ok && fault.Kind == catalog.FaultUnreachable {
 				t.Log(err)
 				need(t, false, "a package registry", "REQUIRE_REGISTRIES")
 			}

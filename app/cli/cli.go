@@ -16,6 +16,7 @@ import (
 
 	"cordon/host"
 	"cordon/host/audit"
+	"cordon/host/catalog"
 	"cordon/host/config"
 	"cordon/host/consent"
 	"cordon/host/gate"
@@ -106,6 +107,7 @@ func (e *env) fail(err error, code int) {
 	var refusal *sandbox.Refusal
 	var held *config.HeldError
 	var conf *config.Error
+	var fault *catalog.Fault
 	switch {
 	case errors.Is(err, audit.ErrBroken):
 		fix = "nothing runs without a record: keep the file as evidence, move it away, then try again"
@@ -117,6 +119,8 @@ func (e *env) fail(err error, code int) {
 		fix = "correct the file, then try again; it was left as it is, and nothing it defines is used until then"
 	case errors.As(err, &refusal):
 		fix = refusal.Fix
+	case errors.As(err, &fault):
+		fix = fault.Fix()
 	case errors.As(err, &held):
 		fix = "use the window, or quit Cordon first"
 	}
@@ -124,7 +128,13 @@ func (e *env) fail(err error, code int) {
 		_ = json.NewEncoder(e.err).Encode(map[string]any{"error": err.Error(), "code": code, "fix": fix})
 		return
 	}
-	fmt.Fprintf(e.err, "cordon: %s\n", consent.Escape(err.Error()))
+	for i, line := range strings.Split(err.Error(), "\n") {
+		if i == 0 {
+			fmt.Fprintf(e.err, "cordon: %s\n", consent.Escape(line))
+		} else if line != "" { // what a program said; marked, so that it does not pass for ours
+			fmt.Fprintf(e.err, "  | %s\n", consent.Escape(line))
+		}
+	}
 	if fix != "" {
 		fmt.Fprintf(e.err, "  what to do: %s\n", fix)
 	}

@@ -204,3 +204,56 @@ func answers(port int) bool {
 	var timeout net.Error
 	return errors.As(err, &timeout) && timeout.Timeout()
 }
+
+// A file that is redirected to a program is read and written, and stays the person's own: without the sandbox its mode changes.
+func TestExecKeepsRedirectedFiles(t *testing.T) {
+	const script = `cat; for i in 1 2 3; do echo out $i; echo err $i >&2; done; for fd in 0 1 2; do chmod 666 /proc/self/fd/$fd; touch -d 2001-01-01 /proc/self/fd/$fd; done 2>/dev/null; exit 3`
+	for _, flags := range [][]string{nil, {}, {"--without-namespaces"}} {
+		c := exec.Command("sh", "-c", script)
+		if flags != nil {
+			c = execIn(t, append(flags, "--", "sh", "-c", script)...)
+		}
+		dir := t.TempDir()
+		file := func(name, text string) *os.File {
+			path := filepath.Join(dir, name)
+			if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			f, err := os.OpenFile(path, os.O_RDWR|os.O_APPEND, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { f.Close() })
+			return f
+		}
+		in, out := file("in", "text\n"), file("out", "before\n")
+		c.Stdin, c.Stdout, c.Stderr = in, out, out
+		err := c.Run()
+		if code := c.ProcessState.ExitCode(); code != 3 {
+			t.Fatalf("%q: exit %d, %v", flags, code, err)
+		}
+		if got, err := os.ReadFile(out.Name()); err != nil || string(got) != "before\ntext\nout 1\nerr 1\nout 2\nerr 2\nout 3\nerr 3\n" {
+			t.Errorf("%q: wrote %q, %v", flags, got, err)
+		}
+		for _, f := range []*os.File{in, out} {
+			st, err := f.Stat()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if changed := st.Mode().Perm() != 0o600 || st.ModTime().Year() == 2001; changed != (flags == nil) {
+				t.Errorf("%q: %s has mode %v and time %v", flags, filepath.Base(f.Name()), st.Mode(), st.ModTime())
+			}
+		}
+	}
+	c := execIn(t, "--", "cat")
+	c.Stdin = strings.NewReader(strings.Repeat("x", 1<<20)) // a pipe to begin with
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer full.Close()
+	c.Stdout = full
+	if err := c.Run(); err == nil {
+		t.Error("a full device is no error")
+	}
+}

@@ -84,7 +84,7 @@ func (w *work) npm(ctx context.Context, p Package, verb string) (Installed, erro
 	t := tool{name: "npm", read: []string{filepath.Dir(filepath.Dir(npm))},
 		argv: []string{node, npm, verb, "--ignore-scripts", "--no-audit", "--no-fund", "--omit=dev", "--loglevel=error"}}
 	plain := []string{"npm_config_cache=" + w.cache, "npm_config_update_notifier=false", "npm_config_logs_max=0",
-		"npm_config_fetch_retries=2", "npm_config_fetch_retry_maxtimeout=10000", "npm_config_fetch_timeout=60000"} // npm itself waits for minutes
+		"npm_config_fetch_retries=2", "npm_config_fetch_retry_mintimeout=1000", "npm_config_fetch_retry_maxtimeout=5000", "npm_config_fetch_timeout=60000"} // npm itself waits for minutes
 	if !sandbox.InSystem(node) {
 		plain = append(plain, "PATH="+filepath.Dir(node)+":"+strings.Join(sandbox.Path, ":"))
 	}

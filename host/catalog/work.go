@@ -95,7 +95,9 @@ func (w *work) run(ctx context.Context, t tool) error {
 	case err != nil:
 		return err
 	case exit.Code() != 0:
-		return fmt.Errorf("%s %s; it said: %s%s", t.name, exit, lastLines(said, 6), w.refused())
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return fault(t.name, exit, said, w.seen)
 	}
 	return nil
 }
@@ -145,15 +147,6 @@ func (w *work) observe(c egress.Connection) {
 
 // reached lists the hosts that let themselves be reached.
 func (w *work) reached() []string { return w.hosts("") }
-
-// refused says which connections were refused, for the end of an error.
-func (w *work) refused() string {
-	all := w.hosts(egress.NotAllowed)
-	if len(all) == 0 {
-		return ""
-	}
-	return fmt.Sprintf("\nit was kept from %s: installing reaches the registry and nothing else", strings.Join(all[:min(len(all), 5)], ", "))
-}
 
 // hosts lists those whose connections ended so, sorted, each once.
 func (w *work) hosts(ended egress.Code) []string {

@@ -99,7 +99,12 @@ func (f Flags) Run(ctx context.Context, sb *sandbox.Sandbox, args []string, star
 		}
 	}
 	began := time.Now()
-	p, err := sb.Start(ctx, profile, command, sandbox.Files{In: os.Stdin, Out: os.Stdout, Err: os.Stderr})
+	stream, err := openStreams()
+	if err != nil {
+		return false, &Error{CodeFailed, err}
+	}
+	p, err := sb.Start(ctx, profile, command, stream.Files)
+	stream.close()
 	var missing *sandbox.NotFoundError
 	switch {
 	case errors.As(err, &missing) && missing.Errno == syscall.ENOENT:
@@ -134,10 +139,14 @@ func (f Flags) Run(ctx context.Context, sb *sandbox.Sandbox, args []string, star
 		case s := <-signals:
 			_ = p.Signal(s)
 		case <-p.Done():
+			written := stream.wait()
 			if f.Ended != nil {
 				f.Ended(p)
 			}
-			return true, passOn(p.Wait())
+			if end := passOn(p.Wait()); end != nil || written == nil {
+				return true, end
+			}
+			return true, &Error{CodeFailed, written}
 		}
 	}
 }
