@@ -37,7 +37,7 @@ func FailureOf(err error) Failure {
 	case errors.As(err, &missing):
 		f.Code, f.Means, f.Fix = "CRD-BOX-02", "The program is not visible inside the sandbox.", "Check the command, or grant the folder the program lies in."
 	case errors.As(err, &fault):
-		f.Code, f.What, f.Means, f.Fix = "CRD-CAT-04", fault.What(), "Nothing was installed.", wholeSentence(fault.Fix())
+		f.Code, f.What, f.Means, f.Fix = "CRD-CAT-04", fault.What(), "Nothing was installed.", sentence(fault.Fix(), "")
 		if fault.Said != "" {
 			f.Means += " " + fault.Tool + " said: " + strings.Join(strings.Fields(fault.Said), " ")
 		}
@@ -84,14 +84,6 @@ func FailureOf(err error) Failure {
 		f.Code, f.What = "CRD-GEN-02", "It was cancelled."
 	}
 	return f
-}
-
-// wholeSentence makes one of words that have no end yet.
-func wholeSentence(words string) string {
-	if words == "" {
-		return ""
-	}
-	return strings.ToUpper(words[:1]) + words[1:] + "."
 }
 
 // serverFailure is FailureOf for what keeps a server from running.
