@@ -13,13 +13,35 @@ import (
 	"cordon/host/secret"
 )
 
-// SetSecret stores a secret in the keyring for one server's variable.
+// SetSecret stores a secret in the keyring for one server's variable. If it runs, it is started again with it when its calls have
+// ended.
 func (a *App) SetSecret(n NewSecret) error {
-	return a.host.SetSecret(a.ctx, secret.Ref{Name: n.Name, Server: n.Server, Env: n.Env}, secret.NewValue(n.Value))
+	if err := a.host.SetSecret(a.ctx, secret.Ref{Name: n.Name, Server: n.Server, Env: n.Env}, secret.NewValue(n.Value)); err != nil {
+		return err
+	}
+	a.reload(n.Server)
+	return nil
 }
 
-// RemoveSecret deletes a secret from the keyring.
-func (a *App) RemoveSecret(name string) error { return a.host.RemoveSecret(a.ctx, name) }
+// RemoveSecret deletes a secret from the keyring. A server that has it is started again without it when its calls have ended.
+func (a *App) RemoveSecret(name string) error {
+	var has []string
+	for _, r := range a.host.Config().Secrets {
+		if r.Name == name {
+			has = append(has, r.Server)
+		}
+	}
+	if err := a.host.RemoveSecret(a.ctx, name); err != nil {
+		return err
+	}
+	for _, server := range has {
+		a.reload(server)
+	}
+	return nil
+}
+
+// reload starts a running server again in the background. Its state says why it does not run then.
+func (a *App) reload(server string) { a.running.Go(func() { _ = a.host.Servers.Reload(a.ctx, server) }) }
 
 // UseSessionSecrets keeps secrets in memory only, until Cordon ends. It is a person's explicit choice.
 func (a *App) UseSessionSecrets() error {

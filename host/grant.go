@@ -63,7 +63,6 @@ func (h *Host) redefine(name string, f func(config.Server) config.Server) (def c
 			return err
 		}
 		changes = profile.Diff(profile.Of(before), profile.Of(def))
-		c.Servers = slices.Clone(c.Servers) // the old one is in use
 		c.Servers[i] = def
 		return nil
 	})

@@ -253,6 +253,7 @@ func (h *Host) edit(f func(c *config.Config) error) error {
 		return config.ErrEdited
 	}
 	c := h.Config()
+	c.Servers, c.Secrets = slices.Clone(c.Servers), slices.Clone(c.Secrets) // the old ones are in use, and stay if this fails
 	if err := f(&c); err != nil {
 		return err
 	}

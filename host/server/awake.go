@@ -67,7 +67,7 @@ func (u *unit) busy() bool { return len(u.running)+len(u.holds) > 0 || u.waiting
 func (u *unit) fallAsleep(s *session, idle time.Duration) (again time.Duration, asleep bool) {
 	u.mu.Lock()
 	used := u.used
-	if p := time.Unix(0, s.guard.progress.Load()); p.After(used) {
+	if p := s.guard.Progress(); p.After(used) {
 		used = p
 	}
 	left := idle - time.Since(used)

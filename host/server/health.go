@@ -46,7 +46,7 @@ func newHealth(u *unit, s *session) *health {
 func (h *health) stop() { h.due.Stop() }
 
 // heard is when the server's last message came.
-func (h *health) heard() time.Time { return time.Unix(0, h.s.guard.heard.Load()) }
+func (h *health) heard() time.Time { return h.s.guard.Heard() }
 
 // calls tells whether a call is running, and when one was here last.
 func (h *health) calls() (running bool, used time.Time) {

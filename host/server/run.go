@@ -15,6 +15,7 @@ import (
 	"cordon/host/audit"
 	"cordon/host/config"
 	"cordon/host/tool"
+	"cordon/host/wire"
 	"cordon/sandbox"
 )
 
@@ -154,13 +155,13 @@ func (u *unit) serve(ctx context.Context, proc *sandbox.Process, p *pipes, def c
 	}()
 	var findings atomic.Int32
 	var dropped atomic.Pointer[string] // the last finding about a message that was dropped
-	found := func(rule, text string) {
-		if strings.HasPrefix(rule, "wire.invalid-") {
+	found := func(code wire.Code, text string) {
+		if code == wire.InvalidJSON || code == wire.InvalidMessage || code == wire.TooComplex {
 			dropped.Store(&text)
 		}
-		u.note("%s: %s", rule, text)
+		u.note("%s: %s", code, text)
 		if findings.Add(1) <= maxFindings {
-			u.record(audit.Event{Kind: audit.FindingMade, Rule: rule, Reason: text, Decision: audit.Marked})
+			u.record(audit.Event{Kind: audit.FindingMade, Rule: string(code), Reason: text, Decision: audit.Marked})
 		}
 	}
 	relist := make(chan struct{}, 1)
@@ -173,7 +174,7 @@ func (u *unit) serve(ctx context.Context, proc *sandbox.Process, p *pipes, def c
 	var noisy atomic.Int32
 	noise := func(line []byte) {
 		if noisy.Add(1) == 1 {
-			found("wire.noise", "the server prints lines on its standard output that are not protocol messages; they are skipped")
+			found(wire.Noise, "the server prints lines on its standard output that are not protocol messages; they are skipped")
 		}
 		u.lines.add(noisePrefix + string(line))
 	}
@@ -246,7 +247,7 @@ func (u *unit) serve(ctx context.Context, proc *sandbox.Process, p *pipes, def c
 			tools, refused, err := s.tools(listing, def.Source)
 			cancel()
 			if err != nil {
-				found("wire.relist-failed", "its changed tool list could not be read")
+				found(wire.RelistingFailed, "its changed tool list could not be read")
 				continue
 			}
 			u.publish(s, tools, refused)

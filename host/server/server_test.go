@@ -25,6 +25,7 @@ import (
 	"cordon/host/pin"
 	"cordon/host/secret"
 	"cordon/host/tool"
+	"cordon/host/wire"
 	"cordon/sandbox"
 )
 
@@ -448,8 +449,8 @@ func TestTooManyToolsAreCut(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, "many")
 	r.start()
-	if n := len(r.view().Tools); n != maxTools {
-		t.Errorf("%d tools, want %d", n, maxTools)
+	if n := len(r.view().Tools); n != wire.MaxTools {
+		t.Errorf("%d tools, want %d", n, wire.MaxTools)
 	}
 	if n := len(r.journal.of(audit.FindingMade)); n > maxFindings {
 		t.Errorf("%d findings are recorded, want at most %d", n, maxFindings)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"cordon/host/tool"
+	"cordon/host/wire"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -20,10 +21,18 @@ import (
 // protocol is the version that sessions open with. Servers that speak only 2026-07-28 come with the protocol work.
 const protocol = "2025-11-25"
 
+const (
+	maxInstructions = 64 << 10 // bytes
+	maxBrief        = 100      // characters of a server's title and version
+)
+
+// ErrLineTooLong ends a session: a line without end would fill the memory.
+var ErrLineTooLong = wire.ErrLineTooLong
+
 // session is one MCP connection to one running server. Close it.
 type session struct {
 	mcp   *mcp.ClientSession
-	guard *guard
+	guard *wire.Guard
 	pipe  *io.PipeReader
 	in    io.Closer
 	name  string
@@ -61,14 +70,15 @@ var errDeaf = errors.New("the server reads nothing of what it is sent")
 
 // connect does the handshake over a server's standard streams. The session closes in; the caller ends the process. Until
 // the end of out everything is read, also what comes after the session: pump is the goroutine that does it.
-func connect(ctx context.Context, name string, out io.Reader, in *os.File, version string, pump *sync.WaitGroup, noise func([]byte), found func(rule, text string), changed func()) (*session, error) {
-	g := newGuard(out, noise, found)
+func connect(ctx context.Context, name string, out io.Reader, in *os.File, version string, pump *sync.WaitGroup, noise func([]byte), found func(code wire.Code, text string), changed func()) (*session, error) {
+	g := wire.New(noise, found)
+	lines := wire.NewLines(out, g)
 	pr, pw := io.Pipe()
 	pump.Go(func() {
-		_, err := io.Copy(pw, g)
+		_, err := io.Copy(pw, lines)
 		_ = pw.CloseWithError(err)
 		if errors.Is(err, io.ErrClosedPipe) { // the session ended before the server
-			_, _ = io.Copy(io.Discard, g)
+			_, _ = io.Copy(io.Discard, lines)
 		}
 	})
 	client := mcp.NewClient(&mcp.Implementation{Name: "cordon", Version: version}, &mcp.ClientOptions{
@@ -76,9 +86,9 @@ func connect(ctx context.Context, name string, out io.Reader, in *os.File, versi
 		MultiRoundTrip:         &mcp.MultiRoundTripOptions{Disabled: true},
 		ToolListChangedHandler: func(context.Context, *mcp.ToolListChangedRequest) { changed() },
 	})
-	to := inlet{in, writePatience}
+	to := wire.Tap{WriteCloser: inlet{in, writePatience}, Guard: g}
 	defer context.AfterFunc(ctx, func() { _ = in.SetWriteDeadline(time.Unix(1, 0)) })()
-	s, err := client.Connect(ctx, &mcp.IOTransport{Reader: pr, Writer: to, MaxLineLength: maxLine + 1}, &mcp.ClientSessionOptions{ProtocolVersion: protocol})
+	s, err := client.Connect(ctx, &mcp.IOTransport{Reader: pr, Writer: to, MaxLineLength: wire.MaxMessage + 1}, &mcp.ClientSessionOptions{ProtocolVersion: protocol})
 	if err != nil {
 		_ = pr.Close()
 		return nil, err
@@ -130,27 +140,27 @@ func (s *session) tools(ctx context.Context, source string) (tools []tool.Tool, 
 	if r := s.mcp.InitializeResult(); r == nil || r.Capabilities == nil || r.Capabilities.Tools == nil {
 		return nil, nil, nil
 	}
-	s.guard.beginListing()
+	s.guard.BeginListing()
 	err = s.listPages(ctx)
-	defs, order, refused := s.guard.endListing()
+	listed := s.guard.EndListing()
 	if err != nil {
 		return nil, nil, err
 	}
-	tools = make([]tool.Tool, 0, len(order))
-	for _, name := range order {
-		t, err := describe(tool.ID{Server: s.name, Name: name}, defs[name], source)
+	tools = make([]tool.Tool, 0, len(listed.Order))
+	for _, name := range listed.Order {
+		t, err := describe(tool.ID{Server: s.name, Name: name}, listed.Definitions[name], source)
 		if err != nil {
 			return nil, nil, fmt.Errorf("tool %q: %w", name, err)
 		}
 		tools = append(tools, t)
 	}
-	return tools, refused, nil
+	return tools, listed.Refused, nil
 }
 
 func (s *session) listPages(ctx context.Context) error {
 	seen := map[string]bool{}
 	params := &mcp.ListToolsParams{}
-	for range maxPages {
+	for range wire.MaxPages {
 		r, err := s.mcp.ListTools(ctx, params)
 		if err != nil {
 			return err
@@ -164,7 +174,7 @@ func (s *session) listPages(ctx context.Context) error {
 		seen[r.NextCursor] = true
 		params.Cursor = r.NextCursor
 	}
-	return fmt.Errorf("its tool list has more than %d pages", maxPages)
+	return fmt.Errorf("its tool list has more than %d pages", wire.MaxPages)
 }
 
 // describe turns a listed definition into a Tool with Cordon's own classification.

@@ -1,0 +1,48 @@
+package wire
+
+import (
+	"sync"
+	"time"
+)
+
+// Frame is one message that passed.
+type Frame struct {
+	At     time.Time
+	Out    bool   // from Cordon to the server
+	ID     string // as JSON, "" if it has none
+	Method string // "" for an answer
+	Size   int    // bytes, of which Text may hold only the first
+	Text   string // untrusted; may hold secrets
+}
+
+// Bounds of what is kept of one connection.
+const (
+	maxFrames     = 200
+	maxFrameText  = 8 << 10
+	maxFrameBytes = 512 << 10
+)
+
+// ring keeps the last messages. The zero value is empty. It is safe for concurrent use.
+type ring struct {
+	mu    sync.Mutex
+	kept  []Frame // guarded by mu; oldest first
+	bytes int     // guarded by mu
+}
+
+func (r *ring) add(f Frame, text []byte) {
+	f.At, f.Size, f.Text = time.Now(), len(text), string(text[:min(len(text), maxFrameText)])
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.kept, r.bytes = append(r.kept, f), r.bytes+len(f.Text)
+	for len(r.kept) > maxFrames || r.bytes > maxFrameBytes {
+		r.bytes -= len(r.kept[0].Text)
+		r.kept[0] = Frame{}
+		r.kept = r.kept[1:]
+	}
+}
+
+func (r *ring) all() []Frame {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return append([]Frame(nil), r.kept...)
+}

@@ -1,0 +1,441 @@
+// Package wire stands between a server and the MCP library. It reads what a server sends strictly and within bounds, passes on only
+// what answers an open request or may come unasked, and keeps what passed for people to look at. Servers are hostile: whatever
+// they send costs bounded memory and ends in a message that is well-formed, an error for the one call concerned, or nothing.
+package wire
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// Code names one way of not keeping to the protocol. Codes are stable: the log, the policy and people use them.
+type Code string
+
+// The codes. After those marked (end) the connection is over.
+const (
+	Noise           Code = "wire.noise"              // lines that are no messages; they are skipped
+	LineTooLong     Code = "wire.line-too-long"      // (end) a message is larger than MaxMessage
+	InvalidJSON     Code = "wire.invalid-json"       // duplicate keys, bad UTF-8, broken syntax
+	InvalidMessage  Code = "wire.invalid-message"    // neither a request nor an answer
+	TooComplex      Code = "wire.too-complex"        // nested too deeply, or too many values
+	UnknownID       Code = "wire.unknown-id"         // an answer to nothing that was asked
+	Duplicate       Code = "wire.duplicate-response" // a second answer to the same request
+	Unsolicited     Code = "wire.unsolicited"        // a request that this protocol version does not know
+	UnknownResult   Code = "wire.unknown-result"     // a resultType that means nothing here
+	TooMany         Code = "wire.too-many"           // more requests or notifications than a server may send
+	Flood           Code = "wire.flood"              // (end) nothing but what is dropped
+	ToolRefused     Code = "wire.tool-refused"       // a tool that cannot be offered
+	EndlessList     Code = "wire.endless-list"       // a list that repeats itself or does not end
+	RelistingFailed Code = "wire.relist-failed"      // a changed list that could not be read
+)
+
+// Bounds of one connection.
+const (
+	MaxMessage = 16 << 20 // bytes
+
+	maxDepth  = 500       // of objects and arrays in each other; the library takes 1,000
+	maxValues = 1_000_000 // in one message
+
+	requestsPerSecond      = 20 // of a server's own, each of which the library answers and keeps until then
+	notificationsPerSecond = 1000
+	maxDropped             = 100_000
+	maxAnswered            = 1024 // requests that are remembered after their answer
+)
+
+// ErrLineTooLong ends a connection: a message without end would fill the memory.
+var ErrLineTooLong = fmt.Errorf("it sent a line longer than %d MiB", MaxMessage>>20)
+
+// ErrFlood ends a connection that consists of nothing but what nobody asked for.
+var ErrFlood = errors.New("it sent messages without end that nobody asked for")
+
+// Guard checks what passes over one connection. In is for one goroutine at a time, Out for another; the rest is safe for
+// concurrent use.
+type Guard struct {
+	found  func(code Code, text string) // something a person should know
+	noise  func(line []byte)            // a line that is no message; at most 4 KiB of it
+	frames ring
+
+	requests, notifications budget // used by In only, with dropped
+	dropped                 int
+	drops                   map[Code]int // the same by kind
+
+	heard    atomic.Int64 // when the last message came, in nanoseconds since 1970
+	progress atomic.Int64 // the same for one that tells how a call goes
+	modern   atomic.Bool
+
+	mu       sync.Mutex
+	open     map[string]string // guarded by mu; methods of the requests without an answer, by id as JSON
+	answered map[string]bool   // guarded by mu; ids of requests that have one; true if they were cancelled before
+	order    []string          // guarded by mu; of answered, oldest first
+	listing  *Listing          // guarded by mu; nil unless one is under way
+}
+
+// New returns a guard. Both functions are called while a message is looked at and must not block.
+func New(noise func(line []byte), found func(code Code, text string)) *Guard {
+	return &Guard{noise: noise, found: found, requests: newBudget(requestsPerSecond), notifications: newBudget(notificationsPerSecond),
+		drops: map[Code]int{}, open: map[string]string{}, answered: map[string]bool{}}
+}
+
+// Modern makes the connection one of version 2026-07-28 or later, on which a server asks nothing by itself.
+func (g *Guard) Modern() { g.modern.Store(true) }
+
+// Heard is when the last message came, Progress when the last one that tells how a call goes did. Zero times if none has.
+func (g *Guard) Heard() time.Time    { return at(&g.heard) }
+func (g *Guard) Progress() time.Time { return at(&g.progress) } // see Heard
+
+func at(n *atomic.Int64) time.Time {
+	if n := n.Load(); n != 0 {
+		return time.Unix(0, n)
+	}
+	return time.Time{}
+}
+
+// Frames returns what passed last, oldest first.
+func (g *Guard) Frames() []Frame { return g.frames.all() }
+
+// Out takes note of a message of the library's before it is sent.
+func (g *Guard) Out(message []byte) {
+	id, method, params := envelope(message)
+	g.frames.add(Frame{Out: true, ID: id, Method: method}, message)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case id != "" && method != "":
+		g.open[id] = method
+	case method == "notifications/cancelled":
+		var p struct {
+			ID jsontext.Value `json:"requestId"`
+		}
+		if json.Unmarshal(params, &p) == nil {
+			if _, open := g.open[string(p.ID)]; open {
+				g.close(string(p.ID), true)
+			}
+		}
+	}
+}
+
+// close remembers that a request is answered, or needs no answer any more. The caller holds mu.
+func (g *Guard) close(id string, cancelled bool) {
+	delete(g.open, id)
+	if len(g.order) >= maxAnswered {
+		delete(g.answered, g.order[0])
+		g.order = g.order[1:]
+	}
+	g.order = append(g.order, id)
+	g.answered[id] = cancelled
+}
+
+// envelope reads the id, as JSON, and the method of a message that the library made, and its params if it has no id.
+func envelope(message []byte) (id, method string, params jsontext.Value) {
+	dec := jsontext.NewDecoder(bytes.NewBuffer(message))
+	if tok, err := dec.ReadToken(); err != nil || tok.Kind() != '{' {
+		return "", "", nil
+	}
+	for dec.PeekKind() == '"' && (id == "" || method == "") {
+		tok, err := dec.ReadToken()
+		if err != nil {
+			break
+		}
+		key := tok.String()
+		v, err := dec.ReadValue()
+		if err != nil {
+			break
+		}
+		switch key {
+		case "id":
+			id = string(v)
+		case "method":
+			method, _ = jsontextString(v)
+		case "params":
+			params = v
+		}
+	}
+	return id, method, params
+}
+
+func jsontextString(v jsontext.Value) (s string, err error) { return s, json.Unmarshal(v, &s) }
+
+// In returns what the library may see of a message: all of it, something in its place, or nothing. The error ends the connection.
+// The bytes returned may be text itself.
+func (g *Guard) In(text []byte) ([]byte, error) {
+	out := g.check(bytes.TrimSpace(text))
+	if g.dropped > maxDropped {
+		g.found(Flood, "the server "+ErrFlood.Error()+"; the session was ended")
+		return nil, ErrFlood
+	}
+	return out, nil
+}
+
+func (g *Guard) check(text []byte) []byte {
+	if len(text) == 0 {
+		return nil
+	}
+	if text[0] != '{' {
+		g.skip(text)
+		return nil
+	}
+	message, err := members(text)
+	if err != nil && !errors.Is(err, errComplex) {
+		g.skip(text)
+		if bytes.Contains(text, []byte(`"jsonrpc"`)) {
+			g.found(InvalidJSON, "the server sent a message that is not strict JSON; it was dropped")
+		}
+		return nil
+	}
+	if string(message["jsonrpc"]) != `"2.0"` { // a log line that happens to be an object would end the session
+		g.skip(text)
+		return nil
+	}
+	if !shaped(message) {
+		g.skip(text)
+		g.found(InvalidMessage, "the server sent a message that is neither a request nor an answer; it was dropped")
+		return nil
+	}
+	id, method := string(message["id"]), ""
+	if m := message["method"]; m != nil {
+		method, _ = jsontextString(m)
+	}
+	g.frames.add(Frame{ID: id, Method: method}, text)
+	now := time.Now().UnixNano()
+	g.heard.Store(now)
+	if message["method"] == nil {
+		return g.answer(text, id, message, err)
+	}
+	if err != nil {
+		g.drop(TooComplex, fmt.Sprintf("the server sent a message with %v; it was dropped", err))
+		return nil
+	}
+	if method == "notifications/progress" {
+		g.progress.Store(now)
+	}
+	if !g.affordable(message) {
+		return nil
+	}
+	if k := message["id"].Kind(); k != jsontext.KindInvalid && k != 'n' && g.modern.Load() {
+		g.drop(Unsolicited, "the server asked for "+strconv.Quote(clip(method))+" by itself, which this version of the protocol does not know; it was dropped")
+		return nil
+	}
+	return text
+}
+
+// answer passes the answer to an open request on, once, or fails it because of bad.
+func (g *Guard) answer(text []byte, id string, message map[string]jsontext.Value, bad error) []byte {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	method, open := g.open[id]
+	if !open {
+		cancelled, was := g.answered[id]
+		switch {
+		case was && cancelled: // it crossed the cancelling
+			g.answered[id] = false // but only once
+		case was:
+			g.drop(Duplicate, "the server answered request "+clip(id)+" twice; the second answer was dropped")
+		default:
+			g.drop(UnknownID, "the server answered "+clip(id)+", which nobody asked; it was dropped")
+		}
+		return nil
+	}
+	g.close(id, false)
+	if bad != nil && method != "tools/list" { // of that little is passed on
+		g.found(TooComplex, fmt.Sprintf("the server's answer to %s has %v; the call failed", method, bad))
+		return failure(id, bad)
+	}
+	if message["result"] == nil {
+		return text
+	}
+	out, err := g.result(text, method, message)
+	if err != nil {
+		return failure(id, err)
+	}
+	return out
+}
+
+// failure is an answer that ends the call concerned.
+func failure(id string, err error) []byte {
+	text, _ := json.Marshal(map[string]any{"jsonrpc": "2.0", "id": jsontext.Value(id), "error": map[string]any{"code": -32603, "message": "the server's answer cannot be used: " + err.Error()}})
+	return text
+}
+
+// result checks the result of a method. The caller holds mu.
+func (g *Guard) result(text []byte, method string, message map[string]jsontext.Value) ([]byte, error) {
+	if message["result"].Kind() != '{' {
+		return text, nil // the library says what is wrong
+	}
+	switch method {
+	case "tools/call", "prompts/get", "resources/read":
+		if kind := field(message["result"], "resultType"); kind != nil && string(kind) != `"complete"` && string(kind) != `"input_required"` {
+			g.found(UnknownResult, "the server answered "+method+" with a result of type "+clip(string(kind))+", which means nothing here; the call failed")
+			return nil, errors.New("its type " + clip(string(kind)) + " means nothing here")
+		}
+	case "tools/list":
+		return g.listing.clean(g, message)
+	}
+	return text, nil
+}
+
+// field returns one member of an object that is strict JSON, or nil. It stops there.
+func field(object jsontext.Value, name string) jsontext.Value {
+	dec := jsontext.NewDecoder(bytes.NewBuffer(object))
+	if tok, err := dec.ReadToken(); err != nil || tok.Kind() != '{' {
+		return nil
+	}
+	for dec.PeekKind() == '"' {
+		tok, err := dec.ReadToken()
+		if err != nil {
+			return nil
+		}
+		found := tok.String() == name
+		v, err := dec.ReadValue()
+		if err != nil {
+			return nil
+		}
+		if found {
+			return v
+		}
+	}
+	return nil
+}
+
+func (g *Guard) skip(text []byte) { g.noise(text[:min(len(text), 4096)]) }
+
+// drop counts something that came for nothing, and tells of the first of a kind, of the tenth, of the hundredth and so on.
+func (g *Guard) drop(code Code, text string) {
+	g.dropped++
+	g.drops[code]++
+	n := g.drops[code]
+	for n%10 == 0 {
+		n /= 10
+	}
+	if n == 1 {
+		g.found(code, text)
+	}
+}
+
+// clip shortens what a server chose, for a sentence.
+func clip(s string) string {
+	const most = 60
+	if len(s) > most {
+		s = strings.ToValidUTF8(s[:most], "") + "…"
+	}
+	return s
+}
+
+// affordable bounds what a server sends of its own accord. The library answers each request and queues the answers without
+// bound while they cannot be written (go-sdk v1.8.0).
+func (g *Guard) affordable(message map[string]jsontext.Value) bool {
+	b, what := &g.notifications, "notifications"
+	if id := message["id"].Kind(); id != jsontext.KindInvalid && id != 'n' {
+		b, what = &g.requests, "requests"
+	}
+	if b.take() {
+		return true
+	}
+	g.drop(TooMany, fmt.Sprintf("the server sends more than %v %s a second; the others were dropped", b.rate, what))
+	return false
+}
+
+// budget lets through so many messages a second, with a second's worth at once. Not safe for concurrent use.
+type budget struct {
+	rate float64 // a second
+	left float64
+	last time.Time
+}
+
+func newBudget(rate float64) budget { return budget{rate: rate, left: rate} }
+
+func (b *budget) take() bool {
+	now := time.Now()
+	if !b.last.IsZero() {
+		b.left = min(b.rate, b.left+b.rate*now.Sub(b.last).Seconds())
+	}
+	b.last = now
+	if b.left < 1 {
+		return false
+	}
+	b.left--
+	return true
+}
+
+// shaped reports whether a message is a request, a notification or an answer to something, with a result or an error in
+// exactly these letters: any other, even an error that answers nothing, would end the session.
+func shaped(message map[string]jsontext.Value) bool {
+	id := message["id"].Kind()
+	if method, ok := message["method"]; ok {
+		return method.Kind() == '"' && (id == jsontext.KindInvalid || id == 'n' || id == '"' || id == '0')
+	}
+	e := message["error"].Kind()
+	answers := e == '{' || message["result"] != nil && (e == jsontext.KindInvalid || e == 'n')
+	return answers && (id == '"' || id == '0')
+}
+
+// errComplex means that a message is valid, and costs more to read than any message is worth.
+var errComplex = errors.New("more than can be read")
+
+// members reads an object strictly: UTF-8, no duplicate keys, bounded depth and number of values, nothing after it. The values
+// are parts of text.
+func members(text []byte) (map[string]jsontext.Value, error) {
+	dec := jsontext.NewDecoder(bytes.NewBuffer(text))
+	if tok, err := dec.ReadToken(); err != nil || tok.Kind() != '{' {
+		return nil, errors.New("not an object")
+	}
+	all := map[string]jsontext.Value{}
+	for dec.PeekKind() != '}' {
+		tok, err := dec.ReadToken()
+		if err != nil {
+			return nil, err
+		}
+		key := tok.String()
+		v, err := dec.ReadValue()
+		if err != nil {
+			return nil, err
+		}
+		all[key] = v
+	}
+	if _, err := dec.ReadToken(); err != nil {
+		return nil, err
+	}
+	if _, err := dec.ReadToken(); err != io.EOF {
+		return nil, errors.New("more than one value")
+	}
+	return all, complexity(text)
+}
+
+// complexity bounds valid JSON. What lies in strings does not count.
+func complexity(text []byte) error {
+	depth, values := 0, 1
+	for i := 0; i < len(text); i++ {
+		switch text[i] {
+		case '"':
+			for escaped := true; escaped; { // a large message is mostly strings
+				end := bytes.IndexByte(text[i+1:], '"')
+				if end < 0 {
+					return nil // not valid
+				}
+				i += 1 + end
+				before := bytes.TrimRight(text[:i], `\`)
+				escaped = (i-len(before))%2 == 1
+			}
+		case '{', '[':
+			if depth++; depth > maxDepth {
+				return fmt.Errorf("%w: it is nested more than %d deep", errComplex, maxDepth)
+			}
+		case '}', ']':
+			depth--
+		case ',':
+			if values++; values > maxValues {
+				return fmt.Errorf("%w: it has more than %d values", errComplex, maxValues)
+			}
+		}
+	}
+	return nil
+}
