@@ -41,7 +41,9 @@ func (a *App) RemoveSecret(name string) error {
 }
 
 // reload starts a running server again in the background. Its state says why it does not run then.
-func (a *App) reload(server string) { a.running.Go(func() { _ = a.host.Servers.Reload(a.ctx, server) }) }
+func (a *App) reload(server string) {
+	a.running.Go(func() { _ = a.host.Servers.Reload(a.ctx, server) })
+}
 
 // UseSessionSecrets keeps secrets in memory only, until Cordon ends. It is a person's explicit choice.
 func (a *App) UseSessionSecrets() error {
