@@ -149,7 +149,7 @@ func (c *reviewCache) findings(h *host.Host, a *App, t tool.Tool) []tool.Finding
 }
 
 func (a *App) serverView(v server.View) ServerView {
-	s := ServerView{Name: v.Name, Version: v.Def.Version, Title: v.Def.Title, Source: v.Def.Source, Command: list(v.Def.Command),
+	s := ServerView{Name: v.Name, Version: v.Def.Version, Title: v.Def.Title, Protocol: string(v.Protocol), Source: v.Def.Source, Command: list(v.Def.Command),
 		State: string(v.State), Since: stamp(v.Since), Failure: serverFailure(v.Err), Pid: v.Pid, Guarantees: []GuaranteeView{}, Tools: []ToolView{}, Env: []EnvView{}, Without: []string{},
 		StderrLines: v.StderrLines, Removable: true, TriedAt: stamp(v.Report.TriedAt)}
 	if s.Title == "" {

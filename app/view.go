@@ -68,6 +68,7 @@ type ServerView struct {
 	Name        string          `json:"name"`
 	Version     string          `json:"version"`
 	Title       string          `json:"title"`
+	Protocol    string          `json:"protocol"` // version of MCP that it speaks, or ""
 	Source      string          `json:"source"`
 	Command     []string        `json:"command"`
 	State       string          `json:"state"`

@@ -285,6 +285,7 @@ func TestStopWhileAsleep(t *testing.T) {
 	if _, err := r.do(t.Context(), "one", "read_echo", `{}`, 0); !errors.Is(err, ErrNotRunning) {
 		t.Errorf("a call = %v, want ErrNotRunning: a person stopped it", err)
 	}
+	r.sleepy(time.Minute)
 	r.start()
 	r.works()
 }

@@ -14,6 +14,7 @@ import (
 
 	"cordon/host/audit"
 	"cordon/host/config"
+	"cordon/host/pin"
 	"cordon/host/tool"
 	"cordon/host/wire"
 	"cordon/sandbox"
@@ -178,14 +179,33 @@ func (u *unit) serve(ctx context.Context, proc *sandbox.Process, p *pipes, def c
 		}
 		u.lines.add(noisePrefix + string(line))
 	}
-	s, err := connect(handshake, u.name, p.out, p.in, u.s.o.Version, drained, noise, found, changed)
+	program := programKey(u.startedFrom())
+	era := u.s.o.Eras.Era(program)
+	s, err := connect(handshake, opening{name: u.name, version: u.s.o.Version, era: era, out: p.out, in: p.in, pump: drained, noise: noise, found: found, changed: changed})
 	if err != nil {
+		switch {
+		case errors.Is(err, errOffended):
+			u.s.o.Eras.Remember(program, Legacy)
+		case errors.Is(err, errOtherEra) && era != Unknown:
+			u.s.o.Eras.Remember(program, Unknown)
+		case errors.Is(err, errOtherEra):
+			u.s.o.Eras.Remember(program, Modern)
+		}
 		if why := touched(); why != nil && ctx.Err() == nil {
 			return why
 		}
 		return u.explain(ctx, handshake, err, noisy.Load() > 0, dropped.Load(), proc, drained.Wait)
 	}
 	defer s.close()
+	if s.known {
+		u.s.o.Eras.Remember(program, s.era)
+	} else {
+		defer func() {
+			if e := s.lateEra(cancelled()); e != Unknown {
+				u.s.o.Eras.Remember(program, e)
+			}
+		}()
+	}
 	_, _, instructions := s.info()
 	if len(instructions) > maxInstructions {
 		s.close()
@@ -201,6 +221,7 @@ func (u *unit) serve(ctx context.Context, proc *sandbox.Process, p *pipes, def c
 	}
 	u.publish(s, tools, refused)
 	ready()
+	stale := holdsFor(s.lasts)
 	gone := make(chan struct{})
 	go func() { _ = s.mcp.Wait(); close(gone) }() // ends when the pipe does
 	var last time.Time
@@ -237,6 +258,9 @@ func (u *unit) serve(ctx context.Context, proc *sandbox.Process, p *pipes, def c
 			case <-time.After(u.s.o.Grace):
 				return fmt.Errorf("%s closed its connection", u.name)
 			}
+		case <-stale:
+			stale = nil
+			changed()
 		case <-relist: // a server that announces changes without end is listed once in a while
 			if again == nil {
 				again = time.After(time.Until(last.Add(relistPause)))
@@ -251,8 +275,24 @@ func (u *unit) serve(ctx context.Context, proc *sandbox.Process, p *pipes, def c
 				continue
 			}
 			u.publish(s, tools, refused)
+			stale = holdsFor(s.lasts)
 		}
 	}
+}
+
+// holdsFor tells when a listing has to be made again, at most once in a while. Never if nothing says so.
+func holdsFor(d time.Duration) <-chan time.Time {
+	if d <= 0 {
+		return nil
+	}
+	return time.After(max(d, listingHolds))
+}
+
+// startedFrom is what the process was started from.
+func (u *unit) startedFrom() pin.Fingerprint {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.started
 }
 
 func (u *unit) touched() bool {
@@ -274,6 +314,7 @@ func (u *unit) publish(s *session, tools []tool.Tool, refused []string) {
 			u.session, u.used = s, time.Now()
 		}
 		v.State, v.Err, v.Title, v.Version, v.Tools, v.Refused, v.Instructions = Running, nil, title, version, tools, refused, instructions
+		v.Protocol = s.era
 		v.Fingerprint.Tools, v.Fingerprint.Instructions = defs, instructions
 		u.look() // a change of the files seen since the start stays seen
 	})
@@ -286,6 +327,8 @@ func (u *unit) explain(ctx, handshake context.Context, err error, noisy bool, dr
 	switch {
 	case ctx.Err() != nil:
 		return &startError{ctx.Err()}
+	case errors.Is(err, errOffended) || errors.Is(err, errOtherEra):
+		return &startError{err}
 	case silent && dropped != nil:
 		return &startError{fmt.Errorf("%s gave no answer in %s that could be used: %s", u.name, u.s.patience, *dropped)}
 	case silent && noisy:

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,11 +16,10 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
+	"golang.org/x/sys/unix"
 )
-
-// protocol is the version that sessions open with. Servers that speak only 2026-07-28 come with the protocol work.
-const protocol = "2025-11-25"
 
 const (
 	maxInstructions = 64 << 10 // bytes
@@ -35,7 +35,14 @@ type session struct {
 	guard *wire.Guard
 	pipe  *io.PipeReader
 	in    io.Closer
+	to    *wire.Tap // where the library writes
 	name  string
+
+	era     Era
+	known   bool               // the server said so
+	late    <-chan wire.Answer // or says so later
+	version string             // of Cordon
+	lasts   time.Duration      // for how long the listing holds; 0 if the server says nothing
 
 	ending context.Context // ended by close: the library would wait for every call that is still running
 	end    context.CancelFunc
@@ -68,33 +75,119 @@ func (w inlet) Write(b []byte) (int, error) {
 // errDeaf ends a session whose server does not take what is sent.
 var errDeaf = errors.New("the server reads nothing of what it is sent")
 
-// connect does the handshake over a server's standard streams. The session closes in; the caller ends the process. Until
-// the end of out everything is read, also what comes after the session: pump is the goroutine that does it.
-func connect(ctx context.Context, name string, out io.Reader, in *os.File, version string, pump *sync.WaitGroup, noise func([]byte), found func(code wire.Code, text string), changed func()) (*session, error) {
-	g := wire.New(noise, found)
-	lines := wire.NewLines(out, g)
+// opening is what a session is opened with.
+type opening struct {
+	name, version string          // of the server, of Cordon
+	era           Era             // Unknown to ask the server
+	out           io.Reader       // the server's standard output
+	in            *os.File        // and input
+	pump          *sync.WaitGroup // of a goroutine that reads out to its end
+	noise         func([]byte)
+	found         func(code wire.Code, text string)
+	changed       func() // its list of tools
+}
+
+// connect opens a session over a server's standard streams. The session closes in; the caller ends the process. Until the end of out
+// everything is read, also what comes after the session. Errors: errOffended, errOtherEra, or why there is no session.
+func connect(ctx context.Context, o opening) (*session, error) {
+	g := wire.New(o.noise, o.found)
+	lines := wire.NewLines(o.out, g)
 	pr, pw := io.Pipe()
-	pump.Go(func() {
+	ended := make(chan struct{})
+	var broken error // of the reading; written before ended is closed
+	o.pump.Go(func() {
 		_, err := io.Copy(pw, lines)
+		broken = err
+		close(ended)
 		_ = pw.CloseWithError(err)
 		if errors.Is(err, io.ErrClosedPipe) { // the session ended before the server
 			_, _ = io.Copy(io.Discard, lines)
 		}
 	})
-	client := mcp.NewClient(&mcp.Implementation{Name: "cordon", Version: version}, &mcp.ClientOptions{
-		Capabilities:           &mcp.ClientCapabilities{}, // nil would offer roots
-		MultiRoundTrip:         &mcp.MultiRoundTripOptions{Disabled: true},
-		ToolListChangedHandler: func(context.Context, *mcp.ToolListChangedRequest) { changed() },
-	})
-	to := wire.Tap{WriteCloser: inlet{in, writePatience}, Guard: g}
-	defer context.AfterFunc(ctx, func() { _ = in.SetWriteDeadline(time.Unix(1, 0)) })()
-	s, err := client.Connect(ctx, &mcp.IOTransport{Reader: pr, Writer: to, MaxLineLength: wire.MaxMessage + 1}, &mcp.ClientSessionOptions{ProtocolVersion: protocol})
+	ending, end := context.WithCancel(context.Background())
+	s := &session{guard: g, pipe: pr, in: o.in, name: o.name, version: o.version, era: o.era, ending: ending, end: end,
+		to: &wire.Tap{WriteCloser: inlet{o.in, writePatience}, Guard: g}}
+	defer context.AfterFunc(ctx, func() { _ = o.in.SetWriteDeadline(time.Unix(1, 0)) })()
+	err := s.open(ctx, o, ended)
 	if err != nil {
+		if errors.Is(err, errOffended) && (broken != nil || unread(o.in) > 0) { // it did not end because of the question
+			err = cmp.Or(broken, io.EOF)
+		}
+		end()
 		_ = pr.Close()
 		return nil, err
 	}
-	ending, end := context.WithCancel(context.Background())
-	return &session{mcp: s, guard: g, pipe: pr, in: in, name: name, ending: ending, end: end}, nil
+	return s, nil
+}
+
+// unread is how many bytes of a pipe nobody has read yet, 0 if that is not known. f is its end for writing.
+func unread(f *os.File) (n int) {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return 0
+	}
+	_ = raw.Control(func(fd uintptr) { n, _ = unix.IoctlGetInt(int(fd), unix.TIOCINQ) })
+	return n
+}
+
+// open finds out the era and connects the library.
+func (s *session) open(ctx context.Context, o opening, ended <-chan struct{}) (err error) {
+	if o.era == Unknown {
+		if s.era, s.late, err = findEra(ctx, s.guard, s.to, o.version, ended); err != nil {
+			return err
+		}
+		s.known = s.era != Unknown
+		if !s.known {
+			s.era = Legacy
+		}
+	}
+	if s.era == Modern {
+		s.guard.Modern()
+	}
+	client := mcp.NewClient(&mcp.Implementation{Name: "cordon", Version: o.version}, &mcp.ClientOptions{
+		Capabilities:           &mcp.ClientCapabilities{}, // nil would offer roots
+		MultiRoundTrip:         &mcp.MultiRoundTripOptions{Disabled: true},
+		ToolListChangedHandler: func(context.Context, *mcp.ToolListChangedRequest) { o.changed() },
+	})
+	s.mcp, err = client.Connect(ctx, &mcp.IOTransport{Reader: s.pipe, Writer: kept{s.to}, MaxLineLength: wire.MaxMessage + 1}, &mcp.ClientSessionOptions{ProtocolVersion: string(s.era)})
+	if err != nil {
+		if _, answered := errors.AsType[*jsonrpc.Error](err); answered && (o.era != Unknown || s.lateEra(ctx) == Modern) {
+			return fmt.Errorf("%w: %w", errOtherEra, err)
+		}
+		return err
+	}
+	if r := s.mcp.InitializeResult(); s.era == Modern && (r == nil || r.ProtocolVersion < string(Modern)) { // the library has tried the other one
+		_ = s.mcp.Close()
+		return errOtherEra
+	}
+	return nil
+}
+
+// kept is a writer that the library cannot close: it would end the server before that has said what it speaks.
+type kept struct{ io.Writer }
+
+// Close implements io.Closer.
+func (kept) Close() error { return nil }
+
+// lateEra is what a server that did not say its era in time says later. It waits for that as long as the server was given before. Unknown
+// if it says nothing, or was asked nothing.
+func (s *session) lateEra(ctx context.Context) Era {
+	if s.late == nil {
+		return Unknown
+	}
+	patience, cancel := context.WithTimeout(ctx, eraPatience)
+	defer cancel()
+	select {
+	case a := <-s.late:
+		return eraOf(a)
+	case <-patience.Done():
+	}
+	select {
+	case a := <-s.late: // it is there, and so is the end
+		return eraOf(a)
+	default:
+		return Unknown
+	}
 }
 
 // close ends the session, not the server, and its calls. The server's standard input is closed first: whatever the library still
@@ -146,6 +239,7 @@ func (s *session) tools(ctx context.Context, source string) (tools []tool.Tool, 
 	if err != nil {
 		return nil, nil, err
 	}
+	s.lasts = listed.Lasts
 	tools = make([]tool.Tool, 0, len(listed.Order))
 	for _, name := range listed.Order {
 		t, err := describe(tool.ID{Server: s.name, Name: name}, listed.Definitions[name], source)
@@ -254,6 +348,9 @@ func (s *session) call(ctx context.Context, c tool.Call) (tool.Result, error) {
 	case err != nil:
 		return tool.Result{}, err
 	}
+	if r.NeedsInput() {
+		return tool.Result{}, errNeedsInput
+	}
 	out := tool.Result{CallID: c.ID, IsError: r.IsError, Took: time.Since(start)}
 	for _, block := range r.Content {
 		out.Content = append(out.Content, content(block))
@@ -278,10 +375,17 @@ func (s *session) ping(ctx context.Context, patience time.Duration) <-chan error
 		ctx, cancel := context.WithTimeout(ctx, patience)
 		defer cancel()
 		defer context.AfterFunc(s.ending, cancel)()
+		if s.era == Modern { // it has no ping
+			answered <- s.ask(ctx)
+			return
+		}
 		answered <- s.mcp.Ping(ctx, nil)
 	})
 	return answered
 }
+
+// errNeedsInput is what becomes of a call that the server wants to ask something about.
+var errNeedsInput = errors.New("it asks for more before it runs the call, which this version of Cordon cannot answer; it did not run")
 
 // errStopped is what becomes of a call whose server is stopped.
 var errStopped = errors.New("it was stopped during the call")

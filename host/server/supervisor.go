@@ -64,6 +64,7 @@ type Options struct {
 	Grace   time.Duration       // between the steps of stopping; 0 means 2 s
 	Backoff time.Duration       // first pause before a restart, doubled each time, give or take a half; 0 means 1 s
 	Starts  int                 // how many servers start at the same time; 0 means two for each processor, and at least 4
+	Eras    Eras                // nil remembers until the end
 	Drain   time.Duration       // how long Reload waits for running calls; 0 means 30 s
 
 	PingAfter    time.Duration // without a message from a server before it is asked whether it lives; 0 means 1 min
@@ -75,6 +76,7 @@ const (
 	maxRestarts    = 5                // in a row; one minute of running starts the count anew
 	steady         = time.Minute
 	relistPause    = time.Second      // between listings of one server
+	listingHolds   = time.Minute      // at least, whatever the server says
 	writePatience  = 10 * time.Second // for a server to take what it is sent
 	maxFindings    = 20               // audit events a session may cause by misbehaving
 )
@@ -106,6 +108,9 @@ func New(o Options) *Supervisor {
 	}
 	if o.Mask == nil {
 		o.Mask = func(s string) string { return s }
+	}
+	if o.Eras == nil {
+		o.Eras = new(erasInMemory)
 	}
 	if o.Grace == 0 {
 		o.Grace = 2 * time.Second
@@ -252,6 +257,7 @@ type View struct {
 	Limited      bool   // the last start was without secrets, hosts and writing, see Limits
 	Title        string // from the handshake, untrusted
 	Version      string // from the handshake, untrusted
+	Protocol     Era    // that it speaks; Unknown before the first session
 	Report       sandbox.Report
 	Usage        sandbox.Usage
 	Tools        []tool.Tool

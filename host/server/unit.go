@@ -237,6 +237,10 @@ func (u *unit) keepRunning(ctx context.Context, ready func()) error {
 			u.pausing = false
 		})
 		err := u.runOnce(ctx, restarts > 0, func() { worked = true; ready() })
+		for again := 0; again < 2 && ctx.Err() == nil && (errors.Is(err, errOffended) || errors.Is(err, errOtherEra)); again++ {
+			u.note("%v; it is started again", err)
+			err = u.runOnce(ctx, true, func() { worked = true; ready() })
+		}
 		if ctx.Err() != nil {
 			u.update(func(v *View) { v.State, v.Err, v.Pid, v.Tools = Stopped, nil, 0, nil })
 			return context.Canceled

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"sync"
 )
 
 // Lines is a Guard over messages that are one line each, as servers on standard streams write them. Read is for one reader.
@@ -60,15 +61,18 @@ func (l *Lines) line() ([]byte, error) {
 	}
 }
 
-// Tap is the way out: it tells a Guard of each message that is written to W. Each Write has to be one message, as the library writes
-// them.
+// Tap is the way out: it tells a Guard of each message that is written to it. Each Write has to be one message, as the library writes
+// them. It is safe for concurrent use.
 type Tap struct {
 	io.WriteCloser
 	Guard *Guard
+	mu    sync.Mutex // held while a message is written
 }
 
 // Write implements io.Writer.
-func (t Tap) Write(b []byte) (int, error) {
+func (t *Tap) Write(b []byte) (int, error) {
 	t.Guard.Out(b)
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	return t.WriteCloser.Write(b)
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -30,6 +31,7 @@ type Listing struct {
 	Definitions map[string]jsontext.Value // by name
 	Order       []string                  // names in the order in which they were listed
 	Refused     []string                  // what is not offered and why; untrusted names in it
+	Lasts       time.Duration             // for how long the server says that the list holds; 0 if it says nothing
 
 	bytes int // of the definitions
 }
@@ -89,6 +91,8 @@ func (l *Listing) clean(g *Guard, message map[string]jsontext.Value) ([]byte, er
 		}
 		kept = append(kept, stub)
 	}
+	l.lasts(result["ttlMs"])
+	delete(result, "ttlMs") // the library would answer the next listing by itself
 	if result["tools"], err = json.Marshal(kept); err != nil {
 		return nil, err
 	}
@@ -100,6 +104,17 @@ func (l *Listing) clean(g *Guard, message map[string]jsontext.Value) ([]byte, er
 		return nil, err
 	}
 	return out, complexity(out)
+}
+
+// lasts takes a page's time to live. The shortest counts.
+func (l *Listing) lasts(ms jsontext.Value) {
+	var n float64
+	if ms.Kind() != '0' || json.Unmarshal(ms, &n) != nil || !(n > 0) {
+		return
+	}
+	if d := time.Duration(min(n, 1e9)) * time.Millisecond; l.Lasts == 0 || d < l.Lasts {
+		l.Lasts = d
+	}
 }
 
 // refuse notes that something listed is not offered, for whoever reviews the server.

@@ -72,22 +72,53 @@ type Guard struct {
 	heard    atomic.Int64 // when the last message came, in nanoseconds since 1970
 	progress atomic.Int64 // the same for one that tells how a call goes
 	modern   atomic.Bool
+	quiet    atomic.Bool
 
 	mu       sync.Mutex
-	open     map[string]string // guarded by mu; methods of the requests without an answer, by id as JSON
-	answered map[string]bool   // guarded by mu; ids of requests that have one; true if they were cancelled before
-	order    []string          // guarded by mu; of answered, oldest first
-	listing  *Listing          // guarded by mu; nil unless one is under way
+	open     map[string]string      // guarded by mu; methods of the requests without an answer, by id as JSON
+	answered map[string]bool        // guarded by mu; ids of requests that have one; true if they were cancelled before
+	order    []string               // guarded by mu; of answered, oldest first
+	listing  *Listing               // guarded by mu; nil unless one is under way
+	asked    map[string]chan Answer // guarded by mu; who waits for the answers to requests of Cordon's own, by id as JSON
+}
+
+// Answer is what a server answers to a request of Cordon's own. One of the two is nil.
+type Answer struct {
+	Result jsontext.Value
+	Error  jsontext.Value
 }
 
 // New returns a guard. Both functions are called while a message is looked at and must not block.
 func New(noise func(line []byte), found func(code Code, text string)) *Guard {
 	return &Guard{noise: noise, found: found, requests: newBudget(requestsPerSecond), notifications: newBudget(notificationsPerSecond),
-		drops: map[Code]int{}, open: map[string]string{}, answered: map[string]bool{}}
+		drops: map[Code]int{}, asked: map[string]chan Answer{}, open: map[string]string{}, answered: map[string]bool{}}
 }
 
 // Modern makes the connection one of version 2026-07-28 or later, on which a server asks nothing by itself.
 func (g *Guard) Modern() { g.modern.Store(true) }
+
+// Ask announces a request that the library knows nothing of: its answer comes on the channel, once, and does not reach the library. id is
+// JSON. The request itself is the caller's to write, through a Tap.
+func (g *Guard) Ask(id string) <-chan Answer {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	answer := make(chan Answer, 1)
+	g.asked[id] = answer
+	return answer
+}
+
+// Forget ends the waiting for an answer to Ask. One that comes late is dropped.
+func (g *Guard) Forget(id string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.asked, id)
+	if _, open := g.open[id]; open {
+		g.close(id, true)
+	}
+}
+
+// Quiet keeps what a server sends by itself from the library, which does not listen yet.
+func (g *Guard) Quiet(on bool) { g.quiet.Store(on) }
 
 // Heard is when the last message came, Progress when the last one that tells how a call goes did. Zero times if none has.
 func (g *Guard) Heard() time.Time    { return at(&g.heard) }
@@ -211,6 +242,9 @@ func (g *Guard) check(text []byte) []byte {
 	if message["method"] == nil {
 		return g.answer(text, id, message, err)
 	}
+	if g.quiet.Load() {
+		return nil
+	}
 	if err != nil {
 		g.drop(TooComplex, fmt.Sprintf("the server sent a message with %v; it was dropped", err))
 		return nil
@@ -246,6 +280,15 @@ func (g *Guard) answer(text []byte, id string, message map[string]jsontext.Value
 		return nil
 	}
 	g.close(id, false)
+	if asked := g.asked[id]; asked != nil {
+		delete(g.asked, id)
+		a := Answer{message["result"].Clone(), message["error"].Clone()}
+		if bad != nil || a.Result.Kind() != '{' && a.Error.Kind() != '{' {
+			a = Answer{Error: jsontext.Value(`{"code":-32603,"message":"it cannot be used"}`)}
+		}
+		asked <- a
+		return nil
+	}
 	if bad != nil && method != "tools/list" { // of that little is passed on
 		g.found(TooComplex, fmt.Sprintf("the server's answer to %s has %v; the call failed", method, bad))
 		return failure(id, bad)

@@ -19,7 +19,7 @@ const weak: GuaranteeView[] = all.map((g) => (g.name === 'net.none' ? { ...g, st
 
 function server(name: string, version: string, over: Partial<ServerView>): ServerView {
   return {
-    name, version, title: name, source: `@example/mcp-${name}`, command: ['node', `/opt/servers/${name}/dist/index.js`], state: 'running', since: at('08:02:11'), detail: '', failure: null,
+    name, version, title: name, protocol: '2025-11-25', source: `@example/mcp-${name}`, command: ['node', `/opt/servers/${name}/dist/index.js`], state: 'running', since: at('08:02:11'), detail: '', failure: null,
     pid: 40182, tier: 'strong', enforced: 14, demanded: 14, guarantees: all, triedAt: at('08:02:11'), profile: { read: [`/opt/servers/${name}`], write: [], net: 'none', hosts: [], privateHosts: [], reach: [], serve: [], memoryBytes: 128 * MiB, pids: 32, idleSeconds: 0, ...plain },
     usage: { memoryBytes: 61 * MiB, memoryMax: 128 * MiB, tasks: 11, tasksMax: 32, cpuMillis: 840, memoryWaits: 0, cpuWaits: 0, source: 'cgroup v2' }, pin: 'pinned', pinnedAt: at('08:00:00').replace(today, '2026-11-18'),
     pinDetail: '18 files match the pin of 2026-11-18.', tools: [], env: [], without: [], stderrLines: 0, wanted: 0, asks: 0, lent: [], removable: true, ...over,

@@ -40,6 +40,8 @@ export interface ServerView {
   name: string
   version: string
   title: string
+  /** The version of MCP that it speaks, or "". */
+  protocol: string
   source: string
   command: string[]
   state: ServerState

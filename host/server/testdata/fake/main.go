@@ -25,6 +25,7 @@ type request struct {
 		Name      string          `json:"name"`
 		Arguments json.RawMessage `json:"arguments"`
 		Cursor    string          `json:"cursor"`
+		Meta      map[string]any  `json:"_meta"`
 	} `json:"params"`
 }
 
@@ -33,7 +34,21 @@ var (
 	out        = bufio.NewWriter(os.Stdout)
 	changed    bool
 	listed     int
+	started    = time.Now()
 )
+
+// modern reports whether this server speaks only the version without sessions.
+func modern() bool { return strings.HasPrefix(mode, "modern") }
+
+// stateless checks what every request of that version has to say.
+func stateless(r request) bool {
+	m := r.Params.Meta
+	if m["io.modelcontextprotocol/protocolVersion"] == "2026-07-28" && m["io.modelcontextprotocol/clientInfo"] != nil && m["io.modelcontextprotocol/clientCapabilities"] != nil {
+		return true
+	}
+	line(`{"jsonrpc":"2.0","id":%s,"error":{"code":-32602,"message":"no protocol version"}}`, r.ID)
+	return false
+}
 
 // raw writes bytes as they are.
 func raw(text string) {
@@ -159,6 +174,10 @@ func list(r request) {
 		line(`{"jsonrpc":"2.0","id":%s,"error":{"code":-32603,"message":"the list is gone"}}`, r.ID)
 		return
 	}
+	if modern() {
+		answer(r.ID, `{"resultType":"complete","ttlMs":3600000,"cacheScope":"private","tools":[`+strings.Join(tools(), ",")+`]}`)
+		return
+	}
 	answer(r.ID, `{"tools":[`+strings.Join(tools(), ",")+`]}`)
 }
 
@@ -215,14 +234,49 @@ func call(r request) {
 	case "get_changed":
 		changed = true
 		text(r.ID, "changed")
-		line(`{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}`)
+		if subscribed != nil {
+			line(`{"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":{"_meta":{"io.modelcontextprotocol/subscriptionId":%s}}}`, subscribed)
+		} else {
+			line(`{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}`)
+		}
+	case "ask_more":
+		answer(r.ID, `{"resultType":"input_required","inputRequests":{"a":{"method":"elicitation/create","params":{"message":"More?","requestedSchema":{"type":"object","properties":{}}}}},"requestState":"s"}`)
 	default:
 		line(`{"jsonrpc":"2.0","id":%s,"error":{"code":-32602,"message":"no such tool"}}`, r.ID)
 	}
 }
 
 func handle(r request) {
+	if modern() && len(r.ID) > 0 && (r.Method == "initialize" || r.Method == "ping") { // gone
+		line(`{"jsonrpc":"2.0","id":%s,"error":{"code":-32601,"message":"no such method"}}`, r.ID)
+		return
+	}
+	if modern() && len(r.ID) > 0 && !stateless(r) {
+		return
+	}
 	switch r.Method {
+	case "server/discover":
+		switch {
+		case mode == "offended":
+			os.Exit(4)
+		case mode == "no-answer-to-discover":
+		case mode == "modern-slow":
+			go func() {
+				time.Sleep(4*time.Second - time.Since(started))
+				discovered(r)
+			}()
+		case mode == "modern-mute" && listed > 0:
+			_, _ = io.Copy(io.Discard, os.Stdin)
+		case modern(), mode == "both":
+			discovered(r)
+		case mode == "older":
+			line(`{"jsonrpc":"2.0","id":%s,"error":{"code":-32022,"message":"unsupported","data":{"supported":["2025-11-25"],"requested":"2026-07-28"}}}`, r.ID)
+		default:
+			line(`{"jsonrpc":"2.0","id":%s,"error":{"code":-32601,"message":"no such method"}}`, r.ID)
+		}
+	case "subscriptions/listen":
+		subscribed = r.ID
+		line(`{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{"_meta":{"io.modelcontextprotocol/subscriptionId":%s},"notifications":{"toolsListChanged":true}}}`, r.ID)
 	case "initialize":
 		answer(r.ID, `{"protocolVersion":"2025-11-25","capabilities":{"tools":{"listChanged":true}},"serverInfo":{"name":"fake","title":"A fake","version":"1.2.3"},"instructions":"Be careful."}`)
 	case "notifications/initialized":
@@ -277,6 +331,16 @@ func handle(r request) {
 	if mode == "unsolicited" && r.Method == "" {
 		fmt.Fprintf(os.Stderr, "reply %s\n", r.ID) // what the host answered
 	}
+}
+
+var subscribed json.RawMessage // id of the request that listens
+
+func discovered(r request) {
+	versions := `"2026-07-28"`
+	if mode == "both" {
+		versions += `,"2025-11-25"`
+	}
+	answer(r.ID, `{"resultType":"complete","supportedVersions":[`+versions+`],"capabilities":{"tools":{"listChanged":true}},"instructions":"Be careful.","_meta":{"io.modelcontextprotocol/serverInfo":{"name":"fake","title":"A fake","version":"1.2.3"}}}`)
 }
 
 // spawn starts this program again in another mode, in a session of its own, with the same streams.

@@ -1,0 +1,79 @@
+package host
+
+import (
+	"encoding/hex"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"cordon/host/config"
+	"cordon/host/server"
+	"cordon/host/tool"
+
+	"github.com/go-json-experiment/json"
+)
+
+// maxEras bounds what is remembered; then it begins anew. It costs a question to learn it again.
+const maxEras = 512
+
+// eras is a server.Eras in a file that may be lost or wrong: then servers are asked again. It is safe for concurrent use.
+type eras struct {
+	file string
+
+	mu sync.Mutex
+	by map[string]server.Era // guarded by mu; by digest in hex; nil until it is read
+}
+
+func newEras(p config.Paths) *eras { return &eras{file: filepath.Join(p.Cache, "eras.json")} }
+
+// read fills by. The caller holds mu.
+func (e *eras) read() {
+	if e.by != nil {
+		return
+	}
+	e.by = map[string]server.Era{}
+	st, err := os.Lstat(e.file)
+	if err != nil || !st.Mode().IsRegular() || st.Size() > 1<<20 {
+		return
+	}
+	b, err := os.ReadFile(e.file)
+	var kept map[string]server.Era
+	if err != nil || json.Unmarshal(b, &kept) != nil {
+		return
+	}
+	for key, era := range kept {
+		if digest, err := hex.DecodeString(key); err == nil && len(digest) == len(tool.Digest{}) && (era == server.Legacy || era == server.Modern) {
+			e.by[key] = era
+		}
+	}
+}
+
+// Era implements server.Eras.
+func (e *eras) Era(program tool.Digest) server.Era {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.read()
+	return e.by[hex.EncodeToString(program[:])]
+}
+
+// Remember implements server.Eras.
+func (e *eras) Remember(program tool.Digest, era server.Era) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.read()
+	key := hex.EncodeToString(program[:])
+	switch {
+	case e.by[key] == era:
+		return
+	case era == server.Unknown:
+		delete(e.by, key)
+	default:
+		if len(e.by) >= maxEras {
+			clear(e.by)
+		}
+		e.by[key] = era
+	}
+	if b, err := json.Marshal(e.by, json.Deterministic(true)); err == nil {
+		_ = config.WriteFile(e.file, b) // without it servers are asked again
+	}
+}

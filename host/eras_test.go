@@ -1,0 +1,46 @@
+package host
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"cordon/host/config"
+	"cordon/host/server"
+	"cordon/host/tool"
+)
+
+// What is remembered of servers outlives the process; a broken file only makes them be asked again.
+func TestEras(t *testing.T) {
+	t.Parallel()
+	p := config.Paths{Cache: t.TempDir()}
+	a, b := tool.Sum([]byte("a")), tool.Sum([]byte("b"))
+	e := newEras(p)
+	e.Remember(a, server.Modern)
+	e.Remember(b, server.Legacy)
+	e.Remember(b, server.Unknown)
+	e = newEras(p)
+	if e.Era(a) != server.Modern || e.Era(b) != server.Unknown {
+		t.Errorf("remembered %q and %q", e.Era(a), e.Era(b))
+	}
+	for i := range maxEras + 10 {
+		e.Remember(tool.Sum([]byte(fmt.Sprint(i))), server.Legacy)
+	}
+	if len(e.by) > maxEras {
+		t.Errorf("%d are kept", len(e.by))
+	}
+	for _, text := range []string{"", "[]", `{"x":"2026-07-28"}`, `{"` + strings.Repeat("ab", 32) + `":"1999"}`, "\x00"} {
+		if err := os.WriteFile(e.file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		broken := newEras(p)
+		if broken.Era(a) != server.Unknown || len(broken.by) != 0 {
+			t.Errorf("%q: %v", text, broken.by)
+		}
+		broken.Remember(a, server.Legacy)
+		if newEras(p).Era(a) != server.Legacy {
+			t.Errorf("%q is not replaced", text)
+		}
+	}
+}

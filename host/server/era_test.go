@@ -1,0 +1,152 @@
+package server
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"cordon/host/audit"
+	"cordon/host/pin"
+	"cordon/host/tool"
+	"cordon/host/wire"
+)
+
+// Whatever versions a server speaks, and however it takes the question, it works, and is asked only once.
+func TestEras(t *testing.T) {
+	t.Parallel()
+	for mode, c := range map[string]struct {
+		want     Era
+		starts   int // of processes, until it runs for the first time
+		remember Era
+	}{
+		"ok":                    {Legacy, 1, Legacy},
+		"modern":                {Modern, 1, Modern},
+		"both":                  {Modern, 1, Modern},
+		"older":                 {Legacy, 1, Legacy},
+		"offended":              {Legacy, 2, Legacy},
+		"no-answer-to-discover": {Legacy, 1, Unknown},
+		"modern-slow":           {Modern, 2, Modern},
+	} {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			eras := new(erasInMemory)
+			r := newRig(t, mode, func(o *Options) { o.Eras = eras })
+			r.Supervisor.patience = 15 * time.Second
+			r.start()
+			if v := r.view(); v.Protocol != c.want || v.Title != "A fake" || v.Version != "1.2.3" || v.Instructions != "Be careful." || v.Restarts != 0 {
+				t.Errorf("it speaks %q: %+v", v.Protocol, v)
+			}
+			if n := len(r.journal.of(audit.ServerStart)); n != c.starts {
+				t.Errorf("started %d times, want %d", n, c.starts)
+			}
+			r.works()
+			if n := len(r.journal.of(audit.FindingMade)); n != 0 {
+				t.Errorf("findings: %+v", r.journal.of(audit.FindingMade))
+			}
+			var e Era
+			for _, e = range eras.by {
+			}
+			if e != c.remember {
+				t.Errorf("remembered %q, want %q", e, c.remember)
+			}
+			if err := r.Restart(t.Context(), "one"); err != nil {
+				t.Fatal(err)
+			}
+			r.works()
+			if n := len(r.journal.of(audit.ServerStart)); n != c.starts+1 {
+				t.Errorf("started %d times after a restart, want %d", n, c.starts+1)
+			}
+			// A changed list is read again in both eras, however long the server said that it holds.
+			if _, err := r.call("get_changed", "{}"); err != nil {
+				t.Fatal(err)
+			}
+			r.waitFor("the changed list", func(v View) bool {
+				return slices.ContainsFunc(v.Tools, func(x tool.Tool) bool {
+					return strings.Contains(x.Description, "evil.example")
+				})
+			})
+		})
+	}
+}
+
+// What is remembered may be wrong: it is forgotten, and the server asked.
+func TestWrongEra(t *testing.T) {
+	t.Parallel()
+	for mode, wrong := range map[string]Era{"ok": Modern, "modern": Legacy} {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			eras := always{new(erasInMemory), wrong}
+			r := newRig(t, mode, func(o *Options) { o.Eras = &eras })
+			r.start()
+			r.works()
+			if v := r.view(); v.Protocol == wrong {
+				t.Errorf("it speaks %q", v.Protocol)
+			}
+		})
+	}
+}
+
+// always is an Eras that begins with something wrong.
+type always struct {
+	*erasInMemory
+	wrong Era
+}
+
+func (a *always) Era(p tool.Digest) Era {
+	if e := a.wrong; e != Unknown {
+		return e
+	}
+	return a.erasInMemory.Era(p)
+}
+
+func (a *always) Remember(p tool.Digest, e Era) {
+	a.wrong = Unknown
+	a.erasInMemory.Remember(p, e)
+}
+
+// A modern server has no ping; it is asked for its versions instead, and one that says nothing is ended.
+func TestModernHealth(t *testing.T) {
+	t.Parallel()
+	quick := func(o *Options) { o.PingAfter, o.PingPatience = 50*time.Millisecond, 300*time.Millisecond }
+	r := newRig(t, "modern", quick)
+	r.start()
+	time.Sleep(500 * time.Millisecond)
+	r.works()
+	if v := r.view(); v.State != Running || v.Restarts != 0 {
+		t.Errorf("it is %s, started again %d times", v.State, v.Restarts)
+	}
+	mute := newRig(t, "modern-mute", quick)
+	mute.start()
+	mute.waitFor("its end", func(v View) bool { return v.State == Mute || v.Restarts > 0 })
+}
+
+// A call that needs more than its arguments does not pass for done.
+func TestInputRequired(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "modern")
+	r.start()
+	if got, err := r.call("ask_more", "{}"); err == nil || !strings.Contains(err.Error(), "asks for more") {
+		t.Errorf("%q, %v", got, err)
+	}
+	r.works()
+}
+
+func TestEraOf(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]Era{
+		`{"supportedVersions":["2026-07-28"]}`: Modern, `{"supportedVersions":["2025-11-25","2026-07-28"]}`: Modern, `{"supportedVersions":["2025-11-25"]}`: Legacy,
+		`{"supportedVersions":"2026-07-28"}`: Legacy, `{"supportedVersions":["2099-01-01"]}`: Legacy, `{}`: Legacy, `{"SupportedVersions":["2026-07-28"]}`: Legacy,
+	} {
+		if got := eraOf(wire.Answer{Result: []byte(text)}); got != want {
+			t.Errorf("%s: %q", text, got)
+		}
+	}
+	if got := eraOf(wire.Answer{Error: []byte(`{"code":-32601}`)}); got != Legacy {
+		t.Errorf("an error: %q", got)
+	}
+	a, b := pin.Fingerprint{Command: []string{"a"}, Instructions: "x"}, pin.Fingerprint{Command: []string{"a"}, Tools: map[string][]byte{"t": nil}}
+	if programKey(a) != programKey(b) || programKey(a) == programKey(pin.Fingerprint{Command: []string{"b"}}) {
+		t.Error("the key is not that of the program")
+	}
+}
