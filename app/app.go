@@ -44,7 +44,8 @@ type App struct {
 	secrets  map[secretKey]dates           // guarded by mu
 	today    counter                       // guarded by mu
 	stopping bool                          // guarded by mu
-	cache    reviewCache                   // has its own lock
+	asking   asksCache
+	cache    reviewCache // has its own lock
 }
 
 // New takes the state and starts nothing yet. *config.HeldError when another Cordon owns it. The caller calls Close.

@@ -3,6 +3,7 @@ package app
 import (
 	"fmt"
 	"strconv"
+	"sync"
 
 	"cordon/host/config"
 	"cordon/host/profile"
@@ -27,10 +28,28 @@ func (a *App) Wanted(name string) (WantedView, error) {
 	return v, nil
 }
 
+// asksCache keeps how much a person has to see of each server: finding out looks at files, and a snapshot must not.
+type asksCache struct {
+	mu sync.Mutex
+	by map[string]asked // guarded by mu; by server
+}
+
+type asked struct {
+	of string // what it was found out of
+	n  int
+}
+
 // asks counts what a person has to see.
 func (a *App) asks(v server.View) (n int) {
 	if v.Wanted == 0 {
 		return 0
+	}
+	of := fmt.Sprint(v.Wanted, v.Lent, v.Def.Read, v.Def.Write, v.Def.Net, v.Def.Hosts, v.Def.Private, v.Def.Reach, v.Def.Serve, v.Def.Never)
+	a.asking.mu.Lock()
+	known, ok := a.asking.by[v.Name]
+	a.asking.mu.Unlock()
+	if ok && known.of == of {
+		return known.n
 	}
 	p, err := a.host.Suggest(v.Name)
 	if err != nil {
@@ -41,7 +60,14 @@ func (a *App) asks(v server.View) (n int) {
 			n++
 		}
 	}
-	return n + len(p.Asked)
+	n += len(p.Asked)
+	a.asking.mu.Lock()
+	defer a.asking.mu.Unlock()
+	if a.asking.by == nil || len(a.asking.by) > 1000 {
+		a.asking.by = map[string]asked{}
+	}
+	a.asking.by[v.Name] = asked{of, n}
+	return n
 }
 
 // AnswerWanted grants one thing, for one run or for good, or refuses it for good. It returns when the server runs again.

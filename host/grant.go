@@ -21,6 +21,9 @@ import (
 // nothing of it is an error. A preset that no longer holds what is granted is forgotten. The server's command and pin stay as they
 // are. If it runs, it is started again with what it has now, once its calls have ended.
 func (h *Host) Grant(ctx context.Context, name string, g config.Grants) ([]profile.Change, error) {
+	if err := present(g); err != nil {
+		return nil, err
+	}
 	return h.change(ctx, name, func(def config.Server) config.Server { return def.With(g) })
 }
 
@@ -38,17 +41,18 @@ func (h *Host) Observe(ctx context.Context, name string, on bool) ([]profile.Cha
 }
 
 func (h *Host) change(ctx context.Context, name string, f func(config.Server) config.Server) ([]profile.Change, error) {
-	def, changes, err := h.redefine(name, f)
+	changes, err := h.redefine(name, f, func(changes []profile.Change) error { return h.recordGrant(name, words(changes)) })
 	if err != nil || len(changes) == 0 {
 		return nil, err
 	}
-	h.Servers.Set(def)
-	err = h.granted(name, "", changes)
-	return changes, errors.Join(err, h.Servers.Reload(ctx, name)) // also one that is only starting: it has what it had
+	return changes, h.Servers.Reload(ctx, name) // also one that is only starting: it has what it had
 }
 
-// redefine saves a definition that is changed by f.
-func (h *Host) redefine(name string, f func(config.Server) config.Server) (def config.Server, changes []profile.Change, err error) {
+// redefine saves a definition that is changed by f and makes it known. What record cannot record is not done.
+func (h *Host) redefine(name string, f func(config.Server) config.Server, record func([]profile.Change) error) (changes []profile.Change, err error) {
+	h.granting.Lock()
+	defer h.granting.Unlock()
+	var def config.Server
 	err = h.edit(func(c *config.Config) error {
 		i := slices.IndexFunc(c.Servers, func(s config.Server) bool { return s.Name == name })
 		if i < 0 {
@@ -59,44 +63,68 @@ func (h *Host) redefine(name string, f func(config.Server) config.Server) (def c
 		if profile.Of(def).Fits() != nil {
 			def.Preset = ""
 		}
-		if err := grantsCover(def); err != nil {
+		if err := errors.Join(def.Validate(h.o.Paths), grantsCover(def)); err != nil {
 			return err
 		}
 		changes = profile.Diff(profile.Of(before), profile.Of(def))
 		c.Servers[i] = def
-		return nil
+		return record(changes)
 	})
-	return def, changes, err
+	if err != nil {
+		return nil, err
+	}
+	h.Servers.Set(def)
+	return changes, nil
 }
 
-// granted records what was changed; how is how long it holds, or "".
-func (h *Host) granted(name, how string, changes []profile.Change) error {
-	words := make([]string, len(changes))
-	for i, c := range changes {
-		words[i] = strings.TrimSpace(c.Key + ": " + c.Old + " → " + c.New)
+// recordGrant records what is about to be done. Nothing is recorded of no words.
+func (h *Host) recordGrant(name, words string) error {
+	if words == "" {
+		return nil
 	}
-	_, err := h.Append(audit.Event{Kind: audit.ServerGrant, Server: name, Reason: how + strings.Join(words, "; ")})
+	_, err := h.Append(audit.Event{Kind: audit.ServerGrant, Server: name, Reason: words})
 	h.o.Changed()
 	return err
+}
+
+func words(changes []profile.Change) string {
+	all := make([]string, len(changes))
+	for i, c := range changes {
+		all[i] = strings.TrimSpace(c.Key + ": " + c.Old + " → " + c.New)
+	}
+	return strings.Join(all, "; ")
+}
+
+// present refuses what is not there, or is not called so: a server that is granted it would not start.
+func present(g config.Grants) error {
+	for _, path := range slices.Concat(g.Read, g.Write) {
+		if real, err := sandbox.Resolve(path); err != nil {
+			return fmt.Errorf("grant %w", err)
+		} else if real != path {
+			return fmt.Errorf("grant %s: it is a link to %s; grant that", path, real)
+		}
+	}
+	return nil
 }
 
 // Lend grants a server more until its process ends, and starts it again with that if it runs. One that sleeps or is stopped has it in
 // its next run. What could not be granted for good cannot be lent either.
 func (h *Host) Lend(ctx context.Context, name string, g config.Grants) ([]profile.Change, error) {
-	def, ok := h.Config().Server(name)
-	if !ok {
-		return nil, fmt.Errorf("%w: %q", server.ErrUnknown, name)
+	v, err := h.Servers.View(name)
+	if err != nil {
+		return nil, err
 	}
+	def := v.Def.With(v.Lent)
 	more := def.With(g)
-	more.Preset = ""
-	if err := errors.Join(more.Validate(h.o.Paths), grantsCover(more)); err != nil {
+	def.Preset, more.Preset = "", ""
+	if err := errors.Join(present(g), more.Validate(h.o.Paths), grantsCover(more)); err != nil {
 		return nil, err
 	}
 	changes := profile.Diff(profile.Of(def), profile.Of(more))
 	if len(changes) == 0 {
 		return nil, nil
 	}
-	if err := h.granted(name, "for one run: ", changes); err != nil {
+	if err := h.recordGrant(name, "for one run: "+words(changes)); err != nil {
 		return nil, err
 	}
 	if err := h.Servers.Lend(name, g); err != nil {
@@ -108,22 +136,17 @@ func (h *Host) Lend(ctx context.Context, name string, g config.Grants) ([]profil
 // Never keeps what a server asked for from being proposed again, or, without never, lets it be. what is written as in
 // config.Server.Never. It takes nothing away.
 func (h *Host) Never(name, what string, never bool) error {
-	def, _, err := h.redefine(name, func(def config.Server) config.Server {
+	word := "never: "
+	if !never {
+		word = "may be asked again: "
+	}
+	_, err := h.redefine(name, func(def config.Server) config.Server {
 		def.Never = slices.DeleteFunc(slices.Clone(def.Never), func(n string) bool { return n == what })
 		if never {
 			def.Never = append(def.Never, what)
 		}
 		return def
-	})
-	if err != nil {
-		return err
-	}
-	h.Servers.Set(def)
-	word := "never: "
-	if !never {
-		word = "may be asked again: "
-	}
-	_, err = h.Append(audit.Event{Kind: audit.ServerGrant, Server: name, Reason: word + what})
+	}, func([]profile.Change) error { return h.recordGrant(name, word+what) })
 	return err
 }
 

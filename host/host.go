@@ -57,8 +57,9 @@ type Host struct {
 	pipeline *inspect.Pipeline
 	own      *inspect.Secret
 
-	editing sync.Mutex  // held while the configuration is changed, with its I/O; readers do not wait for it
-	seen    config.Seen // guarded by editing: the file as it was read or written last
+	granting sync.Mutex  // held while a definition is changed and made known
+	editing  sync.Mutex  // held while the configuration is changed, with its I/O; readers do not wait for it
+	seen     config.Seen // guarded by editing: the file as it was read or written last
 
 	mu         sync.Mutex
 	installing map[string]bool // guarded by mu: names of servers
@@ -107,7 +108,7 @@ func Open(ctx context.Context, o Options) (h *Host, err error) {
 	h.sweepInstalls()
 	h.own = inspect.NewSecret(ownSecrets{h.Secrets})
 	h.pipeline = inspect.New(inspect.Hidden{}, h.own)
-	h.Servers = server.New(server.Options{Sandbox: o.Sandbox, Secrets: h.Secrets, Audit: h, Trusted: h.trusted, Log: o.Log, Version: o.Version, Changed: o.Changed, Mask: h.Mask, Eras: newEras(o.Paths)})
+	h.Servers = server.New(server.Options{Sandbox: o.Sandbox, Secrets: h.Secrets, Audit: h, Trusted: h.trusted, Log: o.Log, Version: o.Version, Changed: o.Changed, Mask: h.Mask, Eras: newEras(o.Paths), Guarded: h.guarded})
 	h.Gate = &gate.Gate{User: userName(), Servers: h.Servers, Pins: h.Pins, Inspect: h.pipeline, Secrets: h.own, Labels: label.NewBook(),
 		Policy: h.Policy, Consent: attended{o.Prompter, h.Servers}, Audit: h, Tier: h.tier}
 	for _, def := range h.conf.Servers {
@@ -266,6 +267,12 @@ func (h *Host) edit(f func(c *config.Config) error) error {
 	var err error
 	h.seen, err = config.Look(h.o.Paths)
 	return err
+}
+
+// guarded reports whether keys or the like lie at a path.
+func (h *Host) guarded(path string) bool {
+	_, secret := h.o.Paths.Guarded(path)
+	return secret
 }
 
 // AddServer validates a definition, saves it and makes it known. It does not start it.

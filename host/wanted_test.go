@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -151,5 +152,80 @@ func TestWatchedReachesNothing(t *testing.T) {
 	}
 	if v, _ := r.Servers.View("none"); v.Def.Net != config.NetNone {
 		t.Errorf("its network has become %q", v.Def.Net)
+	}
+}
+
+// What is lent to one run ends with it, also when somebody stops the server, or it crashes, while it is being started again for the lending.
+func TestLentForOneRun(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.open()
+	r.add("one")
+	r.approve("one")
+	file := filepath.Join(r.dir, "note.txt")
+	put(t, file, "evidence")
+	g := config.Grants{Read: []string{file}}
+	for _, end := range []string{"stop", "crash"} {
+		if _, err := r.Lend(t.Context(), "one", g); err != nil {
+			t.Fatal(err)
+		}
+		slow := make(chan error, 1)
+		calls := func() int {
+			entries, _ := r.Log().Query(audit.Query{Text: "read_later"})
+			return len(entries.Entries)
+		}
+		before := calls()
+		go func() { // ends with the call
+			_, err := r.call("one", "read_later", object{"ms": 60_000})
+			slow <- err
+		}()
+		for range 500 { // until it runs
+			if calls() > before {
+				break
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		reloaded := make(chan struct{})
+		go func() { // ends with the reload
+			defer close(reloaded)
+			_ = r.Servers.Reload(t.Context(), "one")
+		}()
+		time.Sleep(100 * time.Millisecond) // it waits for the call
+		if end == "stop" {
+			if err := r.Servers.Stop(t.Context(), "one"); err != nil {
+				t.Fatal(err)
+			}
+		} else {
+			v, err := r.Servers.View("one")
+			if err != nil || v.Pid == 0 {
+				t.Fatalf("%+v, %v", v, err)
+			}
+			if err := syscall.Kill(v.Pid, syscall.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+		}
+		<-slow
+		<-reloaded
+		r.start("one")
+		if v, _ := r.Servers.View("one"); !v.Lent.Empty() {
+			t.Errorf("after a %s it still has %+v", end, v.Lent)
+		}
+		if got, err := r.call("one", "read_thing", object{"path": file}); err == nil {
+			t.Errorf("after a %s: %q", end, got)
+		}
+	}
+	// What is not there is lent to nobody, and what cannot be recorded is not done.
+	before, _ := r.Servers.View("one")
+	for _, path := range []string{file + "x", filepath.Join(r.dir, "link")} {
+		_ = os.Symlink(file, filepath.Join(r.dir, "link"))
+		if _, err := r.Lend(t.Context(), "one", config.Grants{Read: []string{path}}); err == nil {
+			t.Errorf("%s was lent", path)
+		}
+		if _, err := r.Grant(t.Context(), "one", config.Grants{Read: []string{path}}); err == nil {
+			t.Errorf("%s was granted", path)
+		}
+	}
+	if v, _ := r.Servers.View("one"); v.Pid != before.Pid || v.State != server.Running || !v.Lent.Empty() {
+		t.Errorf("it is %s with %+v: %v", v.State, v.Lent, v.Err)
 	}
 }

@@ -53,10 +53,10 @@ func readRecords(r io.Reader, m *monitor) error {
 	switch {
 	case m.text != "":
 		return errors.New(m.text)
+	case m.outcome != nil && m.outcome.Failed != 0: // without a pid, if the kernel refused to make init
+		return &FailedStep{*m.outcome}
 	case m.outcome == nil || m.pid <= 0:
 		return errors.New("the launcher ended before it reported")
-	case m.outcome.Failed != 0:
-		return &FailedStep{*m.outcome}
 	}
 	return nil
 }

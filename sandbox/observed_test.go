@@ -149,7 +149,7 @@ func TestObserverIsFlooded(t *testing.T) {
 		if cpu > took*3/4 { // a processor that is emulated too
 			t.Errorf("the host used %v in %v", cpu, took)
 		}
-		if w := wanted(proc)["read "+home+"/hidden/a"]; w.Count < 1000 {
+		if w := wanted(proc)["read "+home+"/hidden/a"]; w.Count < 100 { // an emulated processor gets as far as some hundred
 			t.Errorf("counted %+v", w)
 		}
 

@@ -128,11 +128,11 @@ func (e *env) fail(err error, code int) {
 		_ = json.NewEncoder(e.err).Encode(map[string]any{"error": err.Error(), "code": code, "fix": fix})
 		return
 	}
-	for i, line := range strings.Split(err.Error(), "\n") {
-		if i == 0 {
-			fmt.Fprintf(e.err, "cordon: %s\n", consent.Escape(line))
-		} else if line != "" { // what a program said; marked, so that it does not pass for ours
-			fmt.Fprintf(e.err, "  | %s\n", consent.Escape(line))
+	first, more, _ := strings.Cut(err.Error(), "\n")
+	fmt.Fprintf(e.err, "cordon: %s\n", consent.Escape(first))
+	for line := range strings.Lines(more) { // what a program said; marked, so that it does not pass for ours
+		for _, row := range rows(consent.Escape(strings.TrimSuffix(line, "\n")), 72) {
+			fmt.Fprintf(e.err, "  | %s\n", row)
 		}
 	}
 	if fix != "" {
@@ -296,3 +296,19 @@ func (p plainLog) WithAttrs([]slog.Attr) slog.Handler { return p }
 func (p plainLog) WithGroup(string) slog.Handler { return p }
 
 func newSecrets() *secret.Store { return secret.New(secret.Options{}) }
+
+// rows breaks a line of text so that no terminal does it: the next row would look as if it began there. Letters that may be wide count as
+// two columns.
+func rows(text string, width int) (all []string) {
+	row, used := 0, 0
+	for i, r := range text {
+		w := 1
+		if r >= 0x300 {
+			w = 2
+		}
+		if used += w; used > width {
+			all, row, used = append(all, text[row:i]), i, w
+		}
+	}
+	return append(all, text[row:])
+}

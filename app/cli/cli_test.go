@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"cordon/host/catalog"
 	"cordon/sandbox"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -429,6 +430,24 @@ func TestParseBytesThroughTheCommand(t *testing.T) {
 		out, _ := cmd.CombinedOutput()
 		if cmd.ProcessState.ExitCode() != exitUsage {
 			t.Errorf("--mem %s: %v, want exit %d: %s", size, cmd.ProcessState, exitUsage, out)
+		}
+	}
+}
+
+// What an installer said cannot look like a line of Cordon's, however long it is.
+func TestRows(t *testing.T) {
+	for text, want := range map[string]int{"": 1, "short": 1, strings.Repeat("x", 72): 1, strings.Repeat("x", 73): 2, strings.Repeat("界", 36): 1, strings.Repeat("界", 37): 2} {
+		got := rows(text, 72)
+		if len(got) != want || strings.Join(got, "") != text {
+			t.Errorf("%q: %q", text, got)
+		}
+	}
+	said := &catalog.Fault{Tool: "npm", How: "ended with status 1", Said: strings.Repeat("x", 74) + "cordon: it was installed all the same\ncordon: do this\x1b[2K"}
+	var out bytes.Buffer
+	(&env{err: &out}).fail(said, 1)
+	for i, line := range strings.Split(strings.TrimSpace(out.String()), "\n") {
+		if i > 0 && !strings.HasPrefix(line, "  | ") || len(line) > 80 && i > 0 || strings.Contains(line, "\x1b") {
+			t.Errorf("line %d: %q", i, line)
 		}
 	}
 }

@@ -245,15 +245,57 @@ func TestExecKeepsRedirectedFiles(t *testing.T) {
 			}
 		}
 	}
-	c := execIn(t, "--", "cat")
-	c.Stdin = strings.NewReader(strings.Repeat("x", 1<<20)) // a pipe to begin with
-	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
-	if err != nil {
+}
+
+// What a program leaves of a file that is redirected to it is for the next one, as without a sandbox: also if it never started.
+func TestExecReadsNoFurther(t *testing.T) {
+	needSandbox(t)
+	list := "one\n" + strings.Repeat("more\n", 100_000)
+	path := filepath.Join(t.TempDir(), "list")
+	if err := os.WriteFile(path, []byte(list), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	defer full.Close()
-	c.Stdout = full
-	if err := c.Run(); err == nil {
-		t.Error("a full device is no error")
+	exec_ := filepath.Join(binaries, "cordon") + " sandbox exec "
+	for name, c := range map[string]struct{ script, want string }{
+		"a loop":               {`printf 'a\nb\n' >"$1.2"; while read x; do ` + exec_ + `echo "did $x"; done <"$1.2"`, "did a\ndid b\n"},
+		"nothing is read":      {exec_ + `true; head -n 1`, "one\n"},
+		"one line is read":     {exec_ + `sh -c 'read x'; head -n 1`, "more\n"},
+		"everything is read":   {exec_ + `cat | tail -n 1; head -n 1`, "more\n"},
+		"it never started":     {exec_ + `no-such-program 2>/dev/null; head -n 1`, "one\n"},
+		"it begins in between": {`read x; ` + exec_ + `sh -c 'read x; read x'; wc -l`, "99998\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c2 := exec.Command("sh", "-c", c.script, "sh", path)
+			c2.Env = append(environment(t.TempDir()), "PATH="+os.Getenv("PATH"))
+			f, err := os.Open(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			c2.Stdin = f
+			c2.Stderr = os.Stderr
+			if out, err := c2.Output(); err != nil || string(out) != c.want {
+				t.Errorf("%q, %v; want %q", out, err, c.want)
+			}
+		})
+	}
+}
+
+// A disk that is full is told by name, whatever the program makes of it.
+func TestExecTellsOfFullDisks(t *testing.T) {
+	for script, code := range map[string]int{"seq 1 100000; exit 7": 7, "exec seq 1 100000": 125, "trap '' PIPE; seq 1 100000; exit 0": 125} {
+		c := execIn(t, "--", "sh", "-c", script)
+		out, err := os.Create(filepath.Join(t.TempDir(), "out"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer out.Close()
+		var said strings.Builder
+		c.Stdout, c.Stderr = out, &said
+		limited := exec.Command("sh", append([]string{"-c", `ulimit -f 16; trap '' XFSZ; exec "$@"`, "sh"}, c.Args...)...)
+		limited.Env, limited.Stdout, limited.Stderr = c.Env, out, &said
+		if err := limited.Run(); limited.ProcessState.ExitCode() != code || !strings.Contains(said.String(), "cordon: standard output: file too large") {
+			t.Errorf("%s: %v, %q; want exit %d", script, err, said.String(), code)
+		}
 	}
 }

@@ -68,15 +68,32 @@ var faults = []struct {
 	kind FaultKind
 	says *regexp.Regexp
 }{
-	{FaultContent, regexp.MustCompile(`EINTEGRITY|(?i)hash mismatch`)},
-	{FaultSignIn, regexp.MustCompile(`\bE40[13]\b|40[13] (Unauthorized|Forbidden)`)},
-	{FaultAbsent, regexp.MustCompile(`\bE404\b|\bETARGET\b|was not found in the package registry|there is no version of`)},
-	{FaultUnreachable, regexp.MustCompile(`ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ETIMEDOUT|ENETUNREACH|ECONNRESET|ERR_SOCKET_TIMEOUT|(?i)error sending request|dns error|failed to fetch|tunnel error`)},
+	{FaultContent, regexp.MustCompile(`(?m)^npm error code EINTEGRITY|(?i)hash mismatch`)},
+	{FaultSignIn, regexp.MustCompile(`(?m)^npm error code E40[13]$|40[13] (Unauthorized|Forbidden)`)},
+	{FaultAbsent, regexp.MustCompile(`(?m)^npm error code (E404|ETARGET)$|was not found in the package registry|there is no version of`)},
+	{FaultUnreachable, regexp.MustCompile(`(?m)^npm error code (E5\d\d|ENOTFOUND|EAI_AGAIN|EAI_FAIL|ECONNREFUSED|ETIMEDOUT|ENETUNREACH|EHOSTUNREACH|ECONNRESET|ERR_SOCKET_TIMEOUT|\w*CERT\w*|UNABLE_TO_VERIFY_LEAF_SIGNATURE)$|(?i)error sending request|dns error|failed to fetch|tunnel error`)},
 }
+
+// brief is the last lines of what an installer said, each of a length that can be read. A line is nothing that a program may choose the
+// look of: runs of spaces become one.
+func brief(said string) string {
+	var all []string
+	for line := range strings.SplitSeq(lastLines(said, 6), "\n") {
+		line = strings.Join(strings.Fields(line), " ")
+		if r := []rune(line); len(r) > maxSaid {
+			line = string(r[:maxSaid]) + "…"
+		}
+		all = append(all, line)
+	}
+	return strings.Join(all, "\n")
+}
+
+// maxSaid is how many characters of a line are shown.
+const maxSaid = 300
 
 // fault explains an installer that failed by what it said and what it reached.
 func fault(tool string, exit sandbox.Exit, said string, seen []egress.Connection) *Fault {
-	f := &Fault{Tool: tool, How: exit.String(), Said: lastLines(said, 6)}
+	f := &Fault{Tool: tool, How: exit.String(), Said: brief(said)}
 	for _, x := range faults {
 		if x.says.MatchString(said) {
 			f.Kind = x.kind
@@ -96,8 +113,11 @@ func fault(tool string, exit sandbox.Exit, said string, seen []egress.Connection
 	slices.Sort(kept)
 	kept, lost = slices.Compact(kept), slices.Compact(lost)
 	switch {
+	case len(kept) > 0 && f.Kind != FaultContent && f.Kind != FaultSignIn && f.Kind != FaultAbsent:
+		f.Kind = FaultKept
+		fallthrough
 	case len(kept) > 0:
-		f.Kind, f.How = FaultKept, "it was kept from "+strings.Join(kept[:min(len(kept), 5)], ", ")+": installing reaches the registry and nothing else"
+		f.How = "it was kept from " + strings.Join(kept[:min(len(kept), 5)], ", ") + ": installing reaches the registry and nothing else"
 	case len(lost) > 0 && (f.Kind == FaultOther || f.Kind == FaultUnreachable):
 		f.Kind, f.How = FaultUnreachable, lost[len(lost)-1]
 	}

@@ -7,6 +7,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"cordon/sandbox"
+	"cordon/sandbox/egress"
 )
 
 // TestFaults: why npm and uv fail is told by what is known of it, in one line.
@@ -50,4 +53,33 @@ func TestFaults(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A package that was altered is told as that, whatever else was wrong; and names do not pass for reasons.
+func TestFaultKinds(t *testing.T) {
+	t.Parallel()
+	kept := []egress.Connection{{Host: "evil.example", Port: 443, Refused: egress.NotAllowed}}
+	lost := []egress.Connection{{Host: "registry.example", Port: 443, Refused: "unreachable", Reason: "no route"}}
+	for said, c := range map[string]struct {
+		seen []egress.Connection
+		want FaultKind
+	}{
+		"npm error code EINTEGRITY\nnpm error sha512": {kept, FaultContent},
+		"npm error code E404":                         {kept, FaultAbsent},
+		"npm error code 1\nE404-tool failed":          {nil, FaultOther},
+		"npm error code EHOSTUNREACH":                 {nil, FaultUnreachable},
+		"npm error code SELF_SIGNED_CERT_IN_CHAIN":    {nil, FaultUnreachable},
+		"npm error code E503":                         {nil, FaultUnreachable},
+		"something":                                   {kept, FaultKept},
+		"something else":                              {lost, FaultUnreachable},
+		"npm error code EINTEGRITY":                   {lost, FaultContent},
+	} {
+		f := fault("npm", sandbox.Exit{}, said, c.seen)
+		if f.Kind != c.want || len(c.seen) > 0 && c.seen[0].Refused == egress.NotAllowed && !strings.Contains(f.How, "evil.example") {
+			t.Errorf("%q: %+v; want %q", said, f, c.want)
+		}
+	}
+	if f := fault("npm", sandbox.Exit{}, strings.Repeat("a b   c ", 1000)+"\nlast", nil); len(f.Said) > 1000 || strings.Contains(f.Said, "  ") {
+		t.Errorf("said: %d bytes", len(f.Said))
+	}
 }

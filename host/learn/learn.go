@@ -110,6 +110,9 @@ func ports(all []uint16) string {
 const (
 	maxPaths = 64
 	maxPorts = 16
+
+	maxPathBytes = 1024
+	maxPathParts = 64
 )
 
 // So many files in one folder, or so many things, make it the folder that is proposed.
@@ -223,6 +226,10 @@ func (p *suggester) leave(does, what, why string) {
 func (p *suggester) path(w sandbox.Want) {
 	does := map[sandbox.WantKind]string{sandbox.WantWrite: "changes", sandbox.WantExecute: "runs", sandbox.WantLook: "looks at"}[w.Kind]
 	does = cmp.Or(does, "reads")
+	if longest := max(len(w.Name), len(w.Real)); longest > maxPathBytes || strings.Count(w.Name, "/") > maxPathParts || strings.Count(w.Real, "/") > maxPathParts {
+		p.leave(does, strings.ToValidUTF8(w.Name[:min(len(w.Name), 100)], "")+"…", "no path that long is proposed") // looking at it takes long, too
+		return
+	}
 	for _, name := range []string{w.Name, w.Real} {
 		if why, ok := needless[name]; ok {
 			p.leave(does, w.Name, why)

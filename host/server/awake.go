@@ -113,7 +113,11 @@ func (u *unit) reload(ctx context.Context) error {
 	if err := u.drain(ctx, stops); err != nil {
 		return err
 	}
+	u.carry(stops)
 	u.end(ctx)
+	u.mu.Lock()
+	u.carries = false // if it was between two runs
+	u.mu.Unlock()
 	if u.stoppedSince(stops) {
 		return fmt.Errorf("%w: %s was stopped meanwhile", ErrNotRunning, u.name)
 	}
@@ -147,4 +151,18 @@ func (u *unit) drain(ctx context.Context, stops int) error {
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// carry lets the next run have what was lent to this one, which a reload ends, unless it ends by itself, or somebody has stopped it since
+// there were so many stops.
+func (u *unit) carry(stops int) {
+	u.mu.Lock()
+	proc, lent := u.proc, !u.lent.Empty()
+	u.mu.Unlock()
+	if !lent || proc == nil || ended(proc) {
+		return
+	}
+	u.mu.Lock()
+	u.carries, u.carriesAt = true, stops
+	u.mu.Unlock()
 }

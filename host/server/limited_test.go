@@ -10,6 +10,7 @@ import (
 	"cordon/host/audit"
 	"cordon/host/config"
 	"cordon/host/pin"
+	"cordon/sandbox"
 )
 
 // A program that nobody has approved finds no secret, no way out and nothing to write; an approved one finds all three.
@@ -71,5 +72,34 @@ func TestLimited(t *testing.T) {
 	starts := r.journal.of(audit.ServerStart)
 	if len(starts) != 4 || starts[0].Facts["without"] != "its secrets, its hosts, writing" || starts[1].Facts["without"] != "" {
 		t.Errorf("recorded: %+v", starts)
+	}
+}
+
+// Being watched takes a loopback of one's own: where it would be that of the machine, a server that has no network gets none.
+func TestWatchedWithoutNamespaces(t *testing.T) {
+	t.Parallel()
+	for name, without := range map[string]string{"strong": "", "medium": "left out for a test"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := box(t)
+			if s.Kernel.Namespaces = without; without != "" && machine.Supervisable() != "" {
+				t.Skip(machine.Supervisable())
+			}
+			r := newRig(t, "web", func(o *Options) { o.Sandbox = s })
+			r.Set(config.Server{Name: "one", Command: []string{filepath.Join(binaries, "fake"), "web", r.mark}, Net: config.NetNone, Memory: 256 << 20, Pids: 64, Observe: true})
+			r.start()
+			want, unwanted := sandbox.NetHostsG, sandbox.NetNoneG
+			if without != "" {
+				want, unwanted = unwanted, want
+			}
+			report := r.view().Report
+			if h := report.Get(want); h == nil || h.State != sandbox.Enforced || report.Get(unwanted) != nil {
+				t.Errorf("reported: %+v", report.Guarantees)
+			}
+			env, err := r.call("get_env", `{"name":"HTTPS_PROXY"}`)
+			if err != nil || strings.Contains(env, "HTTPS_PROXY") != (without == "") {
+				t.Errorf("its environment: %q, %v", env, err)
+			}
+		})
 	}
 }

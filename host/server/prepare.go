@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -26,6 +27,7 @@ type launch struct {
 	lease   *lease     // on the files, until it runs
 	watch   *treeWatch // on its folder, as long as it runs; nil without one
 	limited bool       // without secrets, hosts and writing
+	plain   *launch    // without the proxy of observed, if there is one: for where the loopback is shared
 }
 
 // release lets go of the files.
@@ -65,13 +67,28 @@ func withheld(def config.Server) config.Server {
 	return def
 }
 
-// observed is a definition with the proxy, if it is observed and does not demand to have no network: what it asks the proxy for is known
-// by name. It grants nothing: the proxy goes by the rules, and there are none.
-func observed(def config.Server) config.Server {
-	if def.Observe && !slices.Contains(def.Demand, sandbox.NetNoneG) && !slices.Contains(def.Demand, sandbox.NetLoopbackG) {
-		def.Net = config.NetHosts
+// watched is a launch in which what the program asks a proxy for is known by name, if it is observed and does not demand to have no
+// network. It grants nothing: the proxy goes by the rules, and there are none. But it takes a loopback, on which a program may
+// listen, so it is only for where that is the program's own.
+func watched(plain launch, def config.Server) launch {
+	if !def.Observe || plain.profile.Net == sandbox.NetHosts || slices.Contains(def.Demand, sandbox.NetNoneG) || slices.Contains(def.Demand, sandbox.NetLoopbackG) {
+		return plain
 	}
-	return def
+	l := plain
+	l.plain = &plain
+	l.profile.Net = sandbox.NetHosts
+	l.profile.Demand = sandbox.Isolation(sandbox.NetHosts, append(slices.Clone(def.Demand), sandbox.ProcPrivate)...) // which only namespaces give
+	l.command.Env = append(egress.Environment(sandbox.EgressAddr), l.command.Env...)
+	return l
+}
+
+// launch starts the program, watched if that can be.
+func (u *unit) launch(ctx context.Context, l launch, f sandbox.Files) (*sandbox.Process, error) {
+	proc, err := u.s.o.Sandbox.Start(ctx, l.profile, l.command, f)
+	if _, refused := errors.AsType[*sandbox.Refusal](err); refused && l.plain != nil {
+		return u.s.o.Sandbox.Start(ctx, l.plain.profile, l.plain.command, f)
+	}
+	return proc, err
 }
 
 // prepare turns a definition into what the sandbox takes, and looks at the files that will run. A program that nobody has
@@ -99,9 +116,6 @@ func (u *unit) prepare(ctx context.Context, def config.Server) (l launch, err er
 		given = withheld(def)
 	}
 	l.rules = given.Rules()
-	if given = observed(given); given.Net == config.NetHosts && def.Net != config.NetHosts {
-		u.note("while it is observed it finds Cordon's proxy, which refuses and notes every host")
-	}
 	p := given.Confinement()
 	p.Read, p.Write = nil, nil
 	for _, grant := range []struct {
@@ -141,7 +155,7 @@ func (u *unit) prepare(ctx context.Context, def config.Server) (l launch, err er
 		l.command.Env = append(l.command.Env, env+"="+v.Reveal())
 		u.record(audit.Event{Kind: audit.SecretUse, Facts: map[string]string{"secret": name, "env": env}})
 	}
-	return l, nil
+	return watched(l, given), nil
 }
 
 // lookUp finds a program on the host where the sandbox will find it, with symbolic links followed.

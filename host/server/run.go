@@ -58,7 +58,7 @@ func (u *unit) runOnce(ctx context.Context, restart bool, ready func()) (err err
 		return &startError{err}
 	}
 	defer pipes.close()
-	proc, err := u.s.o.Sandbox.Start(ctx, l.profile, l.command, sandbox.Files{In: pipes.childIn, Out: pipes.childOut, Err: pipes.childErr})
+	proc, err := u.launch(ctx, l, sandbox.Files{In: pipes.childIn, Out: pipes.childOut, Err: pipes.childErr})
 	if err != nil {
 		if ctx.Err() == nil {
 			u.record(audit.Event{Kind: audit.ServerRefused, Decision: startDecision(err), Reason: err.Error()})

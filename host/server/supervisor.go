@@ -64,6 +64,7 @@ type Options struct {
 	Grace   time.Duration       // between the steps of stopping; 0 means 2 s
 	Backoff time.Duration       // first pause before a restart, doubled each time, give or take a half; 0 means 1 s
 	Starts  int                 // how many servers start at the same time; 0 means two for each processor, and at least 4
+	Guarded func(string) bool   // no server is given that path; nil knows none
 	Eras    Eras                // nil remembers until the end
 	Drain   time.Duration       // how long Reload waits for running calls; 0 means 30 s
 
@@ -108,6 +109,9 @@ func New(o Options) *Supervisor {
 	}
 	if o.Mask == nil {
 		o.Mask = func(s string) string { return s }
+	}
+	if o.Guarded == nil {
+		o.Guarded = func(string) bool { return false }
 	}
 	if o.Eras == nil {
 		o.Eras = new(erasInMemory)

@@ -25,20 +25,22 @@ type unit struct {
 	lines  ring
 	wanted wanted
 
-	mu      sync.Mutex
-	def     config.Server      // guarded by mu
-	lent    config.Grants      // guarded by mu; for the run of now, besides def
-	next    config.Grants      // guarded by mu; for the next one
-	view    View               // guarded by mu
-	cancel  context.CancelFunc // guarded by mu; nil when not wanted
-	ending  bool               // guarded by mu; wanted no more, and not gone yet
-	first   *attempt           // guarded by mu; the first one since it was wanted
-	done    chan struct{}      // guarded by mu; closed when the goroutine has ended
-	session *session           // guarded by mu; nil unless running
-	proc    *sandbox.Process   // guarded by mu; nil unless there is a process
-	files   files              // guarded by mu
-	started pin.Fingerprint    // guarded by mu; the files as they were when the process was started
-	running []string           // guarded by mu; ids of the calls that it works on, the latest last
+	mu        sync.Mutex
+	def       config.Server      // guarded by mu
+	lent      config.Grants      // guarded by mu; for the run of now, besides def
+	next      config.Grants      // guarded by mu; for the next one
+	carries   bool               // guarded by mu; the run is ended by a reload, so the next one has what was lent
+	carriesAt int                // guarded by mu; unless somebody stopped it since: what stops was then
+	view      View               // guarded by mu
+	cancel    context.CancelFunc // guarded by mu; nil when not wanted
+	ending    bool               // guarded by mu; wanted no more, and not gone yet
+	first     *attempt           // guarded by mu; the first one since it was wanted
+	done      chan struct{}      // guarded by mu; closed when the goroutine has ended
+	session   *session           // guarded by mu; nil unless running
+	proc      *sandbox.Process   // guarded by mu; nil unless there is a process
+	files     files              // guarded by mu
+	started   pin.Fingerprint    // guarded by mu; the files as they were when the process was started
+	running   []string           // guarded by mu; ids of the calls that it works on, the latest last
 
 	holds     map[string]*session // guarded by mu; calls that are being looked at, by id, and the session they were looked up in
 	used      time.Time           // guarded by mu; when a call was here last, or it began to run

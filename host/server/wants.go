@@ -3,6 +3,7 @@ package server
 import (
 	"fmt"
 	"strconv"
+	"strings"
 	"sync"
 
 	"cordon/host/audit"
@@ -12,12 +13,15 @@ import (
 	"cordon/sandbox/egress"
 )
 
-// maxWanted bounds the lines and audit events that the wishes of one run may cause, and how many wishes and refused hosts of one
-// server are kept, each. The rest is counted.
+// maxWanted bounds the lines and audit events that the wishes of one run may cause, and how many wishes of a server are kept, both for
+// each kind, and how many refused hosts. The rest is counted.
 const maxWanted = 100
 
 // maxWantedName is how much of a name a line holds, in bytes.
 const maxWantedName = 512
+
+// maxWantedParts is how many folders deep what is looked up may lie: looking takes long.
+const maxWantedParts = 64
 
 // Wanted is what a server asked for and was not granted, in all its runs since it was defined or Cordon started. It is the program's
 // own wish: names are untrusted bytes.
@@ -38,10 +42,11 @@ func (s *Supervisor) Wanted(name string) (Wanted, error) {
 
 // wanted keeps the wishes of a server. The zero value is empty.
 type wanted struct {
-	mu    sync.Mutex
-	kept  Wanted             // guarded by mu; its slices are only appended to
-	seen  map[[2]string]bool // guarded by mu; kinds and names of wants
-	hosts map[[2]string]bool // guarded by mu; addresses and codes of hosts
+	mu     sync.Mutex
+	kept   Wanted             // guarded by mu; its slices are only appended to
+	seen   map[[2]string]bool // guarded by mu; kinds and names of wants
+	byKind [wishKinds]int     // guarded by mu; how many are kept
+	hosts  map[[2]string]bool // guarded by mu; addresses and codes of hosts
 }
 
 func (w *wanted) all() Wanted {
@@ -58,17 +63,18 @@ func (w *wanted) count() int {
 }
 
 // want keeps x and reports whether it is new.
-func (w *wanted) want(x sandbox.Want) bool {
+func (w *wanted) want(x sandbox.Want, kind int) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	key := [2]string{fmt.Sprint(x.Kind, x.Entry), x.Name}
 	if w.seen[key] {
 		return false
 	}
-	if len(w.kept.Wants) >= maxWanted {
+	if w.byKind[kind] >= maxWanted {
 		w.kept.Rest.Over++
 		return false
 	}
+	w.byKind[kind]++
 	if w.seen == nil {
 		w.seen = map[[2]string]bool{}
 	}
@@ -82,7 +88,11 @@ func (w *wanted) refused(c egress.Connection) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	key := [2]string{c.Host + ":" + strconv.Itoa(int(c.Port)), string(c.Refused)}
-	if c.Host == "" || w.hosts[key] || len(w.kept.Hosts) >= maxWanted {
+	if c.Host == "" || w.hosts[key] {
+		return false
+	}
+	if len(w.kept.Hosts) >= maxWanted {
+		w.kept.Rest.Over++
 		return false
 	}
 	if w.hosts == nil {
@@ -97,15 +107,35 @@ func (w *wanted) refused(c egress.Connection) bool {
 // safe for concurrent use.
 type wishes struct {
 	u    *unit
-	told int
+	told [wishKinds]int
+}
+
+// Wishes are bounded by kind, so that many of one kind do not hide those of another.
+const (
+	wishForKeys = iota // what no server is given
+	wishToLook         // programs look at much that they do not need
+	wish
+	wishKinds
+)
+
+// kindOf sorts a wish.
+func (u *unit) kindOf(w sandbox.Want) int {
+	switch {
+	case w.Kind != sandbox.WantConnect && len(w.Name) <= maxWantedName && strings.Count(w.Name, "/") <= maxWantedParts && u.s.o.Guarded(w.Name):
+		return wishForKeys
+	case w.Kind == sandbox.WantLook:
+		return wishToLook
+	}
+	return wish
 }
 
 // of is called for each.
 func (l *wishes) of(w sandbox.Want) {
-	if l.u.wanted.want(w) {
+	kind := l.u.kindOf(w)
+	if l.u.wanted.want(w, kind) {
 		l.u.s.o.Changed()
 	}
-	if l.told++; l.told > maxWanted {
+	if l.told[kind]++; l.told[kind] > maxWanted {
 		return
 	}
 	name := w.Name
@@ -115,7 +145,7 @@ func (l *wishes) of(w sandbox.Want) {
 	name = consent.Escape(name)
 	text := "wanted to " + wantsTo[w.Kind] + " " + name + ": not granted"
 	l.u.note("%s", text)
-	if w.Kind == sandbox.WantLook { // programs look at much that they do not need
+	if kind == wishToLook {
 		return
 	}
 	l.u.record(audit.Event{Kind: audit.FindingMade, Rule: "sandbox.wanted", Decision: audit.Marked, Reason: text, Facts: map[string]string{"kind": string(w.Kind), "name": name}})
@@ -126,7 +156,11 @@ var wantsTo = map[sandbox.WantKind]string{sandbox.WantLook: "look at", sandbox.W
 
 // end is called when the server has ended.
 func (l *wishes) end() {
-	if n := l.told - maxWanted; n > 0 {
+	n := 0
+	for _, told := range l.told {
+		n += max(0, told-maxWanted)
+	}
+	if n > 0 {
 		l.u.note("wanted %d more things that are not granted", n)
 		l.u.record(audit.Event{Kind: audit.FindingMade, Rule: "sandbox.wanted-more", Decision: audit.Marked, Reason: strconv.Itoa(n) + " more things were asked for than the log takes one by one"})
 	}
@@ -158,8 +192,8 @@ func (u *unit) borrow() config.Server {
 func (u *unit) giveBack() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if u.reloading {
+	if u.carries && u.stops == u.carriesAt {
 		u.next = u.lent.And(u.next)
 	}
-	u.lent = config.Grants{}
+	u.lent, u.carries = config.Grants{}, false
 }

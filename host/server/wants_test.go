@@ -12,6 +12,7 @@ import (
 	"cordon/host/audit"
 	"cordon/host/config"
 	"cordon/sandbox"
+	"cordon/sandbox/egress"
 )
 
 // What a server asks for and is not granted is a line of its log that a person can act on, and an event; without its profile's
@@ -68,16 +69,35 @@ func TestWishesAreBounded(t *testing.T) {
 	for _, line := range l.u.lines.all() {
 		lines = append(lines, strings.TrimPrefix(line.Text, cordonPrefix))
 	}
-	if kept := l.u.wanted.all(); len(kept.Wants) != maxWanted || kept.Rest.Over != 2*53 {
+	if kept := l.u.wanted.all(); len(kept.Wants) != maxWanted+2 || kept.Rest.Over != 2*51 {
 		t.Errorf("%d wishes are kept, and %+v", len(kept.Wants), kept.Rest)
 	}
-	if lines[0] != `wanted to read /x/line\nbreak \xff: not granted` || len(lines) != maxWanted+1 || lines[maxWanted] != "wanted 203 more things that are not granted" {
+	if lines[0] != `wanted to read /x/line\nbreak \xff: not granted` || len(lines) != maxWanted+3 || lines[maxWanted+2] != "wanted 201 more things that are not granted" {
 		t.Errorf("%d lines, first %q, last %q", len(lines), lines[0], lines[len(lines)-1])
 	}
 	if len(lines[2]) > maxWantedName+100 {
 		t.Errorf("a line of %d bytes", len(lines[2]))
 	}
-	if events := j.of(audit.FindingMade); len(events) != maxWanted-1 || events[1].Reason != "wanted to change /x/0: not granted" {
+	if events := j.of(audit.FindingMade); len(events) != maxWanted+1 || events[1].Reason != "wanted to change /x/0: not granted" {
 		t.Errorf("%d events, second %+v", len(events), events[1])
+	}
+}
+
+// However much a server asks for, its asking for keys is seen.
+func TestWishesDoNotHide(t *testing.T) {
+	var j journal
+	l := &wishes{u: newUnit(New(Options{Audit: &j, Log: slog.New(slog.DiscardHandler), Guarded: func(path string) bool { return path == "/home/a/.ssh/id" }}), config.Server{Name: "one"})}
+	for i := range 500 {
+		l.of(sandbox.Want{Kind: sandbox.WantLook, Name: fmt.Sprintf("/l/%d", i)})
+		l.of(sandbox.Want{Kind: sandbox.WantRead, Name: fmt.Sprintf("/r/%d", i)})
+		l.u.wanted.refused(egress.Connection{Host: fmt.Sprintf("h%d.example", i), Port: 443, Refused: egress.NotAllowed})
+	}
+	l.of(sandbox.Want{Kind: sandbox.WantRead, Name: "/home/a/.ssh/id"})
+	kept := l.u.wanted.all()
+	if last := kept.Wants[len(kept.Wants)-1]; last.Name != "/home/a/.ssh/id" || len(kept.Hosts) != maxWanted || kept.Rest.Over != 3*(500-maxWanted) {
+		t.Errorf("the last is %q, %d hosts, %+v", last.Name, len(kept.Hosts), kept.Rest)
+	}
+	if events := j.of(audit.FindingMade); !strings.Contains(events[len(events)-1].Reason, ".ssh/id") {
+		t.Errorf("recorded last: %+v", events[len(events)-1])
 	}
 }

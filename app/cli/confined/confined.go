@@ -104,7 +104,11 @@ func (f Flags) Run(ctx context.Context, sb *sandbox.Sandbox, args []string, star
 		return false, &Error{CodeFailed, err}
 	}
 	p, err := sb.Start(ctx, profile, command, stream.Files)
-	stream.close()
+	if err != nil {
+		stream.close()
+	} else {
+		stream.begin()
+	}
 	var missing *sandbox.NotFoundError
 	switch {
 	case errors.As(err, &missing) && missing.Errno == syscall.ENOENT:
@@ -119,7 +123,7 @@ func (f Flags) Run(ctx context.Context, sb *sandbox.Sandbox, args []string, star
 		if err != nil {
 			p.Kill()
 			p.Wait()
-			return true, &Error{CodeFailed, errors.Join(err, carried())}
+			return true, &Error{CodeFailed, errors.Join(err, carried(), stream.wait())}
 		}
 		defer func() { // every listener is closed by then
 			if failed := carried(); failed != nil && end == nil {
@@ -131,7 +135,7 @@ func (f Flags) Run(ctx context.Context, sb *sandbox.Sandbox, args []string, star
 		if err := started(p, time.Since(began)); err != nil {
 			p.Kill()
 			p.Wait()
-			return true, &Error{CodeFailed, err}
+			return true, &Error{CodeFailed, errors.Join(err, stream.wait())}
 		}
 	}
 	for {
@@ -143,10 +147,7 @@ func (f Flags) Run(ctx context.Context, sb *sandbox.Sandbox, args []string, star
 			if f.Ended != nil {
 				f.Ended(p)
 			}
-			if end := passOn(p.Wait()); end != nil || written == nil {
-				return true, end
-			}
-			return true, &Error{CodeFailed, written}
+			return true, passOn(p.Wait(), written)
 		}
 	}
 }
@@ -172,10 +173,17 @@ func (l *PortList) String() string { return sandbox.Ports(*l) }
 // Type implements pflag.Value.
 func (*PortList) Type() string { return "PORT" }
 
-// passOn ends this process the way the program ended.
-func passOn(exit sandbox.Exit) error {
+// passOn ends this process the way the program ended. failed is why not all that it wrote could be written: it comes with the program's own
+// exit code, if it noticed.
+func passOn(exit sandbox.Exit, failed error) error {
 	if exit.OOM {
 		return &Error{137, errors.New("the program used more memory than --mem allows and was ended")}
+	}
+	if failed != nil {
+		if code := exit.Code(); code != 0 && !(exit.Known && exit.Status.Signaled()) {
+			return &Error{code, failed}
+		}
+		return &Error{CodeFailed, failed}
 	}
 	if exit.Known && exit.Status.Signaled() {
 		sandbox.DieBy(exit.Status.Signal())
