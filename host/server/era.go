@@ -80,13 +80,8 @@ func findEra(ctx context.Context, g *wire.Guard, to *wire.Tap, version string, e
 	answer := g.Ask(`"` + id + `"`)
 	g.Quiet(true)
 	defer g.Quiet(false)
-	if _, err := to.Write(discover(id, version)); err != nil {
-		select {
-		case <-ended:
-			return Unknown, nil, errOffended
-		case <-time.After(time.Second):
-			return Unknown, nil, err
-		}
+	if _, err := to.Write(discover(id, version)); err != nil { // it has ended before it could be offended
+		return Unknown, nil, err
 	}
 	patience := time.NewTimer(eraPatience)
 	defer patience.Stop()

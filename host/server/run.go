@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"cordon/host/audit"
@@ -324,6 +325,10 @@ func (u *unit) publish(s *session, tools []tool.Tool, refused []string) {
 // because the end of the session ends many programs. drain waits for the words of a program that has ended.
 func (u *unit) explain(ctx, handshake context.Context, err error, noisy bool, dropped *string, proc *sandbox.Process, drain func()) error {
 	silent := errors.Is(handshake.Err(), context.DeadlineExceeded)
+	patience := 200 * time.Millisecond
+	if errors.Is(err, io.EOF) || errors.Is(err, syscall.EPIPE) { // it is about to end
+		patience = u.s.o.Grace
+	}
 	switch {
 	case ctx.Err() != nil:
 		return &startError{ctx.Err()}
@@ -337,7 +342,7 @@ func (u *unit) explain(ctx, handshake context.Context, err error, noisy bool, dr
 		return &startError{fmt.Errorf("%s gave no answer in %s", u.name, u.s.patience)}
 	case errors.Is(err, ErrLineTooLong) || strings.Contains(err.Error(), ErrLineTooLong.Error()):
 		return &startError{fmt.Errorf("%s: %w", u.name, ErrLineTooLong)}
-	case ended(proc):
+	case endedWithin(proc, patience):
 		drain()
 		text := u.s.o.Mask(u.lines.last(5))
 		if text == "" {

@@ -335,11 +335,13 @@ func (u *unit) call(ctx context.Context, c tool.Call) (tool.Result, error) {
 }
 
 // ended reports whether the process is gone. A crash shows on the pipe before it shows in the process table.
-func ended(proc *sandbox.Process) bool {
+func ended(proc *sandbox.Process) bool { return endedWithin(proc, 200*time.Millisecond) }
+
+func endedWithin(proc *sandbox.Process, patience time.Duration) bool {
 	select {
 	case <-proc.Done():
 		return true
-	case <-time.After(200 * time.Millisecond):
+	case <-time.After(patience):
 		return false
 	}
 }

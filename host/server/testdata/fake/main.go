@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -50,8 +51,12 @@ func stateless(r request) bool {
 	return false
 }
 
+var writing sync.Mutex // guards out
+
 // raw writes bytes as they are.
 func raw(text string) {
+	writing.Lock()
+	defer writing.Unlock()
 	_, _ = out.WriteString(text)
 	if out.Flush() != nil && mode != "orphan-child" {
 		os.Exit(3) // nobody listens any more
