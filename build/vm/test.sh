@@ -26,7 +26,7 @@ leg() {
 cd /payload
 export $variables SANDBOX_BINARIES=/payload TMPDIR=/var/tmp HOME
 echo "user \$(id -un), kernel \$(uname -r), cgroup \$(cat /proc/self/cgroup), Landlock and others: \$(cat /sys/kernel/security/lsm 2>/dev/null)"
-{ ./sandbox.test -test.v -test.timeout 240s -test.run '$tests' -test.skip '^TestEscape|^TestCycles'; echo "tests ended: \$?"; } 2>&1
+{ ./sandbox.test -test.v -test.timeout 380s -test.run '$tests' -test.skip '^TestEscape|^TestCycles'; echo "tests ended: \$?"; } 2>&1
 ./cordon-cli doctor 2>&1 | sed 's/^/doctor: /'
 RUN
   chmod +x "$work/payload/run"
@@ -34,7 +34,7 @@ RUN
   local began=$SECONDS log=$work/$name.log
   # A kernel that panics under emulation has tested nothing (6.12 does so at times, in its scheduler): it is started again, twice.
   for attempt in 1 2 3; do
-    timeout 300 qemu-system-x86_64 -machine q35 -accel tcg,thread=multi -cpu "$cpu" -smp 2 -m 1024 -nographic -no-reboot -nic none \
+    timeout 420 qemu-system-x86_64 -machine q35 -accel tcg,thread=multi -cpu "$cpu" -smp 2 -m 1024 -nographic -no-reboot -nic none \
       -kernel "$dir/vmlinuz-$kernel" -initrd "$dir/initrd-$kernel" \
       -append "console=ttyS0 root=/dev/vda rw quiet panic=-1 systemd.show_status=0 $parameters" \
       -drive file="$dir/root.ext4",if=virtio,format=raw,snapshot=on -drive file="$work/payload.tar",if=virtio,format=raw,readonly=on \
