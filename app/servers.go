@@ -72,6 +72,19 @@ func (a *App) ServerLog(name string) ([]LogLine, error) {
 	return out, nil
 }
 
+// Frames returns the last messages of a server's session.
+func (a *App) Frames(name string) ([]FrameView, error) {
+	frames, err := a.host.Servers.Frames(name)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]FrameView, 0, len(frames))
+	for _, f := range frames {
+		out = append(out, FrameView{At: stamp(f.At), Out: f.Out, ID: f.ID, Method: f.Method, Answer: f.Answer, Failed: f.Failed, Size: f.Size, Text: f.Text, Cut: len(f.Text) < f.Size && f.Size > 4<<10})
+	}
+	return out, nil
+}
+
 // Review returns what is to be approved.
 func (a *App) Review(name string) (ReviewView, error) {
 	r, err := a.host.Review(a.ctx, name)
@@ -151,7 +164,7 @@ func (c *reviewCache) findings(h *host.Host, a *App, t tool.Tool) []tool.Finding
 func (a *App) serverView(v server.View) ServerView {
 	s := ServerView{Name: v.Name, Version: v.Def.Version, Title: v.Def.Title, Protocol: string(v.Protocol), Source: v.Def.Source, Command: list(v.Def.Command),
 		State: string(v.State), Since: stamp(v.Since), Failure: serverFailure(v.Err), Pid: v.Pid, Guarantees: []GuaranteeView{}, Tools: []ToolView{}, Env: []EnvView{}, Without: []string{},
-		StderrLines: v.StderrLines, Removable: true, TriedAt: stamp(v.Report.TriedAt)}
+		StderrLines: v.StderrLines, Frames: v.Frames, Removable: true, TriedAt: stamp(v.Report.TriedAt)}
 	if s.Title == "" {
 		s.Title = v.Title
 	}

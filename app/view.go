@@ -90,6 +90,7 @@ type ServerView struct {
 	Env         []EnvView       `json:"env"`
 	Without     []string        `json:"without"` // what it was started without, because nobody has approved its program
 	StderrLines int             `json:"stderrLines"`
+	Frames      int             `json:"frames"` // how many messages passed in its session; see Frames
 	Wanted      int             `json:"wanted"` // how many things it asked for and was not granted; see Wanted
 	Asks        int             `json:"asks"`   // how many of them a person has to answer, or be warned of
 	Lent        []string        `json:"lent"`   // what it may touch besides its profile until it stops, in words
@@ -198,6 +199,19 @@ type FindingView struct {
 type LogLine struct {
 	Time string `json:"time"`
 	Text string `json:"text"`
+}
+
+// FrameView is one message of a server's session. Its text is untrusted.
+type FrameView struct {
+	At     string `json:"at"`
+	Out    bool   `json:"out"` // from Cordon to the server
+	ID     string `json:"id"`
+	Method string `json:"method"`
+	Answer bool   `json:"answer"`
+	Failed bool   `json:"failed"`
+	Size   int    `json:"size"` // bytes
+	Text   string `json:"text"`
+	Cut    bool   `json:"cut"` // the text is not all of it
 }
 
 // ReviewView is what a person sees before approving a server.

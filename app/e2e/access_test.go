@@ -102,7 +102,7 @@ func TestAxe(t *testing.T) {
 			b.press("review-approve")
 			b.server("own", approved)
 		}
-		for _, tab := range []string{"overview", "tools", "profile", "log"} {
+		for _, tab := range []string{"overview", "tools", "profile", "log", "protocol"} {
 			b.press("tab-" + tab)
 			audit(theme + " server " + tab)
 		}
@@ -254,8 +254,12 @@ func TestShots(t *testing.T) {
 	}
 	b.press("nav-servers")
 	b.press("server-filesystem")
-	for _, tab := range []string{"tools", "profile", "log", "overview"} {
+	for _, tab := range []string{"tools", "profile", "log", "protocol", "overview"} {
 		b.press("tab-" + tab)
+		if tab == "protocol" {
+			b.find(".frames li")
+			b.must("open a message", b.script(nil, `document.querySelector('.frames details').open = true`))
+		}
 		shot("server-" + tab)
 	}
 	define("intel", argv, []string{"api.example.org:443", "*.feeds.example.net:443"}, []string{"siem.corp.example:9200"})

@@ -182,7 +182,11 @@ func (u *unit) serve(ctx context.Context, proc *sandbox.Process, p *pipes, def c
 	}
 	program := programKey(u.startedFrom())
 	era := u.s.o.Eras.Era(program)
-	s, err := connect(handshake, opening{name: u.name, version: u.s.o.Version, era: era, out: p.out, in: p.in, pump: drained, noise: noise, found: found, changed: changed})
+	guard := wire.New(noise, found)
+	u.mu.Lock()
+	u.guard = guard
+	u.mu.Unlock()
+	s, err := connect(handshake, opening{name: u.name, version: u.s.o.Version, era: era, guard: guard, out: p.out, in: p.in, pump: drained, changed: changed})
 	if err != nil {
 		switch {
 		case errors.Is(err, errOffended):

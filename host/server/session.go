@@ -79,18 +79,17 @@ var errDeaf = errors.New("the server reads nothing of what it is sent")
 type opening struct {
 	name, version string          // of the server, of Cordon
 	era           Era             // Unknown to ask the server
+	guard         *wire.Guard     // new
 	out           io.Reader       // the server's standard output
 	in            *os.File        // and input
 	pump          *sync.WaitGroup // of a goroutine that reads out to its end
-	noise         func([]byte)
-	found         func(code wire.Code, text string)
-	changed       func() // its list of tools
+	changed       func()          // its list of tools
 }
 
 // connect opens a session over a server's standard streams. The session closes in; the caller ends the process. Until the end of out
 // everything is read, also what comes after the session. Errors: errOffended, errOtherEra, or why there is no session.
 func connect(ctx context.Context, o opening) (*session, error) {
-	g := wire.New(o.noise, o.found)
+	g := o.guard
 	lines := wire.NewLines(o.out, g)
 	pr, pw := io.Pipe()
 	ended := make(chan struct{})

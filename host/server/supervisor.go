@@ -18,6 +18,7 @@ import (
 	"cordon/host/pin"
 	"cordon/host/secret"
 	"cordon/host/tool"
+	"cordon/host/wire"
 	"cordon/sandbox"
 )
 
@@ -268,6 +269,7 @@ type View struct {
 	Refused      []string        // what it lists and Cordon does not offer, and why; untrusted names in it
 	Fingerprint  pin.Fingerprint // as looked at last while it ran; zero before the first start
 	StderrLines  int
+	Frames       int           // how many messages passed in this session or the last one, see Supervisor.Frames
 	Lent         config.Grants // for this run or, if none, the next one
 	Wanted       int           // how many things it asked for and was not granted, see Supervisor.Wanted
 	Restarts     int
@@ -322,6 +324,33 @@ func (s *Supervisor) Log(name string) ([]Line, error) {
 		lines[i].Text = s.o.Mask(lines[i].Text)
 	}
 	return lines, nil
+}
+
+// maxShown is how many bytes of a message are shown if not all of it is kept. The rest of what is kept is there so that a secret that begins in it
+// is known as a whole.
+const maxShown = 4 << 10
+
+// Frames returns the last messages of a server's session, or of its last one, oldest first, with known secrets masked.
+func (s *Supervisor) Frames(name string) ([]wire.Frame, error) {
+	u, err := s.unit(name)
+	if err != nil {
+		return nil, err
+	}
+	u.mu.Lock()
+	guard := u.guard
+	u.mu.Unlock()
+	if guard == nil {
+		return nil, nil
+	}
+	frames := guard.Frames()
+	for i, f := range frames {
+		text := s.o.Mask(f.Text)
+		if len(f.Text) < f.Size {
+			text = strings.ToValidUTF8(text[:min(len(text), maxShown)], "")
+		}
+		frames[i].Text, frames[i].Method = text, s.o.Mask(f.Method)
+	}
+	return frames, nil
 }
 
 // Program returns the path of the program that the first word of a definition's command names, with symbolic links

@@ -15,6 +15,7 @@ import (
 	"cordon/host/config"
 	"cordon/host/pin"
 	"cordon/host/tool"
+	"cordon/host/wire"
 	"cordon/sandbox"
 )
 
@@ -27,6 +28,7 @@ type unit struct {
 
 	mu        sync.Mutex
 	def       config.Server      // guarded by mu
+	guard     *wire.Guard        // guarded by mu; of the last session; nil before the first
 	lent      config.Grants      // guarded by mu; for the run of now, besides def
 	next      config.Grants      // guarded by mu; for the next one
 	carries   bool               // guarded by mu; the run is ended by a reload, so the next one has what was lent
@@ -74,6 +76,9 @@ func (u *unit) snapshot() View {
 	u.mu.Lock()
 	v, proc := u.view, u.proc
 	v.Def, v.Lent = u.def, u.lent.And(u.next)
+	if u.guard != nil {
+		v.Frames = u.guard.Passed()
+	}
 	u.mu.Unlock()
 	v.Wanted = u.wanted.count()
 	v.StderrLines = u.lines.count()

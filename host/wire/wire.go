@@ -134,10 +134,13 @@ func at(n *atomic.Int64) time.Time {
 // Frames returns what passed last, oldest first.
 func (g *Guard) Frames() []Frame { return g.frames.all() }
 
+// Passed is how many messages passed, whether they are kept or not.
+func (g *Guard) Passed() int { return g.frames.passed() }
+
 // Out takes note of a message of the library's before it is sent.
 func (g *Guard) Out(message []byte) {
 	id, method, params := envelope(message)
-	g.frames.add(Frame{Out: true, ID: id, Method: method}, message)
+	g.frames.add(Frame{Out: true, ID: id, Method: method, Answer: method == ""}, bytes.TrimSpace(message))
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	switch {
@@ -236,7 +239,13 @@ func (g *Guard) check(text []byte) []byte {
 	if m := message["method"]; m != nil {
 		method, _ = jsontextString(m)
 	}
-	g.frames.add(Frame{ID: id, Method: method}, text)
+	frame := Frame{ID: id, Method: method}
+	if message["method"] == nil {
+		g.mu.Lock()
+		frame.Method, frame.Answer, frame.Failed = g.open[id], true, message["error"].Kind() == '{'
+		g.mu.Unlock()
+	}
+	g.frames.add(frame, text)
 	now := time.Now().UnixNano()
 	g.heard.Store(now)
 	if message["method"] == nil {

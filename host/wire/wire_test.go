@@ -283,10 +283,19 @@ func TestFrames(t *testing.T) {
 		t.Errorf("%d frames, %d bytes", len(frames), total)
 	}
 	if f := frames[len(frames)-2]; f.Out || f.Method != "notifications/message" || f.Size != len(long) || len(f.Text) != maxFrameText || time.Since(f.At) > time.Minute {
-		t.Errorf("%+v", Frame{f.At, f.Out, f.ID, f.Method, f.Size, ""})
+		t.Errorf("%s, %d bytes", f.Method, f.Size)
 	}
-	if f := frames[len(frames)-1]; !f.Out || f.ID != "1" || f.Method != "ping" {
+	if f := frames[len(frames)-1]; !f.Out || f.ID != "1" || f.Method != "ping" || f.Answer {
 		t.Errorf("%+v", f)
+	}
+	_, _ = g.In([]byte(`{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"m"}}`))
+	_, _ = g.In([]byte(`{"jsonrpc":"2.0","id":"x","result":{}}`))
+	frames = g.Frames()
+	if f := frames[len(frames)-2]; f.Out || f.Method != "ping" || !f.Answer || !f.Failed {
+		t.Errorf("%+v", f)
+	}
+	if f := frames[len(frames)-1]; f.Method != "" || !f.Answer || f.Failed || g.Passed() != 602 {
+		t.Errorf("%+v, %d passed", f, g.Passed())
 	}
 }
 

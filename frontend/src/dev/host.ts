@@ -1,6 +1,6 @@
 // A stand-in for the host, for browsers and tests. It answers like the real one, with made-up data.
 
-import type { Bound, CallView, EventView, Failure, LogLine, PromptView, Pushed, ReviewView, Snapshot, WantedView } from '../lib/types'
+import type { Bound, CallView, EventView, Failure, FrameView, LogLine, PromptView, Pushed, ReviewView, Snapshot, WantedView } from '../lib/types'
 import { events, results, story } from './events'
 import { promptPractice } from './prompts'
 import { at, servers } from './servers'
@@ -47,6 +47,15 @@ const review = (name: string): ReviewView => {
 }
 const lines = (name: string): LogLine[] => (name === 'http-fetch' ? Array.from({ length: 118 }, (_, i) => ({ time: at(`09:40:${String(i % 60).padStart(2, '0')}.112`), text: i % 3 ? `info  GET hxxps://docs[.]example/sigma/${i} 200, 41 KiB` : 'warn  169[.]254[.]169[.]254:80 refused (EACCES)' })) : [{ time: at('08:02:11.300'), text: 'Secure MCP Filesystem Server running on stdio' }, { time: at('08:02:11.410'), text: 'Client supports roots\u001B[31m, red\u001B[0m' }])
 
+const frame = (out: boolean, id: string, method: string, text: string, over: Partial<FrameView> = {}): FrameView => ({ at: at('09:40:02.118'), out, id, method, answer: false, failed: false, size: text.length, text, cut: false, ...over })
+const frames: FrameView[] = [
+  frame(true, '"cordon-era"', 'server/discover', '{"jsonrpc":"2.0","id":"cordon-era","method":"server/discover","params":{}}'),
+  frame(false, '"cordon-era"', 'server/discover', '{"jsonrpc":"2.0","id":"cordon-era","error":{"code":-32601,"message":"Method not found"}}', { answer: true, failed: true }),
+  frame(true, '1', 'initialize', '{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25"}}'),
+  frame(false, '1', 'initialize', '{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":"2025-11-25","serverInfo":{"name":"http-fetch\u202e","version":"0.6.2"}}}', { answer: true }),
+  frame(true, '', 'notifications/initialized', '{"jsonrpc":"2.0","method":"notifications/initialized"}'),
+  frame(false, '2', 'tools/call', '{"jsonrpc":"2.0","id":2,"result":{"content":[{"type":"text","text":"<!doctype html>', { answer: true, size: 1_048_576, cut: true }),
+]
 const wanted = (name: string): WantedView => name !== 'http-fetch' ? { asked: [], left: [], cautions: [] } : {
   asked: [
     { does: 'reads', what: '~/cases/INC-2041/indicators', grant: '/home/analyst/cases/INC-2041/indicators', times: 14 },
@@ -111,6 +120,7 @@ export function standin(start: Snapshot = snapshot()): Standin {
     StartServer: (n) => log(['StartServer', n], () => host.show({ servers: host.now.servers.map((s) => (s.name === n ? { ...s, state: 'running' } : s)) })),
     StopServer: (n) => log(['StopServer', n], () => host.show({ servers: host.now.servers.map((s) => (s.name === n ? { ...s, state: 'stopped', pid: 0 } : s)) })),
     RestartServer: (n) => log(['RestartServer', n], none),
+    Frames: (n) => log(['Frames', n], () => (n === 'http-fetch' ? frames : [])),
     Wanted: (n) => log(['Wanted', n], () => wanted(n)),
     AnswerWanted: (a) => log(['AnswerWanted', { ...a }], () => {
       host.show({ servers: host.now.servers.map((s) => {

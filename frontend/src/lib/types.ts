@@ -64,6 +64,8 @@ export interface ServerView {
   /** What it was started without, because nobody has approved its program: "its secrets", "its hosts", "writing". */
   without: string[]
   stderrLines: number
+  /** How many messages passed in its session; Bound.Frames has the last of them. */
+  frames: number
   /** How many things it asked for and was not granted; Bound.Wanted has them. */
   wanted: number
   /** How many of them a person has to answer, or be warned of. */
@@ -76,6 +78,8 @@ export interface ServerView {
 /** One protection: `state` says whether it holds; `detail` is what was tried and how it ended. */
 export interface GuaranteeView { name: string; state: 'enforced' | 'missing' | 'not demanded'; detail: string }
 export interface ProfileView { read: string[]; write: string[]; net: string; hosts: string[]; privateHosts: string[]; reach: number[]; serve: number[]; memoryBytes: number; pids: number; idleSeconds: number; cpu: number; preset: string; demand: string[]; observe: boolean; never: string[] }
+/** One message of a server's session; its text is untrusted, and not all of it if it is cut. */
+export interface FrameView { at: string; out: boolean; id: string; method: string; answer: boolean; failed: boolean; size: number; text: string; cut: boolean }
 /** What a server asked for and is not granted; all text in it may be the program's own. */
 export interface WantedView { asked: AskedView[]; left: LeftView[]; cautions: string[] }
 export interface AskedView { does: string; what: string; grant: string; times: number }
@@ -243,6 +247,7 @@ export interface Bound {
   StartServer(name: string): Promise<void>
   StopServer(name: string): Promise<void>
   RestartServer(name: string): Promise<void>
+  Frames(name: string): Promise<FrameView[]>
   Wanted(name: string): Promise<WantedView>
   AnswerWanted(a: WantedAnswer): Promise<void>
   ObserveServer(name: string, on: boolean): Promise<void>

@@ -70,6 +70,19 @@ describe('a server', () => {
     ])
     expect(get('watch').textContent).toBe('Stop watching')
   })
+  test('shows the messages of its session, the newest first, as text', async () => {
+    await show('http-fetch')
+    await click('tab-protocol')
+    const lines = [...document.querySelectorAll('.frames > li')]
+    expect(lines.map((l) => l.querySelector('summary')?.textContent)).toEqual(
+      ['answer to tools/call', 'notifications/initialized', 'answer to initialize', 'initialize', 'error to server/discover', 'server/discover'].map((what) => expect.stringContaining(what)))
+    expect(lines[0]?.textContent).toContain('and more, which is not kept')
+    expect(lines[2]?.querySelector('pre')?.textContent).not.toContain('\u202e')
+    expect(document.querySelector('.frames pre *:not(span)')).toBeNull()
+    await show('filesystem')
+    await click('tab-protocol')
+    expect(detail()).toContain('none in this session')
+  })
   test('that sleeps says until when, and may be started, stopped and called', async () => {
     await show('whois')
     expect(detail()).toContain('Sleeping since 09:31:40')
