@@ -27,6 +27,7 @@ const (
 	ServerAdd     Kind = "server.add"     // Application Lifecycle
 	ServerInstall Kind = "server.install" // Application Lifecycle: facts package, scripts, hosts
 	ServerGrant   Kind = "server.grant"   // Application Lifecycle
+	ServerAsked   Kind = "server.asked"   // Application Lifecycle: a question to the person during a call; facts kind, fields or host, action; no answers
 	ServerRemove  Kind = "server.remove"  // Application Lifecycle
 	PinApprove    Kind = "pin.approve"    // Application Lifecycle
 	PinDrift      Kind = "pin.drift"      // Detection Finding

@@ -50,6 +50,8 @@ func classOf(e *Event) class {
 		return class{6002, 6, 1, "Install"}
 	case ServerGrant:
 		return class{6002, 6, 99, "Grant"}
+	case ServerAsked:
+		return class{6002, 6, 99, "Ask"}
 	case ServerRemove:
 		return class{6002, 6, 2, "Remove"}
 	case LogOpen:

@@ -435,7 +435,7 @@ func (g *Gate) execute(ctx context.Context, p tool.Proposal, c tool.Call, d poli
 		return tool.Result{}, t.deny(Execute, "call.changed", "the call was changed after it was judged")
 	}
 	limit := g.limit(p)
-	run, cancel := context.WithTimeout(ctx, limit-t.waited)
+	run, cancel := tool.WithPatience(ctx, limit-t.waited)
 	defer cancel()
 	r, err := g.Servers.Call(run, c)
 	switch {

@@ -121,17 +121,6 @@ func TestModernHealth(t *testing.T) {
 	mute.waitFor("its end", func(v View) bool { return v.State == Mute || v.Restarts > 0 })
 }
 
-// A call that needs more than its arguments does not pass for done.
-func TestInputRequired(t *testing.T) {
-	t.Parallel()
-	r := newRig(t, "modern")
-	r.start()
-	if got, err := r.call("ask_more", "{}"); err == nil || !strings.Contains(err.Error(), "asks for more") {
-		t.Errorf("%q, %v", got, err)
-	}
-	r.works()
-}
-
 func TestEraOf(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]Era{

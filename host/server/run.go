@@ -186,7 +186,10 @@ func (u *unit) serve(ctx context.Context, proc *sandbox.Process, p *pipes, def c
 	u.mu.Lock()
 	u.guard = guard
 	u.mu.Unlock()
-	s, err := connect(handshake, opening{name: u.name, version: u.s.o.Version, era: era, guard: guard, out: p.out, in: p.in, pump: drained, changed: changed})
+	s, err := connect(handshake, opening{name: u.name, version: u.s.o.Version, era: era, guard: guard, out: p.out, in: p.in, pump: drained, changed: changed,
+		elicit: u.elicit(), refused: func(why error) {
+			found(wire.QuestionRefused, "the server wants to ask you something that it may not: "+why.Error())
+		}})
 	if err != nil {
 		switch {
 		case errors.Is(err, errOffended):

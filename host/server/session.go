@@ -9,8 +9,10 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"cordon/host/elicit"
 	"cordon/host/tool"
 	"cordon/host/wire"
 
@@ -38,6 +40,9 @@ type session struct {
 	to    *wire.Tap // where the library writes
 	name  string
 
+	elicit  func(context.Context, elicit.Question) elicit.Answer
+	refused func(why error)
+
 	era     Era
 	known   bool               // the server said so
 	late    <-chan wire.Answer // or says so later
@@ -48,8 +53,10 @@ type session struct {
 	end    context.CancelFunc
 
 	mu     sync.Mutex
-	closed bool           // guarded by mu: no call begins any more
-	calls  sync.WaitGroup // of the library, each a goroutine of its own; added to under mu
+	closed bool                       // guarded by mu: no call begins any more
+	asking int                        // guarded by mu: questions to the person
+	busy   map[string]context.Context // guarded by mu: of the calls that run, by id
+	calls  sync.WaitGroup             // of the library, each a goroutine of its own; added to under mu
 }
 
 // inlet is what the library writes to. A server that stops reading must not hold a writer for good, because the library
@@ -77,19 +84,29 @@ var errDeaf = errors.New("the server reads nothing of what it is sent")
 
 // opening is what a session is opened with.
 type opening struct {
-	name, version string          // of the server, of Cordon
-	era           Era             // Unknown to ask the server
-	guard         *wire.Guard     // new
-	out           io.Reader       // the server's standard output
-	in            *os.File        // and input
-	pump          *sync.WaitGroup // of a goroutine that reads out to its end
-	changed       func()          // its list of tools
+	name, version string                                               // of the server, of Cordon
+	era           Era                                                  // Unknown to ask the server
+	guard         *wire.Guard                                          // new
+	out           io.Reader                                            // the server's standard output
+	in            *os.File                                             // and input
+	pump          *sync.WaitGroup                                      // of a goroutine that reads out to its end
+	changed       func()                                               // its list of tools
+	elicit        func(context.Context, elicit.Question) elicit.Answer // nil offers no questions
+	refused       func(why error)                                      // a question that may not be asked
 }
 
 // connect opens a session over a server's standard streams. The session closes in; the caller ends the process. Until the end of out
 // everything is read, also what comes after the session. Errors: errOffended, errOtherEra, or why there is no session.
 func connect(ctx context.Context, o opening) (*session, error) {
 	g := o.guard
+	var ready atomic.Pointer[session]
+	if o.elicit != nil {
+		g.Question = func(id string, params jsontext.Value) {
+			if s := ready.Load(); s != nil {
+				s.question(id, params)
+			}
+		}
+	}
 	lines := wire.NewLines(o.out, g)
 	pr, pw := io.Pipe()
 	ended := make(chan struct{})
@@ -104,8 +121,9 @@ func connect(ctx context.Context, o opening) (*session, error) {
 		}
 	})
 	ending, end := context.WithCancel(context.Background())
-	s := &session{guard: g, pipe: pr, in: o.in, name: o.name, version: o.version, era: o.era, ending: ending, end: end,
+	s := &session{elicit: o.elicit, refused: o.refused, busy: map[string]context.Context{}, guard: g, pipe: pr, in: o.in, name: o.name, version: o.version, era: o.era, ending: ending, end: end,
 		to: &wire.Tap{WriteCloser: inlet{o.in, writePatience}, Guard: g}}
+	ready.Store(s)
 	defer context.AfterFunc(ctx, func() { _ = o.in.SetWriteDeadline(time.Unix(1, 0)) })()
 	err := s.open(ctx, o, ended)
 	if err != nil {
@@ -144,7 +162,7 @@ func (s *session) open(ctx context.Context, o opening, ended <-chan struct{}) (e
 		s.guard.Modern()
 	}
 	client := mcp.NewClient(&mcp.Implementation{Name: "cordon", Version: o.version}, &mcp.ClientOptions{
-		Capabilities:           &mcp.ClientCapabilities{}, // nil would offer roots
+		Capabilities:           s.capabilities(), // nil would offer roots
 		MultiRoundTrip:         &mcp.MultiRoundTripOptions{Disabled: true},
 		ToolListChangedHandler: func(context.Context, *mcp.ToolListChangedRequest) { o.changed() },
 	})
@@ -299,28 +317,74 @@ func describe(id tool.ID, raw jsontext.Value, source string) (tool.Tool, error) 
 	return t, nil
 }
 
-// call runs a frozen call. The canonical argument bytes go out as they are. The deadline is ctx's.
+// call runs a frozen call. The canonical argument bytes go out as they are, each time. The deadline is ctx's. A server that asks for more before it
+// runs the call is answered by the person, a few times at most.
 func (s *session) call(ctx context.Context, c tool.Call) (tool.Result, error) {
 	start := time.Now()
+	s.mu.Lock()
+	s.busy[c.ID] = ctx
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		delete(s.busy, c.ID)
+		s.mu.Unlock()
+	}()
+	params := &mcp.CallToolParams{Name: c.Tool.ID.Name, Arguments: rawArguments(c.Args)}
+	for round := 0; ; round++ {
+		params.Meta = mcp.Meta{"traceparent": "00-" + c.Trace + "-" + c.ID + "-01"}
+		r, err := s.once(ctx, params)
+		if err != nil {
+			return tool.Result{}, err
+		}
+		if !r.NeedsInput() {
+			return result(c, r, time.Since(start))
+		}
+		if round >= maxRounds {
+			return tool.Result{}, fmt.Errorf("it asked for more %d times and did not run", round+1)
+		}
+		if params.InputResponses, err = s.answers(ctx, c.ID, r.InputRequests); err != nil {
+			return tool.Result{}, err
+		}
+		if len(r.RequestState) > maxState {
+			return tool.Result{}, fmt.Errorf("it wants %d bytes kept between its questions, at most %d are", len(r.RequestState), maxState)
+		}
+		params.RequestState = r.RequestState
+	}
+}
+
+// result is what the library read, in Cordon's words.
+func result(c tool.Call, r *mcp.CallToolResult, took time.Duration) (tool.Result, error) {
+	out := tool.Result{CallID: c.ID, IsError: r.IsError, Took: took}
+	for _, block := range r.Content {
+		out.Content = append(out.Content, content(block))
+	}
+	if r.StructuredContent != nil {
+		var err error
+		if out.Structured, err = json.Marshal(r.StructuredContent); err != nil {
+			return tool.Result{}, errors.New("its structured result cannot be encoded")
+		}
+	}
+	return out, nil
+}
+
+// once sends a call and waits for the answer.
+func (s *session) once(ctx context.Context, params *mcp.CallToolParams) (*mcp.CallToolResult, error) {
 	type answer struct {
 		r   *mcp.CallToolResult
 		err error
 	}
 	answered := make(chan answer, 1)
+	p := *params // the library adds to it
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
-		return tool.Result{}, fmt.Errorf("%w: its session has ended", ErrNotRunning)
+		return nil, fmt.Errorf("%w: its session has ended", ErrNotRunning)
 	}
 	s.calls.Go(func() { // while it waits to write, the library does not see that ctx has ended
 		run, cancel := context.WithCancel(ctx)
 		defer cancel()
 		defer context.AfterFunc(s.ending, cancel)()
-		r, err := s.mcp.CallTool(run, &mcp.CallToolParams{
-			Meta:      mcp.Meta{"traceparent": "00-" + c.Trace + "-" + c.ID + "-01"},
-			Name:      c.Tool.ID.Name,
-			Arguments: rawArguments(c.Args),
-		})
+		r, err := s.mcp.CallTool(run, &p)
 		answered <- answer{r, err}
 	})
 	s.mu.Unlock()
@@ -337,29 +401,13 @@ func (s *session) call(ctx context.Context, c tool.Call) (tool.Result, error) {
 		select {
 		case a = <-answered: // it came in the same moment
 		default:
-			return tool.Result{}, gone
+			return nil, gone
 		}
 	}
-	r, err := a.r, a.err
-	switch {
-	case err != nil && ctx.Err() == nil && s.ending.Err() != nil:
-		return tool.Result{}, errStopped
-	case err != nil:
-		return tool.Result{}, err
+	if a.err != nil && ctx.Err() == nil && s.ending.Err() != nil {
+		return nil, errStopped
 	}
-	if r.NeedsInput() {
-		return tool.Result{}, errNeedsInput
-	}
-	out := tool.Result{CallID: c.ID, IsError: r.IsError, Took: time.Since(start)}
-	for _, block := range r.Content {
-		out.Content = append(out.Content, content(block))
-	}
-	if r.StructuredContent != nil {
-		if out.Structured, err = json.Marshal(r.StructuredContent); err != nil {
-			return tool.Result{}, errors.New("its structured result cannot be encoded")
-		}
-	}
-	return out, nil
+	return a.r, a.err
 }
 
 // ping asks the server whether it lives. The channel gets the answer once: nil, the server's own error, or ctx's after patience.
@@ -382,9 +430,6 @@ func (s *session) ping(ctx context.Context, patience time.Duration) <-chan error
 	})
 	return answered
 }
-
-// errNeedsInput is what becomes of a call that the server wants to ask something about.
-var errNeedsInput = errors.New("it asks for more before it runs the call, which this version of Cordon cannot answer; it did not run")
 
 // errStopped is what becomes of a call whose server is stopped.
 var errStopped = errors.New("it was stopped during the call")

@@ -15,6 +15,7 @@ import (
 
 	"cordon/host/audit"
 	"cordon/host/config"
+	"cordon/host/elicit"
 	"cordon/host/pin"
 	"cordon/host/secret"
 	"cordon/host/tool"
@@ -59,15 +60,16 @@ type Options struct {
 	Audit   Recorder
 	Trusted func(server string, program pin.Fingerprint) bool // a person has approved this command and these files for it
 	Log     *slog.Logger
-	Version string              // of Cordon, told to servers
-	Changed func()              // called after any state changed; must not block
-	Mask    func(string) string // replaces known secrets in text that is shown
-	Grace   time.Duration       // between the steps of stopping; 0 means 2 s
-	Backoff time.Duration       // first pause before a restart, doubled each time, give or take a half; 0 means 1 s
-	Starts  int                 // how many servers start at the same time; 0 means two for each processor, and at least 4
-	Guarded func(string) bool   // no server is given that path; nil knows none
-	Eras    Eras                // nil remembers until the end
-	Drain   time.Duration       // how long Reload waits for running calls; 0 means 30 s
+	Version string                                               // of Cordon, told to servers
+	Changed func()                                               // called after any state changed; must not block
+	Mask    func(string) string                                  // replaces known secrets in text that is shown
+	Grace   time.Duration                                        // between the steps of stopping; 0 means 2 s
+	Backoff time.Duration                                        // first pause before a restart, doubled each time, give or take a half; 0 means 1 s
+	Starts  int                                                  // how many servers start at the same time; 0 means two for each processor, and at least 4
+	Elicit  func(context.Context, elicit.Question) elicit.Answer // asks a person what a server wants to know; nil offers servers no questions
+	Guarded func(string) bool                                    // no server is given that path; nil knows none
+	Eras    Eras                                                 // nil remembers until the end
+	Drain   time.Duration                                        // how long Reload waits for running calls; 0 means 30 s
 
 	PingAfter    time.Duration // without a message from a server before it is asked whether it lives; 0 means 1 min
 	PingPatience time.Duration // for the answer; the second that is missed ends the process; 0 means 30 s

@@ -35,6 +35,7 @@ const (
 	TooMany         Code = "wire.too-many"           // more requests or notifications than a server may send
 	Flood           Code = "wire.flood"              // (end) nothing but what is dropped
 	ToolRefused     Code = "wire.tool-refused"       // a tool that cannot be offered
+	QuestionRefused Code = "wire.question-refused"   // a question to the person that may not be asked
 	EndlessList     Code = "wire.endless-list"       // a list that repeats itself or does not end
 	RelistingFailed Code = "wire.relist-failed"      // a changed list that could not be read
 )
@@ -64,6 +65,10 @@ type Guard struct {
 	found  func(code Code, text string) // something a person should know
 	noise  func(line []byte)            // a line that is no message; at most 4 KiB of it
 	frames ring
+
+	// Question takes the requests of elicitation/create in the library's place, if it is not nil: its id as JSON and its params, which
+	// are the callee's. It must not block. Set it before anything is read.
+	Question func(id string, params jsontext.Value)
 
 	requests, notifications budget // used by In only, with dropped
 	dropped                 int
@@ -266,6 +271,10 @@ func (g *Guard) check(text []byte) []byte {
 	}
 	if k := message["id"].Kind(); k != jsontext.KindInvalid && k != 'n' && g.modern.Load() {
 		g.drop(Unsolicited, "the server asked for "+strconv.Quote(clip(method))+" by itself, which this version of the protocol does not know; it was dropped")
+		return nil
+	}
+	if k := message["id"].Kind(); method == "elicitation/create" && (k == '"' || k == '0') && g.Question != nil {
+		g.Question(id, message["params"].Clone())
 		return nil
 	}
 	return text

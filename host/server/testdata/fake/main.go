@@ -22,11 +22,16 @@ import (
 type request struct {
 	ID     json.RawMessage `json:"id"`
 	Method string          `json:"method"`
+	Result json.RawMessage `json:"result"`
+	Error  json.RawMessage `json:"error"`
 	Params struct {
 		Name      string          `json:"name"`
 		Arguments json.RawMessage `json:"arguments"`
 		Cursor    string          `json:"cursor"`
 		Meta      map[string]any  `json:"_meta"`
+
+		Responses json.RawMessage `json:"inputResponses"`
+		State     string          `json:"requestState"`
 	} `json:"params"`
 }
 
@@ -244,8 +249,26 @@ func call(r request) {
 		} else {
 			line(`{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}`)
 		}
-	case "ask_more":
-		answer(r.ID, `{"resultType":"input_required","inputRequests":{"a":{"method":"elicitation/create","params":{"message":"More?","requestedSchema":{"type":"object","properties":{}}}}},"requestState":"s"}`)
+	case "ask_person": // text is what is asked, or "again" and so on
+		question := args.Text
+		switch {
+		case !modern():
+			waiting = r.ID
+			line(`{"jsonrpc":"2.0","id":"e1","method":"elicitation/create","params":%s}`, question)
+		case args.Name == "endless", args.Name == "busy" && rounds < 2:
+			rounds++
+			needs := ""
+			if args.Name == "endless" {
+				needs = `"q":{"method":"elicitation/create","params":` + question + `}`
+			}
+			answer(r.ID, `{"resultType":"input_required","inputRequests":{`+needs+`},"requestState":"s\u0000<&>"}`)
+		case args.Name == "sampling":
+			answer(r.ID, `{"resultType":"input_required","inputRequests":{"q":{"method":"sampling/createMessage","params":{"messages":[],"maxTokens":1}}},"requestState":"s"}`)
+		case r.Params.Responses == nil && args.Name != "busy":
+			answer(r.ID, `{"resultType":"input_required","inputRequests":{"q":{"method":"elicitation/create","params":`+question+`}},"requestState":"s\u0000<&>"}`)
+		default:
+			text(r.ID, string(r.Params.Responses)+" "+quote(r.Params.State))
+		}
 	default:
 		line(`{"jsonrpc":"2.0","id":%s,"error":{"code":-32602,"message":"no such tool"}}`, r.ID)
 	}
@@ -333,10 +356,19 @@ func handle(r request) {
 			line(`{"jsonrpc":"2.0","id":%s,"error":{"code":-32601,"message":"no such method"}}`, r.ID)
 		}
 	}
+	if r.Method == "" && string(r.ID) == `"e1"` && waiting != nil {
+		text(waiting, string(r.Result)+string(r.Error))
+		waiting = nil
+	}
 	if mode == "unsolicited" && r.Method == "" {
 		fmt.Fprintf(os.Stderr, "reply %s\n", r.ID) // what the host answered
 	}
 }
+
+var (
+	waiting json.RawMessage // id of the call that waits for a person
+	rounds  int
+)
 
 var subscribed json.RawMessage // id of the request that listens
 

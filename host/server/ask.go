@@ -1,0 +1,196 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"cordon/host/audit"
+	"cordon/host/consent"
+	"cordon/host/elicit"
+	"cordon/host/tool"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+)
+
+// What a server asks a person in the middle of a call. A legacy server asks by a request of its own, a modern one by a result that says what
+// it needs; then the call is sent again with the answers. Both are read by package elicit and shown one at a time. The call's
+// clock stands still meanwhile.
+
+const (
+	maxRounds    = 5         // questions to a call, one after the other
+	maxQuestions = 4         // that a result may hold, or that may wait at the same time
+	maxState     = 256 << 10 // bytes that a modern server has kept for it between two rounds
+	busyPause    = time.Second
+)
+
+// capabilities are what is offered to servers.
+func (s *session) capabilities() *mcp.ClientCapabilities {
+	c := &mcp.ClientCapabilities{}
+	if s.elicit != nil {
+		c.Elicitation = &mcp.ElicitationCapabilities{Form: &mcp.FormElicitationCapabilities{}, URL: &mcp.URLElicitationCapabilities{}}
+	}
+	return c
+}
+
+// elicit asks a person in the name of this server, and records that. nil if nobody can be asked.
+func (u *unit) elicit() func(context.Context, elicit.Question) elicit.Answer {
+	ask := u.s.o.Elicit
+	if ask == nil {
+		return nil
+	}
+	return func(ctx context.Context, q elicit.Question) elicit.Answer {
+		a := ask(ctx, q)
+		facts := map[string]string{"kind": string(q.Kind), "action": string(a.Action)}
+		what := "to open a page of " + q.Host
+		if q.Kind == elicit.Form {
+			names := make([]string, len(q.Fields))
+			for i, f := range q.Fields {
+				names[i] = consent.Escape(f.Name)
+			}
+			facts["fields"] = strings.Join(names, " ")
+			what = "for " + strings.Join(names, ", ")
+			if len(names) == 0 {
+				what = "to confirm something"
+			}
+		} else {
+			facts["host"] = q.Host
+		}
+		decision := map[elicit.Action]audit.Decision{elicit.Accept: audit.YouAllowed, elicit.Decline: audit.YouDenied}[a.Action]
+		if decision == "" {
+			decision = audit.TimedOut
+		}
+		u.record(audit.Event{Kind: audit.ServerAsked, CallID: q.Call, Decision: decision, Reason: what, Facts: facts})
+		return a
+	}
+}
+
+// question answers a legacy server's. It returns at once.
+func (s *session) question(id string, params jsontext.Value) {
+	q, err := elicit.Parse(s.name, params)
+	s.mu.Lock()
+	call, calls := "", slices.Collect(maps.Values(s.busy))
+	if len(s.busy) == 1 {
+		for call = range s.busy {
+		}
+	}
+	switch {
+	case err != nil:
+	case len(calls) == 0:
+		err = errors.New("it asks although no call is running")
+	case s.asking >= maxQuestions:
+		err = fmt.Errorf("it asks more than %d questions at a time", maxQuestions)
+	}
+	if s.closed {
+		s.mu.Unlock()
+		return
+	}
+	s.asking++
+	s.calls.Go(func() {
+		defer func() {
+			s.mu.Lock()
+			s.asking--
+			s.mu.Unlock()
+		}()
+		if err != nil {
+			s.refused(err)
+			s.reply(id, map[string]any{"error": map[string]any{"code": -32602, "message": err.Error()}})
+			return
+		}
+		q.Call = call
+		a := s.askPerson(calls, q)
+		r := map[string]any{"action": a.Action}
+		if a.Values != nil {
+			r["content"] = a.Values
+		}
+		s.reply(id, map[string]any{"result": r})
+	})
+	s.mu.Unlock()
+}
+
+// askPerson asks while the clocks of calls stand still, at most until all of them have ended.
+func (s *session) askPerson(calls []context.Context, q elicit.Question) elicit.Answer {
+	ctx, cancel := context.WithCancel(s.ending)
+	defer cancel()
+	for _, c := range calls {
+		defer tool.Pause(c)()
+	}
+	if len(calls) == 1 {
+		defer context.AfterFunc(calls[0], cancel)()
+	}
+	return s.elicit(ctx, q)
+}
+
+// reply answers a request of the server's. If it cannot be written, the session is over.
+func (s *session) reply(id string, with map[string]any) {
+	with["jsonrpc"], with["id"] = "2.0", jsontext.Value(id)
+	if text, err := json.Marshal(with, json.Deterministic(true)); err == nil {
+		_, _ = s.to.Write(append(text, '\n'))
+	}
+}
+
+// answers are those to what a modern server needs before it runs a call. An error ends the call: what it asks may not be asked, or ctx has ended.
+func (s *session) answers(ctx context.Context, call string, needs mcp.InputRequestMap) (mcp.InputResponseMap, error) {
+	if len(needs) == 0 { // it has too much to do
+		select {
+		case <-time.After(busyPause):
+			return nil, nil
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+	if len(needs) > maxQuestions {
+		err := fmt.Errorf("it asks %d questions at a time", len(needs))
+		s.refused(err)
+		return nil, err
+	}
+	out := mcp.InputResponseMap{}
+	for _, key := range slices.Sorted(maps.Keys(needs)) {
+		p, ok := needs[key].(*mcp.ElicitParams)
+		if !ok || s.elicit == nil {
+			err := fmt.Errorf("it needs something that was not offered to it (%s); the call did not run", strings.TrimPrefix(fmt.Sprintf("%T", needs[key]), "*mcp."))
+			s.refused(err)
+			return nil, err
+		}
+		q, err := readQuestion(s.name, p)
+		if err != nil {
+			s.refused(err)
+			return nil, fmt.Errorf("it wants to ask you something that it may not: %w; the call did not run", err)
+		}
+		q.Call = call
+		a := s.askPerson([]context.Context{ctx}, q)
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		r := &mcp.ElicitResult{Action: string(a.Action)}
+		if a.Values != nil {
+			r.Content = map[string]any{}
+			for name, v := range a.Values {
+				r.Content[name] = rawArguments(v)
+			}
+		}
+		out[key] = r
+	}
+	return out, nil
+}
+
+// readQuestion reads what the library has read once more, strictly.
+func readQuestion(server string, p *mcp.ElicitParams) (elicit.Question, error) {
+	text, err := json.Marshal(struct {
+		Mode    string `json:"mode,omitzero"`
+		Message string `json:"message"`
+		Schema  any    `json:"requestedSchema,omitzero"`
+		URL     string `json:"url,omitzero"`
+		ID      string `json:"elicitationId,omitzero"`
+	}{p.Mode, p.Message, p.RequestedSchema, p.URL, p.ElicitationID})
+	if err != nil {
+		return elicit.Question{}, errors.New("its question is malformed")
+	}
+	return elicit.Parse(server, text)
+}
