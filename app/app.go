@@ -12,6 +12,7 @@ import (
 	"cordon/host/audit"
 	"cordon/host/config"
 	"cordon/host/consent"
+	"cordon/host/elicit"
 	"cordon/sandbox"
 )
 
@@ -28,6 +29,7 @@ type App struct {
 	o       Options
 	host    *host.Host
 	desk    *consent.Desk
+	forms   elicit.Desk
 	started time.Time
 	dirty   chan struct{} // holds a token when a screen may have to change
 	ctx     context.Context
@@ -59,7 +61,8 @@ func New(o Options) (*App, error) {
 	}
 	a := &App{o: o, desk: consent.NewDesk(), started: time.Now(), dirty: make(chan struct{}, 1), calls: map[string]context.CancelFunc{}, secrets: map[secretKey]dates{}, progress: map[string]context.CancelFunc{}}
 	a.ctx, a.cancel = context.WithCancel(context.Background())
-	h, err := host.Open(a.ctx, host.Options{Paths: o.Paths, Sandbox: o.Sandbox, Prompter: a.desk, Log: o.Log, Version: Version, Changed: a.changed})
+	a.forms.Changed = a.changed
+	h, err := host.Open(a.ctx, host.Options{Paths: o.Paths, Sandbox: o.Sandbox, Prompter: a.desk, Log: o.Log, Version: Version, Changed: a.changed, Elicit: a.forms.Ask})
 	if err != nil {
 		a.cancel()
 		return nil, err
@@ -229,6 +232,9 @@ func (a *App) Snapshot() (Snapshot, error) {
 	}
 	for _, err := range a.host.Problems() {
 		s.Problems = append(s.Problems, FailureOf(err))
+	}
+	if q, waiting, open := a.forms.Current(); open {
+		s.Question = questionView(q, waiting)
 	}
 	if p, open := a.desk.Current(); open {
 		s.Prompt = a.promptView(p)

@@ -9,6 +9,7 @@ import (
 	"cordon/host/catalog"
 	"cordon/host/config"
 	"cordon/host/consent"
+	"cordon/host/elicit"
 	"cordon/host/gate"
 	"cordon/host/pin"
 	"cordon/host/secret"
@@ -25,6 +26,7 @@ func FailureOf(err error) Failure {
 	var refusal *sandbox.Refusal
 	var missing *sandbox.NotFoundError
 	var fault *catalog.Fault
+	var field *elicit.FieldError
 	switch {
 	case errors.As(err, &known):
 		return *known
@@ -58,6 +60,10 @@ func FailureOf(err error) Failure {
 		f.Code, f.Means, f.Fix = "CRD-LOG-02", "Nothing runs, because nothing can be recorded.", "Make room on the disk, then start Cordon again."
 	case errors.Is(err, pin.ErrNotShown):
 		f.Code, f.Means, f.Fix = "CRD-PIN-01", "The server changed while you looked at it.", "Look at it again."
+	case errors.As(err, &field):
+		f.Code, f.Means, f.Fix = "CRD-ASK-07", "Nothing was sent. The question stays open.", "Correct the field, or decline."
+	case errors.Is(err, elicit.ErrStale):
+		f.Code, f.Means = "CRD-ASK-08", "Nothing was sent by this answer."
 	case errors.Is(err, consent.ErrStale):
 		f.Code, f.Means = "CRD-ASK-01", "Nothing was allowed by this answer."
 	case errors.Is(err, consent.ErrMismatch):

@@ -16,20 +16,21 @@ func (f *Failure) Error() string { return f.What }
 
 // Snapshot is everything any screen can be rebuilt from.
 type Snapshot struct {
-	Version  string       `json:"version"`
-	Started  string       `json:"started"`
-	FirstRun bool         `json:"firstRun"`
-	Log      LogView      `json:"log"`
-	Keyring  KeyringView  `json:"keyring"`
-	Checks   []Check      `json:"checks"`
-	Servers  []ServerView `json:"servers"`
-	Secrets  []SecretView `json:"secrets"`
-	Rules    []RuleView   `json:"rules"`
-	Prompt   *PromptView  `json:"prompt"`
-	Waiting  int          `json:"waiting"`
-	Problems []Failure    `json:"problems"`
-	Stopping bool         `json:"stopping"`
-	Defaults DefaultsView `json:"defaults"`
+	Version  string        `json:"version"`
+	Started  string        `json:"started"`
+	FirstRun bool          `json:"firstRun"`
+	Log      LogView       `json:"log"`
+	Keyring  KeyringView   `json:"keyring"`
+	Checks   []Check       `json:"checks"`
+	Servers  []ServerView  `json:"servers"`
+	Secrets  []SecretView  `json:"secrets"`
+	Rules    []RuleView    `json:"rules"`
+	Prompt   *PromptView   `json:"prompt"`
+	Question *QuestionView `json:"question"`
+	Waiting  int           `json:"waiting"`
+	Problems []Failure     `json:"problems"`
+	Stopping bool          `json:"stopping"`
+	Defaults DefaultsView  `json:"defaults"`
 }
 
 // DefaultsView is what the form for a new server begins with.
@@ -247,6 +248,44 @@ type DiffLine struct {
 	Old  int    `json:"old"`
 	New  int    `json:"new"`
 	Text string `json:"text"`
+}
+
+// QuestionView is what a server asks a person in the middle of a call. All text in it is the server's.
+type QuestionView struct {
+	Ticket   string      `json:"ticket"`
+	Server   string      `json:"server"`
+	Kind     string      `json:"kind"` // form or url
+	Message  string      `json:"message"`
+	Fields   []FieldView `json:"fields"`
+	URL      string      `json:"url"`
+	Host     string      `json:"host"`
+	Deadline string      `json:"deadline"`
+	Waiting  int         `json:"waiting"` // questions behind it
+}
+
+// FieldView is one field of a form.
+type FieldView struct {
+	Name        string       `json:"name"`
+	Title       string       `json:"title"`
+	Description string       `json:"description"`
+	Type        string       `json:"type"` // text, number, integer, boolean, choice, choices
+	Required    bool         `json:"required"`
+	Format      string       `json:"format"`
+	Options     []OptionView `json:"options"`
+	Default     string       `json:"default"` // JSON, or ""
+}
+
+// OptionView is one thing to choose.
+type OptionView struct {
+	Value string `json:"value"`
+	Title string `json:"title"`
+}
+
+// QuestionAnswer is a person's answer.
+type QuestionAnswer struct {
+	Ticket string            `json:"ticket"`
+	Action string            `json:"action"` // accept, decline, cancel
+	Values map[string]string `json:"values"` // JSON by field
 }
 
 // PromptView is one consent request.

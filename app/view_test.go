@@ -25,7 +25,7 @@ func TestTypesMatchThePage(t *testing.T) {
 	}
 	pages := interfaces(string(b))
 	for _, v := range []any{Failure{}, Snapshot{}, DefaultsView{}, LogView{}, KeyringView{}, Check{}, ServerView{}, GuaranteeView{}, ProfileView{}, WantedView{}, FrameView{}, AskedView{}, LeftView{}, WantedAnswer{}, UsageView{}, ToolView{}, EnvView{},
-		FindingView{}, LogLine{}, ReviewView{}, ChangeView{}, DiffLine{}, PromptView{}, ArgView{}, SpanView{}, PreviewView{}, RuleView{}, Answer{}, CallRequest{},
+		FindingView{}, LogLine{}, ReviewView{}, ChangeView{}, DiffLine{}, QuestionView{}, FieldView{}, OptionView{}, QuestionAnswer{}, PromptView{}, ArgView{}, SpanView{}, PreviewView{}, RuleView{}, Answer{}, CallRequest{},
 		CallView{}, ContentView{}, NewServer{}, NewSecret{}, SecretView{}, EventQuery{}, EventPage{}, EventView{}, StoryView{}, StageView{}, FactView{}, AttemptView{},
 		TrySandboxView{}, Progress{}} {
 		typ := reflect.TypeOf(v)

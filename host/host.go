@@ -19,6 +19,7 @@ import (
 	"cordon/host/audit"
 	"cordon/host/config"
 	"cordon/host/consent"
+	"cordon/host/elicit"
 	"cordon/host/gate"
 	"cordon/host/inspect"
 	"cordon/host/label"
@@ -37,8 +38,9 @@ type Options struct {
 	Prompter consent.Prompter
 	Log      *slog.Logger
 	Version  string
-	Changed  func()         // called after anything that a screen shows has changed; must not block; nil is allowed
-	Secrets  secret.Options // for tests
+	Elicit   func(context.Context, elicit.Question) elicit.Answer // asks a person what a server wants to know; nil offers servers no questions
+	Changed  func()                                               // called after anything that a screen shows has changed; must not block; nil is allowed
+	Secrets  secret.Options                                       // for tests
 }
 
 // Host owns the state. Open one, Close it. It is safe for concurrent use.
@@ -108,7 +110,7 @@ func Open(ctx context.Context, o Options) (h *Host, err error) {
 	h.sweepInstalls()
 	h.own = inspect.NewSecret(ownSecrets{h.Secrets})
 	h.pipeline = inspect.New(inspect.Hidden{}, h.own)
-	h.Servers = server.New(server.Options{Sandbox: o.Sandbox, Secrets: h.Secrets, Audit: h, Trusted: h.trusted, Log: o.Log, Version: o.Version, Changed: o.Changed, Mask: h.Mask, Eras: newEras(o.Paths), Guarded: h.guarded})
+	h.Servers = server.New(server.Options{Sandbox: o.Sandbox, Secrets: h.Secrets, Audit: h, Trusted: h.trusted, Log: o.Log, Version: o.Version, Changed: o.Changed, Mask: h.Mask, Eras: newEras(o.Paths), Guarded: h.guarded, Elicit: o.Elicit})
 	h.Gate = &gate.Gate{User: userName(), Servers: h.Servers, Pins: h.Pins, Inspect: h.pipeline, Secrets: h.own, Labels: label.NewBook(),
 		Policy: h.Policy, Consent: attended{o.Prompter, h.Servers}, Audit: h, Tier: h.tier}
 	for _, def := range h.conf.Servers {
@@ -198,6 +200,12 @@ func (h *Host) Mask(text string) string {
 		return "[withheld: it could not be searched for secrets]"
 	}
 	return masked
+}
+
+// HoldsSecret reports whether text holds one of the user's own secrets, in any form that is looked for, or cannot be searched.
+func (h *Host) HoldsSecret(text string) bool {
+	_, n, err := h.own.Mask(text)
+	return n > 0 || err != nil
 }
 
 // ownSecrets lets the inspector see every secret that has been read or set, and know that others could not be read.

@@ -16,6 +16,9 @@ if (mode === 'cyclic') tools.push({ name: 'cyclic', description: 'Refers to itse
 
 if (mode === 'reader') tools.push({ name: 'read_note', description: 'Reads a file.', inputSchema: { type: 'object', properties: { path: { type: 'string' } }, required: ['path'] } })
 
+if (mode === 'asker') tools.push({ name: 'read_queue', description: 'Asks which queue, and says it.', inputSchema: { type: 'object' } })
+let asked // the call that waits for a person
+
 const send = (id, result) => console.log(JSON.stringify({ jsonrpc: '2.0', id, result }))
 const say = (id, said) => send(id, { content: [{ type: 'text', text: said }] })
 console.error('own server started')
@@ -24,6 +27,10 @@ if (mode === 'hungry') for (const held = []; ; ) held.push(Buffer.alloc(16 << 20
 createInterface({ input: process.stdin }).on('line', (line) => {
   const { id, method, params } = JSON.parse(line)
   if (id === undefined) return
+  if (id === 'q1') {
+    say(asked, JSON.stringify(JSON.parse(line).result))
+    return
+  }
   if (method === 'initialize') {
     if (mode === 'long-line') {
       process.stdout.write('x'.repeat(100 << 20) + '\n')
@@ -33,7 +40,12 @@ createInterface({ input: process.stdin }).on('line', (line) => {
   } else if (method === 'tools/list') send(id, { tools })
   else if (method === 'tools/call' && params.name === 'echo') say(id, params.arguments.text)
   else if (method === 'tools/call' && params.name === 'isolate_host') say(id, `${params.arguments.host} is cut off`)
-  else if (method === 'tools/call' && params.name === 'read_note') {
+  else if (method === 'tools/call' && params.name === 'read_queue') {
+    asked = id
+    const properties = { queue: { type: 'string', title: 'Queue', description: 'Where the ticket goes.', default: 'SOC tier 1' }, priority: { type: 'integer', title: 'Priority', minimum: 1, maximum: 4 }, notify: { type: 'boolean', title: 'Tell the owner' },
+      kind: { type: 'string', title: 'Kind', enum: ['incident', 'request'] }, teams: { type: 'array', title: 'Teams', items: { type: 'string', enum: ['network', 'identity', 'endpoint'] } } }
+    console.log(JSON.stringify({ jsonrpc: '2.0', id: 'q1', method: 'elicitation/create', params: { mode: 'form', message: 'Which queue should this ticket go to?', requestedSchema: { type: 'object', properties, required: ['queue', 'priority'] } } }))
+  } else if (method === 'tools/call' && params.name === 'read_note') {
     try {
       say(id, readFileSync(params.arguments.path, 'utf8'))
     } catch (e) {

@@ -26,7 +26,7 @@ export function snapshot(over: Partial<Snapshot> = {}): Snapshot {
       { id: 'consent.high', reason: 'Before a host, account or mailbox is touched, ask me to type its name.', then: 'ask: type' }, { id: 'flow.destination', reason: 'Outside text may not choose where data goes.', then: 'deny' },
       { id: 'consent.irreversible', reason: 'What cannot be undone needs a second person.', then: 'ask: two people' },
     ],
-    prompt: null, waiting: 0, problems: [], stopping: false, defaults: { memoryBytes: 768 * 1024 * 1024, pids: 96 }, ...over,
+    prompt: null, question: null, waiting: 0, problems: [], stopping: false, defaults: { memoryBytes: 768 * 1024 * 1024, pids: 96 }, ...over,
   }
 }
 
@@ -120,6 +120,7 @@ export function standin(start: Snapshot = snapshot()): Standin {
     StartServer: (n) => log(['StartServer', n], () => host.show({ servers: host.now.servers.map((s) => (s.name === n ? { ...s, state: 'running' } : s)) })),
     StopServer: (n) => log(['StopServer', n], () => host.show({ servers: host.now.servers.map((s) => (s.name === n ? { ...s, state: 'stopped', pid: 0 } : s)) })),
     RestartServer: (n) => log(['RestartServer', n], none),
+    AnswerQuestion: (a) => log(['AnswerQuestion', { ...a, values: { ...a.values } }], () => host.show({ question: null })),
     Frames: (n) => log(['Frames', n], () => (n === 'http-fetch' ? frames : [])),
     Wanted: (n) => log(['Wanted', n], () => wanted(n)),
     AnswerWanted: (a) => log(['AnswerWanted', { ...a }], () => {

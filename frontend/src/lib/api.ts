@@ -76,6 +76,7 @@ export const api: Bound = {
   StartServer: (name) => call('StartServer', name),
   StopServer: (name) => call('StopServer', name),
   RestartServer: (name) => call('RestartServer', name),
+  AnswerQuestion: (a) => call('AnswerQuestion', a),
   Frames: (name) => call('Frames', name),
   Wanted: (name) => call('Wanted', name),
   AnswerWanted: (a) => call('AnswerWanted', a),

@@ -24,6 +24,7 @@ export interface Snapshot {
   secrets: SecretView[]
   rules: RuleView[]
   prompt: PromptView | null
+  question: QuestionView | null
   waiting: number
   problems: Failure[]
   stopping: boolean
@@ -80,6 +81,12 @@ export interface GuaranteeView { name: string; state: 'enforced' | 'missing' | '
 export interface ProfileView { read: string[]; write: string[]; net: string; hosts: string[]; privateHosts: string[]; reach: number[]; serve: number[]; memoryBytes: number; pids: number; idleSeconds: number; cpu: number; preset: string; demand: string[]; observe: boolean; never: string[] }
 /** One message of a server's session; its text is untrusted, and not all of it if it is cut. */
 export interface FrameView { at: string; out: boolean; id: string; method: string; answer: boolean; failed: boolean; size: number; text: string; cut: boolean }
+/** What a server asks the person in the middle of a call; all text in it is the server's. `default` is JSON or "". */
+export interface QuestionView { ticket: string; server: string; kind: 'form' | 'url'; message: string; fields: FieldView[]; url: string; host: string; deadline: string; waiting: number }
+export interface FieldView { name: string; title: string; description: string; type: 'text' | 'number' | 'integer' | 'boolean' | 'choice' | 'choices'; required: boolean; format: string; options: OptionView[]; default: string }
+export interface OptionView { value: string; title: string }
+/** `values` holds JSON by field. */
+export interface QuestionAnswer { ticket: string; action: 'accept' | 'decline' | 'cancel'; values: Record<string, string> }
 /** What a server asked for and is not granted; all text in it may be the program's own. */
 export interface WantedView { asked: AskedView[]; left: LeftView[]; cautions: string[] }
 export interface AskedView { does: string; what: string; grant: string; times: number }
@@ -247,6 +254,7 @@ export interface Bound {
   StartServer(name: string): Promise<void>
   StopServer(name: string): Promise<void>
   RestartServer(name: string): Promise<void>
+  AnswerQuestion(a: QuestionAnswer): Promise<void>
   Frames(name: string): Promise<FrameView[]>
   Wanted(name: string): Promise<WantedView>
   AnswerWanted(a: WantedAnswer): Promise<void>
