@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Fuzzes every parser that reads what others wrote. "fuzz.sh 30s" gives each that long; "fuzz.sh 30s wire elicit" only those whose folder is
+# called so. What is found is kept under testdata/fuzz of its package, and fails there from then on.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+time=${1:?how long each}
+shift
+git grep -nE '^func Fuzz[A-Za-z0-9]*\(' -- '*_test.go' | while IFS=: read -r file _ line; do
+  dir=$(dirname "$file")
+  [ $# -eq 0 ] || printf '%s\n' "$@" | grep -qx "$(basename "$dir")" || continue
+  name=${line#func }
+  name=${name%%(*}
+  echo "fuzz $dir $name for $time"
+  go test "./$dir" -run '^$' -fuzz "^$name\$" -fuzztime "$time" </dev/null | tail -n 3
+done
