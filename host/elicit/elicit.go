@@ -32,7 +32,7 @@ type Question struct {
 	Call    string // id of the call that it belongs to, "" if that is not known
 	Kind    Kind
 	Message string
-	Fields  []Field // of a form, in the order of their names
+	Fields  []Field // of a form, those that have to be filled in first, then by name
 	URL     string  // of a page
 	Host    string  // of that page, as the browser will ask for it: punycode for anything but ASCII
 	ID      string  // the server's own, of a page
@@ -202,7 +202,12 @@ func fields(schema jsontext.Value) ([]Field, error) {
 			return nil, fmt.Errorf("its form demands the field %.64q, which it does not have", name)
 		}
 	}
-	slices.SortFunc(all, func(a, b Field) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(all, func(a, b Field) int {
+		if a.Required != b.Required { // what has to be filled in comes first
+			return map[bool]int{true: -1, false: 1}[a.Required]
+		}
+		return strings.Compare(a.Name, b.Name)
+	})
 	return all, nil
 }
 

@@ -29,7 +29,7 @@ func TestParse(t *testing.T) {
 	for _, f := range q.Fields {
 		names = append(names, fmt.Sprintf("%s %s %v %d", f.Name, f.Type, f.Required, len(f.Options)))
 	}
-	if got := strings.Join(names, ", "); q.Kind != Form || q.Server != "s" || got != "age integer false 0, colour choice false 2, level choice false 2, mail text false 0, name text true 0, rate number false 0, sure boolean false 0, tags choices false 3" {
+	if got := strings.Join(names, ", "); q.Kind != Form || q.Server != "s" || got != "name text true 0, age integer false 0, colour choice false 2, level choice false 2, mail text false 0, rate number false 0, sure boolean false 0, tags choices false 3" {
 		t.Errorf("%+v: %s", q, got)
 	}
 	q, err = Parse("s", jsontext.Value(`{"mode":"url","message":"Sign in","url":"https://xn--exmple-cua.example:8443/a?b=c","elicitationId":"1"}`))
