@@ -86,7 +86,10 @@ func (s *session) question(id string, params jsontext.Value) {
 		err = errors.New("it asks although no call is running")
 	case s.asking >= maxQuestions:
 		err = fmt.Errorf("it asks more than %d questions at a time", maxQuestions)
+	case s.asked >= maxRounds*len(calls):
+		err = fmt.Errorf("it asks more than %d questions in a call", maxRounds)
 	}
+	s.asked++
 	if s.closed {
 		s.mu.Unlock()
 		return

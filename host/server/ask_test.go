@@ -122,9 +122,18 @@ func TestRounds(t *testing.T) {
 		t.Errorf("%q, %v", got, err)
 	}
 	r.works()
+	legacy := newRig(t, "ok", func(o *Options) { o.Elicit = p.ask })
+	legacy.start()
+	for range 2 { // each call anew
+		before := len(p.questions())
+		got, err := legacy.call("ask_person", fmt.Sprintf(`{"text":%q,"name":"endless"}`, askAge))
+		if asked := len(p.questions()) - before; err != nil || !strings.Contains(got, "more than 5 questions") || asked != maxRounds {
+			t.Errorf("%q, %v after %d questions", got, err, asked)
+		}
+	}
 	busy := newRig(t, "modern", func(o *Options) { o.Elicit = p.ask })
 	busy.start()
-	if got, err := busy.call("ask_person", `{"name":"busy"}`); err != nil {
+	if got, err := busy.call("ask_person", `{"name":"busy"}`); err != nil || !strings.Contains(got, "null") && !strings.HasPrefix(got, " ") {
 		t.Errorf("%q, %v", got, err)
 	}
 }

@@ -54,7 +54,8 @@ type session struct {
 
 	mu     sync.Mutex
 	closed bool                       // guarded by mu: no call begins any more
-	asking int                        // guarded by mu: questions to the person
+	asking int                        // guarded by mu: questions to the person that wait
+	asked  int                        // guarded by mu: all of them since the first of the calls that run began
 	busy   map[string]context.Context // guarded by mu: of the calls that run, by id
 	calls  sync.WaitGroup             // of the library, each a goroutine of its own; added to under mu
 }
@@ -322,6 +323,9 @@ func describe(id tool.ID, raw jsontext.Value, source string) (tool.Tool, error) 
 func (s *session) call(ctx context.Context, c tool.Call) (tool.Result, error) {
 	start := time.Now()
 	s.mu.Lock()
+	if len(s.busy) == 0 {
+		s.asked = 0
+	}
 	s.busy[c.ID] = ctx
 	s.mu.Unlock()
 	defer func() {

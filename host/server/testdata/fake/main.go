@@ -253,7 +253,10 @@ func call(r request) {
 		question := args.Text
 		switch {
 		case !modern():
-			waiting = r.ID
+			waiting, again = r.ID, ""
+			if args.Name == "endless" {
+				again = question
+			}
 			line(`{"jsonrpc":"2.0","id":"e1","method":"elicitation/create","params":%s}`, question)
 		case args.Name == "endless", args.Name == "busy" && rounds < 2:
 			rounds++
@@ -357,6 +360,10 @@ func handle(r request) {
 		}
 	}
 	if r.Method == "" && string(r.ID) == `"e1"` && waiting != nil {
+		if again != "" && r.Error == nil {
+			line(`{"jsonrpc":"2.0","id":"e1","method":"elicitation/create","params":%s}`, again)
+			return
+		}
 		text(waiting, string(r.Result)+string(r.Error))
 		waiting = nil
 	}
@@ -367,6 +374,7 @@ func handle(r request) {
 
 var (
 	waiting json.RawMessage // id of the call that waits for a person
+	again   string          // what is asked again and again
 	rounds  int
 )
 
