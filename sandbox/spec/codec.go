@@ -90,9 +90,9 @@ func Decode(b []byte) (*Spec, error) {
 		s.Files = append(s.Files, File{Path: d.str(), Data: d.str()})
 	}
 	s.TmpBytes = int64(d.num())
-	s.Net = Net(d.num())
+	s.Net = Net(d.upTo(uint64(NetHosts)))
 	for range d.count() {
-		s.Listen = append(s.Listen, uint16(d.num()))
+		s.Listen = append(s.Listen, uint16(d.upTo(math.MaxUint16)))
 	}
 	s.Landlock = Landlock{ABI: int(d.num()), Handled: d.num(), Scoped: d.num(), Private: d.num(), Proc: d.num()}
 	for range d.count() {
@@ -103,7 +103,7 @@ func Decode(b []byte) (*Spec, error) {
 	switch {
 	case d.err != nil:
 		return nil, d.err
-	case len(d.b) > 0 || s.Join < 0 || s.Join > MaxJoin || len(s.Listen) > MaxListen || s.Into && s.Join != 1 || s.Net < NetNone || s.Net > NetHosts:
+	case len(b) > MaxSpecBytes || len(d.b) > 0 || s.Join < 0 || s.Join > MaxJoin || len(s.Listen) > MaxListen || s.Into && s.Join != 1 || s.Net < NetNone || s.Net > NetHosts:
 		return nil, ErrLong
 	}
 	return s, nil
@@ -146,6 +146,16 @@ func (d *decoder) num() uint64 {
 	}
 	n := binary.LittleEndian.Uint64(d.b)
 	d.b = d.b[8:]
+	return n
+}
+
+// upTo is a number that cannot be larger.
+func (d *decoder) upTo(most uint64) uint64 {
+	n := d.num()
+	if n > most {
+		d.fail(ErrLong)
+		return 0
+	}
 	return n
 }
 
