@@ -74,7 +74,7 @@ func ruleViews(rules []policy.Rule) []RuleView {
 // OpenLink opens an https address in the system's browser. The page has shown the whole address and asked.
 func (a *App) OpenLink(address string) error {
 	u, err := url.Parse(address)
-	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || len(address) > 2048 || strings.ContainsFunc(address, func(r rune) bool { return r <= ' ' || r > '~' }) {
+	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || !plainHost(u.Host) || len(address) > 2048 || strings.ContainsFunc(address, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return errors.New("only plain https addresses are opened")
 	}
 	opener, err := exec.LookPath("xdg-open")
@@ -87,4 +87,11 @@ func (a *App) OpenLink(address string) error {
 	}
 	go func() { _, _ = p.Wait() }() // a browser may stay; nobody waits for it but the process table
 	return nil
+}
+
+// plainHost reports whether a host is written as a browser will ask for it. An escape in it is another letter there.
+func plainHost(host string) bool {
+	return !strings.ContainsFunc(host, func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune(".-:[]", r))
+	})
 }

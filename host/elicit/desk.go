@@ -33,6 +33,7 @@ type asked struct {
 	Open
 	shown chan struct{} // closed when it becomes the first
 	ended chan Answer   // one answer, buffered
+	over  bool          // guarded by the desk's mu; nobody waits for it any more
 }
 
 // Open is a question that a person sees.
@@ -70,7 +71,15 @@ func (d *Desk) Ask(ctx context.Context, q Question) Answer {
 	case <-patience.C:
 	case <-ctx.Done():
 	}
-	return Answer{Action: Cancel}
+	d.mu.Lock() // no answer is taken any more: one that was taken counts
+	defer d.mu.Unlock()
+	a.over = true
+	select {
+	case answer := <-a.ended:
+		return answer
+	default:
+		return Answer{Action: Cancel}
+	}
 }
 
 // show opens the first question. The caller holds mu.
@@ -118,7 +127,7 @@ func (d *Desk) Current() (open Open, waiting int, ok bool) {
 func (d *Desk) Answer(ticket string, answer Answer) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if len(d.queue) == 0 || d.queue[0].Ticket != ticket {
+	if len(d.queue) == 0 || d.queue[0].Ticket != ticket || d.queue[0].over {
 		return ErrStale
 	}
 	a := d.queue[0]

@@ -99,7 +99,7 @@ const (
 var ErrSecret = errors.New("it asks for a password, a token or a key; give it those as a secret under Settings if it needs them")
 
 // secretRE finds what a field is called that wants a secret.
-var secretRE = regexp.MustCompile(`(?i)pass(word|wd|phrase|code)|\bpwd\b|secret|token|credential|api[ _-]?key|private[ _-]?key|access[ _-]?key|\bpin\b|\botp\b|\bmfa\b|\b2fa\b|\bcvv\b|\bcvc\b|security[ _-]?code|one[ _-]?time`)
+var secretRE = regexp.MustCompile(`(?i)pass(word|wd|phrase|code)|\bpwd\b|secret|token|credential|api[ _-]?key|private[ _-]?key|access[ _-]?key|\bpin\b|\botp\b|\bmfa\b|\b2fa\b|\bcvv\b|\bcvc\b|security[ _-]?code|one[ _-]?time|(seed|recovery)[ _-]?(phrase|code|key)|verification[ _-]?code`)
 
 // camelRE splits names such as apiKey.
 var camelRE = regexp.MustCompile(`([a-z0-9])([A-Z])`)
@@ -150,9 +150,20 @@ func Parse(server string, params jsontext.Value) (Question, error) {
 		q.Host, err = host(p.URL)
 		return q, err
 	}
-	q.Fields, err = fields(p.Schema)
-	return q, err
+	if q.Fields, err = fields(p.Schema); err != nil {
+		return q, err
+	}
+	if wordsRE.MatchString(q.Message) && slices.ContainsFunc(q.Fields, func(f Field) bool { return f.Type == Text }) {
+		return q, ErrSecret
+	}
+	return q, nil
 }
+
+// wordsRE finds a question for a secret in what is said above a form that takes text.
+var wordsRE = regexp.MustCompile(`(?i)\bpass(word|phrase|code)\b|private[ -]key|(seed|recovery) (phrase|code|key)|(one-time|verification) code`)
+
+// hostRE is what the part of an address between the slashes may be.
+var hostRE = regexp.MustCompile(`^([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?$`)
 
 // host returns the host of an address that may be opened: https, no password in it, nothing that is hard to see.
 func host(address string) (string, error) {
@@ -162,6 +173,8 @@ func host(address string) (string, error) {
 		return "", fmt.Errorf("its page is not an https address of at most %d bytes", maxURL)
 	case u.User != nil:
 		return "", errors.New("its page's address holds a name or password before the host")
+	case !hostRE.MatchString(u.Host): // an escape in it would be another letter for the browser
+		return "", errors.New("its page's host is not written in plain letters, digits, dots and hyphens")
 	case strings.ContainsFunc(address, func(r rune) bool { return r <= ' ' || r > '~' }):
 		return "", errors.New("its page's address holds characters other than plain ASCII") // punycode shows what they are
 	}
@@ -249,8 +262,10 @@ func field(name string, raw jsontext.Value) (Field, error) {
 	}
 	f := Field{Name: name, Title: p.Title, Description: p.Description, Min: p.Minimum, Max: p.Maximum}
 	switch {
-	case name == "" || len(name) > maxName || strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError }):
-		return f, errors.New("its name is empty, long or cannot be seen")
+	case name == "" || len(name) > maxName || !seen(name) || slices.Contains(inherited, name):
+		return f, errors.New("its name is empty, long, of the window's own or cannot be seen")
+	case !seen(p.Title) || !seen(strings.ReplaceAll(p.Description, "\n", " ")):
+		return f, errors.New("its description holds characters that cannot be seen")
 	case len(p.Title) > maxText || len(p.Description) > 4*maxText:
 		return f, errors.New("its description is too long")
 	case asksForSecret(name, p.Title, p.Description) || strings.EqualFold(p.Format, "password"):
@@ -298,9 +313,22 @@ func field(name string, raw jsontext.Value) (Field, error) {
 		if err := f.check(p.Default); err != nil {
 			return f, fmt.Errorf("what it is filled in with does not fit: %w", err)
 		}
+		var text string
+		if f.Type == Text && json.Unmarshal(p.Default, &text) == nil && !seen(text) {
+			return f, errors.New("what it is filled in with holds characters that cannot be seen")
+		}
 		f.Default = p.Default.Clone()
 	}
 	return f, nil
+}
+
+// inherited are names that mean something else to the window.
+var inherited = []string{"__proto__", "constructor", "prototype", "hasOwnProperty", "isPrototypeOf", "propertyIsEnumerable", "toLocaleString", "toString", "valueOf",
+	"__defineGetter__", "__defineSetter__", "__lookupGetter__", "__lookupSetter__"}
+
+// seen reports whether text shows itself whole.
+func seen(text string) bool {
+	return !strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError })
 }
 
 func tooLarge(n *float64) bool { return n != nil && !(*n >= -maxDecimals && *n <= maxDecimals) }
@@ -339,12 +367,12 @@ func options(values, names []string, constants []constant) (all []Option, err er
 		}
 		all = append(all, o)
 	}
-	seen := map[string]bool{}
+	there := map[string]bool{}
 	for _, o := range all {
-		if len(o.Value) > maxText || len(o.Title) > maxText || seen[o.Value] {
-			return nil, errors.New("one of its choices is too long, or there twice")
+		if len(o.Value) > maxText || len(o.Title) > maxText || !seen(o.Value) || !seen(o.Title) || there[o.Value] {
+			return nil, errors.New("one of its choices is too long, cannot be seen, or is there twice")
 		}
-		seen[o.Value] = true
+		there[o.Value] = true
 	}
 	if len(all) > maxOptions {
 		return nil, fmt.Errorf("it has %d choices, at most %d are allowed", len(all), maxOptions)

@@ -81,7 +81,14 @@ func TestParseRefuses(t *testing.T) {
 		"a script":          {`{"mode":"url","message":"m","url":"javascript:alert(1)","elicitationId":"1"}`, "https"},
 		"a file":            {`{"mode":"url","message":"m","url":"file:///etc/passwd","elicitationId":"1"}`, "https"},
 		"a name before":     {`{"mode":"url","message":"m","url":"https://bank.example@evil.example/","elicitationId":"1"}`, "before the host"},
-		"a look-alike":      {`{"mode":"url","message":"m","url":"https://bаnk.example/","elicitationId":"1"}`, "ASCII"},
+		"a look-alike":      {`{"mode":"url","message":"m","url":"https://bаnk.example/","elicitationId":"1"}`, "plain letters"},
+		"an escaped one":    {`{"mode":"url","message":"m","url":"https://%D0%B0pple.com/login","elicitationId":"1"}`, "plain letters"},
+		"another path":      {`{"mode":"url","message":"m","url":"https://a.example/\u0430","elicitationId":"1"}`, "ASCII"},
+		"a zone":            {`{"mode":"url","message":"m","url":"https://[fe80::1%25en0]/","elicitationId":"1"}`, "plain letters"},
+		"the window's own":  {form(`"__proto__":{"type":"boolean"}`, ""), "name"},
+		"a hidden title":    {property(`{"type":"boolean","title":"pass\u200bword"}`), "cannot be seen"},
+		"a hidden choice":   {property(`{"type":"string","enum":["a\u202eb"]}`), "cannot be seen"},
+		"a hidden default":  {property(`{"type":"string","default":"a\nb"}`), "cannot be seen"},
 		"a line break":      {`{"mode":"url","message":"m","url":"https://a.example/\n","elicitationId":"1"}`, "https"},
 		"a page without id": {`{"mode":"url","message":"m","url":"https://a.example/"}`, "no id"},
 		"page with fields":  {`{"mode":"url","message":"m","url":"https://a.example/","elicitationId":"1","requestedSchema":{"type":"object","properties":{}}}`, "has fields"},
@@ -91,10 +98,16 @@ func TestParseRefuses(t *testing.T) {
 		}
 	}
 	for _, f := range []string{`"password":{"type":"string"}`, `"x":{"type":"string","title":"Your PASSPHRASE"}`, `"apiKey":{"type":"string"}`, `"api_key":{"type":"string"}`, `"accessToken":{"type":"string"}`,
-		`"x":{"type":"string","description":"paste your private key"}`, `"otp":{"type":"string"}`, `"pin":{"type":"integer"}`, `"one_time_code":{"type":"string"}`, `"x":{"type":"string","format":"password"}`} {
+		`"x":{"type":"string","description":"paste your private key"}`, `"otp":{"type":"string"}`, `"pin":{"type":"integer"}`, `"one_time_code":{"type":"string"}`, `"x":{"type":"string","title":"Recovery code"}`, `"x":{"type":"string","format":"password"}`} {
 		if _, err := Parse("s", jsontext.Value(form(f, ""))); !errors.Is(err, ErrSecret) {
 			t.Errorf("%s: %v", f, err)
 		}
+	}
+	if _, err := Parse("s", jsontext.Value(`{"message":"Type your GitHub password below","requestedSchema":{"type":"object","properties":{"note":{"type":"string"}}}}`)); !errors.Is(err, ErrSecret) {
+		t.Errorf("in the message: %v", err)
+	}
+	if _, err := Parse("s", jsontext.Value(`{"message":"Reset the password of ana?","requestedSchema":{"type":"object","properties":{"sure":{"type":"boolean"}}}}`)); err != nil {
+		t.Errorf("nothing to type it in: %v", err)
 	}
 	for _, f := range []string{`"shipping":{"type":"string"}`, `"opinion":{"type":"string"}`, `"keyword":{"type":"string"}`, `"spinner":{"type":"string"}`} {
 		if _, err := Parse("s", jsontext.Value(form(f, ""))); err != nil {

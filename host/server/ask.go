@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"cordon/host/audit"
@@ -121,11 +122,15 @@ func (s *session) question(id string, params jsontext.Value) {
 func (s *session) askPerson(calls []context.Context, q elicit.Question) elicit.Answer {
 	ctx, cancel := context.WithCancel(s.ending)
 	defer cancel()
+	var left atomic.Int32
+	left.Store(int32(len(calls)))
 	for _, c := range calls {
 		defer tool.Pause(c)()
-	}
-	if len(calls) == 1 {
-		defer context.AfterFunc(calls[0], cancel)()
+		defer context.AfterFunc(c, func() {
+			if left.Add(-1) == 0 {
+				cancel()
+			}
+		})()
 	}
 	return s.elicit(ctx, q)
 }

@@ -102,7 +102,7 @@ func TestNobodyToAsk(t *testing.T) {
 	for _, mode := range []string{"ok", "modern"} {
 		r := newRig(t, mode)
 		r.start()
-		if got, err := r.call("ask_person", fmt.Sprintf(`{"text":%q}`, askAge)); err == nil && !strings.Contains(got, "does not support elicitation") {
+		if got, err := r.call("ask_person", fmt.Sprintf(`{"text":%q}`, askAge)); err == nil && !strings.Contains(got, "not-offered") {
 			t.Errorf("%s: %q", mode, got)
 		}
 		r.works()

@@ -43,7 +43,14 @@ const eraPatience = 3 * time.Second
 var (
 	errOffended = errors.New("it ended when it was asked for its protocol versions") // start it again as an old one
 	errOtherEra = errors.New("it speaks another version of the protocol")            // start it again, and ask
+
+	errLegacyAfterAll = errors.New("it says that it speaks a version that it does not speak") // start it again as an old one
 )
+
+// anotherStart reports whether err may be mended by starting again.
+func anotherStart(err error) bool {
+	return errors.Is(err, errOffended) || errors.Is(err, errOtherEra) || errors.Is(err, errLegacyAfterAll)
+}
 
 // discover is the first request of the modern era, with an id that the library does not use.
 func discover(id, version string) []byte {
@@ -91,9 +98,15 @@ func findEra(ctx context.Context, g *wire.Guard, to *wire.Tap, version string, e
 	case <-patience.C:
 		return Unknown, answer, nil
 	case <-ended:
-		return Unknown, nil, errOffended
+		err = errOffended
 	case <-ctx.Done():
-		return Unknown, nil, context.Cause(ctx)
+		err = context.Cause(ctx)
+	}
+	select {
+	case a := <-answer: // it answered first
+		return eraOf(a), nil, nil
+	default:
+		return Unknown, nil, err
 	}
 }
 

@@ -34,7 +34,7 @@ func TestFrames(t *testing.T) {
 		}
 		if f.Method == "tools/call" {
 			calls++
-			if len(f.Text) > maxShown || f.Size < 17_000 {
+			if len(f.Text) > 5<<10 || f.Size < 17_000 {
 				t.Errorf("%d bytes of %d are shown", len(f.Text), f.Size)
 			}
 		}

@@ -192,9 +192,10 @@ func (u *unit) serve(ctx context.Context, proc *sandbox.Process, p *pipes, def c
 		}})
 	if err != nil {
 		switch {
-		case errors.Is(err, errOffended):
+		case ctx.Err() != nil:
+		case errors.Is(err, errOffended), errors.Is(err, errLegacyAfterAll):
 			u.s.o.Eras.Remember(program, Legacy)
-		case errors.Is(err, errOtherEra) && era != Unknown:
+		case era != Unknown: // whatever is wrong, it may be that
 			u.s.o.Eras.Remember(program, Unknown)
 		case errors.Is(err, errOtherEra):
 			u.s.o.Eras.Remember(program, Modern)
@@ -278,6 +279,10 @@ func (u *unit) serve(ctx context.Context, proc *sandbox.Process, p *pipes, def c
 			listing, cancel := context.WithTimeout(ctx, u.s.patience)
 			tools, refused, err := s.tools(listing, def.Source)
 			cancel()
+			if errors.Is(err, errEndless) {
+				found(wire.EndlessList, "the server "+errEndless.Error()+"; the session was ended")
+				return err
+			}
 			if err != nil {
 				found(wire.RelistingFailed, "its changed tool list could not be read")
 				continue
@@ -339,7 +344,7 @@ func (u *unit) explain(ctx, handshake context.Context, err error, noisy bool, dr
 	switch {
 	case ctx.Err() != nil:
 		return &startError{ctx.Err()}
-	case errors.Is(err, errOffended) || errors.Is(err, errOtherEra):
+	case anotherStart(err):
 		return &startError{err}
 	case silent && dropped != nil:
 		return &startError{fmt.Errorf("%s gave no answer in %s that could be used: %s", u.name, u.s.patience, *dropped)}

@@ -26,7 +26,11 @@ import (
 const (
 	maxInstructions = 64 << 10 // bytes
 	maxBrief        = 100      // characters of a server's title and version
+	maxPlaces       = 5000     // in all lists of a session
 )
+
+// errEndless ends a session whose lists never look the same.
+var errEndless = errors.New("its lists go on at ever new places")
 
 // ErrLineTooLong ends a session: a line without end would fill the memory.
 var ErrLineTooLong = wire.ErrLineTooLong
@@ -47,6 +51,7 @@ type session struct {
 	known   bool               // the server said so
 	late    <-chan wire.Answer // or says so later
 	version string             // of Cordon
+	pages   map[string]bool    // places where its lists went on
 	lasts   time.Duration      // for how long the listing holds; 0 if the server says nothing
 
 	ending context.Context // ended by close: the library would wait for every call that is still running
@@ -122,10 +127,13 @@ func connect(ctx context.Context, o opening) (*session, error) {
 		}
 	})
 	ending, end := context.WithCancel(context.Background())
-	s := &session{elicit: o.elicit, refused: o.refused, busy: map[string]context.Context{}, guard: g, pipe: pr, in: o.in, name: o.name, version: o.version, era: o.era, ending: ending, end: end,
+	s := &session{elicit: o.elicit, refused: o.refused, busy: map[string]context.Context{}, pages: map[string]bool{}, guard: g, pipe: pr, in: o.in, name: o.name, version: o.version, era: o.era, ending: ending, end: end,
 		to: &wire.Tap{WriteCloser: inlet{o.in, writePatience}, Guard: g}}
 	ready.Store(s)
-	defer context.AfterFunc(ctx, func() { _ = o.in.SetWriteDeadline(time.Unix(1, 0)) })()
+	defer context.AfterFunc(ctx, func() { // also while the library closes what it could not open
+		_ = o.in.SetWriteDeadline(time.Unix(1, 0))
+		_ = pr.CloseWithError(context.Cause(ctx))
+	})()
 	err := s.open(ctx, o, ended)
 	if err != nil {
 		if errors.Is(err, errOffended) && (broken != nil || unread(o.in) > 0) { // it did not end because of the question
@@ -175,8 +183,9 @@ func (s *session) open(ctx context.Context, o opening, ended <-chan struct{}) (e
 		return err
 	}
 	if r := s.mcp.InitializeResult(); s.era == Modern && (r == nil || r.ProtocolVersion < string(Modern)) { // the library has tried the other one
+		_ = s.pipe.Close()
 		_ = s.mcp.Close()
-		return errOtherEra
+		return errLegacyAfterAll
 	}
 	return nil
 }
@@ -216,8 +225,8 @@ func (s *session) close() {
 	s.mu.Unlock()
 	_ = s.in.Close()
 	s.end()
+	_ = s.pipe.Close() // first: the library waits for what it is doing
 	_ = s.mcp.Close()
-	_ = s.pipe.Close()
 	s.calls.Wait()
 }
 
@@ -284,6 +293,9 @@ func (s *session) listPages(ctx context.Context) error {
 			return errors.New("its tool list repeats itself")
 		}
 		seen[r.NextCursor] = true
+		if s.pages[r.NextCursor] = true; len(s.pages) > maxPlaces { // the library keeps each
+			return errEndless
+		}
 		params.Cursor = r.NextCursor
 	}
 	return fmt.Errorf("its tool list has more than %d pages", wire.MaxPages)
@@ -322,6 +334,8 @@ func describe(id tool.ID, raw jsontext.Value, source string) (tool.Tool, error) 
 // runs the call is answered by the person, a few times at most.
 func (s *session) call(ctx context.Context, c tool.Call) (tool.Result, error) {
 	start := time.Now()
+	ctx, over := context.WithCancel(ctx)
+	defer over() // a question does not outlive its call
 	s.mu.Lock()
 	if len(s.busy) == 0 {
 		s.asked = 0
@@ -388,8 +402,14 @@ func (s *session) once(ctx context.Context, params *mcp.CallToolParams) (*mcp.Ca
 		run, cancel := context.WithCancel(ctx)
 		defer cancel()
 		defer context.AfterFunc(s.ending, cancel)()
-		r, err := s.mcp.CallTool(run, &p)
-		answered <- answer{r, err}
+		a := answer{err: errUnreadable}
+		defer func() {
+			if recover() != nil { // the library could not read what it sent
+				a = answer{err: errUnreadable}
+			}
+			answered <- a
+		}()
+		a.r, a.err = s.mcp.CallTool(run, &p)
 	})
 	s.mu.Unlock()
 	var a answer
@@ -434,6 +454,9 @@ func (s *session) ping(ctx context.Context, patience time.Duration) <-chan error
 	})
 	return answered
 }
+
+// errUnreadable is what becomes of a call whose answer the library fails on.
+var errUnreadable = errors.New("its answer cannot be read")
 
 // errStopped is what becomes of a call whose server is stopped.
 var errStopped = errors.New("it was stopped during the call")

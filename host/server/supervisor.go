@@ -328,9 +328,9 @@ func (s *Supervisor) Log(name string) ([]Line, error) {
 	return lines, nil
 }
 
-// maxShown is how many bytes of a message are shown if not all of it is kept. The rest of what is kept is there so that a secret that begins in it
-// is known as a whole.
-const maxShown = 4 << 10
+// maxHidden is how many bytes at the end of what is kept of a message are not shown if that is not all of it: a secret that begins there
+// is not known as one.
+const maxHidden = 4 << 10
 
 // Frames returns the last messages of a server's session, or of its last one, oldest first, with known secrets masked.
 func (s *Supervisor) Frames(name string) ([]wire.Frame, error) {
@@ -347,10 +347,10 @@ func (s *Supervisor) Frames(name string) ([]wire.Frame, error) {
 	frames := guard.Frames()
 	for i, f := range frames {
 		text := s.o.Mask(f.Text)
-		if len(f.Text) < f.Size {
-			text = strings.ToValidUTF8(text[:min(len(text), maxShown)], "")
+		if len(f.Text) < f.Size { // the end of what is kept may be the beginning of a secret
+			text = strings.ToValidUTF8(text[:max(0, len(text)-maxHidden)], "")
 		}
-		frames[i].Text, frames[i].Method = text, s.o.Mask(f.Method)
+		frames[i].Text, frames[i].Method, frames[i].ID = text, s.o.Mask(f.Method), s.o.Mask(f.ID)
 	}
 	return frames, nil
 }

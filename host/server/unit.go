@@ -244,7 +244,7 @@ func (u *unit) keepRunning(ctx context.Context, ready func()) error {
 			u.pausing = false
 		})
 		err := u.runOnce(ctx, restarts > 0, func() { worked = true; ready() })
-		for again := 0; again < 2 && ctx.Err() == nil && (errors.Is(err, errOffended) || errors.Is(err, errOtherEra)); again++ {
+		for again := 0; again < 2 && ctx.Err() == nil && anotherStart(err); again++ {
 			u.note("%v; it is started again", err)
 			err = u.runOnce(ctx, true, func() { worked = true; ready() })
 		}

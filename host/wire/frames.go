@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"strings"
 	"sync"
 	"time"
 )
@@ -33,6 +34,7 @@ type ring struct {
 }
 
 func (r *ring) add(f Frame, text []byte) {
+	f.ID, f.Method = brief(f.ID), brief(f.Method)
 	f.At, f.Size, f.Text = time.Now(), len(text), string(text[:min(len(text), maxFrameText)])
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -54,4 +56,12 @@ func (r *ring) all() []Frame {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return append([]Frame(nil), r.kept...)
+}
+
+// brief keeps of what a server chose as much as a line shows.
+func brief(s string) string {
+	if len(s) > maxID {
+		s = strings.Clone(strings.ToValidUTF8(s[:maxID], "")) + "…"
+	}
+	return s
 }

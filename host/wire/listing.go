@@ -91,19 +91,18 @@ func (l *Listing) clean(g *Guard, message map[string]jsontext.Value) ([]byte, er
 		}
 		kept = append(kept, stub)
 	}
-	l.lasts(result["ttlMs"])
-	delete(result, "ttlMs") // the library would answer the next listing by itself
-	if result["tools"], err = json.Marshal(kept); err != nil {
-		return nil, err
+	l.lasts(result["ttlMs"]) // the library does not get it: it would answer the next listing by itself
+	page := map[string]any{"tools": kept}
+	if cursor := result["nextCursor"]; cursor.Kind() == '"' {
+		if len(cursor) > maxCursor {
+			return nil, fmt.Errorf("the place where it goes on is %d bytes long", len(cursor))
+		}
+		page["nextCursor"] = cursor
 	}
-	if message["result"], err = json.Marshal(result); err != nil {
-		return nil, err
+	if string(result["resultType"]) == `"complete"` {
+		page["resultType"] = result["resultType"]
 	}
-	out, err := json.Marshal(message)
-	if err != nil {
-		return nil, err
-	}
-	return out, complexity(out)
+	return json.Marshal(map[string]any{"jsonrpc": "2.0", "id": message["id"], "result": page}, json.Deterministic(true))
 }
 
 // lasts takes a page's time to live. The shortest counts.

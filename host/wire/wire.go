@@ -27,6 +27,7 @@ const (
 	LineTooLong     Code = "wire.line-too-long"      // (end) a message is larger than MaxMessage
 	InvalidJSON     Code = "wire.invalid-json"       // duplicate keys, bad UTF-8, broken syntax
 	InvalidMessage  Code = "wire.invalid-message"    // neither a request nor an answer
+	TooLarge        Code = "wire.too-large"          // what nobody asked for, and larger than such a thing is
 	TooComplex      Code = "wire.too-complex"        // nested too deeply, or too many values
 	UnknownID       Code = "wire.unknown-id"         // an answer to nothing that was asked
 	Duplicate       Code = "wire.duplicate-response" // a second answer to the same request
@@ -51,6 +52,11 @@ const (
 	notificationsPerSecond = 1000
 	maxDropped             = 100_000
 	maxAnswered            = 1024 // requests that are remembered after their answer
+
+	maxUnasked = 256 << 10 // bytes of a request or notification
+	maxID      = 128       // bytes of a request's id
+	maxNeeds   = 16        // questions in a result
+	maxCursor  = 4 << 10   // bytes
 )
 
 // ErrLineTooLong ends a connection: a message without end would fill the memory.
@@ -269,15 +275,49 @@ func (g *Guard) check(text []byte) []byte {
 	if !g.affordable(message) {
 		return nil
 	}
-	if k := message["id"].Kind(); k != jsontext.KindInvalid && k != 'n' && g.modern.Load() {
+	switch {
+	case g.quiet.Load():
+		return nil
+	case err != nil:
+		g.drop(TooComplex, fmt.Sprintf("the server sent a message with %v; it was dropped", err))
+		return nil
+	case len(text) > maxUnasked:
+		g.drop(TooLarge, fmt.Sprintf("the server sent a message of %d KiB that nobody asked for; it was dropped", len(text)>>10))
+		return nil
+	case len(id) > maxID:
+		g.drop(InvalidMessage, "the server sent a request with a very long id; it was dropped")
+		return nil
+	}
+	if k := message["id"].Kind(); k == jsontext.KindInvalid || k == 'n' {
+		return notified(method)
+	}
+	if g.modern.Load() {
 		g.drop(Unsolicited, "the server asked for "+strconv.Quote(clip(method))+" by itself, which this version of the protocol does not know; it was dropped")
 		return nil
 	}
-	if k := message["id"].Kind(); method == "elicitation/create" && (k == '"' || k == '0') && g.Question != nil {
-		g.Question(id, message["params"].Clone())
+	return g.requested(id, method, message)
+}
+
+// notified is what the library gets of a notification: that tools have changed, and nothing else. Of the others it has no use, and
+// go-sdk v1.8.0 panics on one without params.
+func notified(method string) []byte {
+	if method != "notifications/tools/list_changed" {
 		return nil
 	}
-	return text
+	return []byte(`{"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":{}}`)
+}
+
+// requested is what the library gets of a request: a ping, or something in the place of what nobody offers, which it refuses as unknown. It
+// would answer more than was offered: completion/complete by asking the server the same, and waiting for ever.
+func (g *Guard) requested(id, method string, message map[string]jsontext.Value) []byte {
+	switch {
+	case method == "elicitation/create" && g.Question != nil:
+		g.Question(id, message["params"].Clone())
+		return nil
+	case method != "ping":
+		method = "cordon/not-offered"
+	}
+	return []byte(`{"jsonrpc":"2.0","id":` + id + `,"method":"` + method + `"}`)
 }
 
 // answer passes the answer to an open request on, once, or fails it because of bad.
@@ -312,6 +352,9 @@ func (g *Guard) answer(text []byte, id string, message map[string]jsontext.Value
 		return failure(id, bad)
 	}
 	if message["result"] == nil {
+		if err := wellFormed(message["error"]); err != nil {
+			return failure(id, err)
+		}
 		return text
 	}
 	out, err := g.result(text, method, message)
@@ -319,6 +362,18 @@ func (g *Guard) answer(text []byte, id string, message map[string]jsontext.Value
 		return failure(id, err)
 	}
 	return out
+}
+
+// wellFormed reports what is wrong with an error, which would end the session in the library.
+func wellFormed(e jsontext.Value) error {
+	var is struct {
+		Code    *int64  `json:"code"`
+		Message *string `json:"message"`
+	}
+	if json.Unmarshal(e, &is) != nil || is.Code == nil || is.Message == nil {
+		return errors.New("it is an error without a number or words")
+	}
+	return nil
 }
 
 // failure is an answer that ends the call concerned.
@@ -338,10 +393,31 @@ func (g *Guard) result(text []byte, method string, message map[string]jsontext.V
 			g.found(UnknownResult, "the server answered "+method+" with a result of type "+clip(string(kind))+", which means nothing here; the call failed")
 			return nil, errors.New("its type " + clip(string(kind)) + " means nothing here")
 		}
+		if err := askable(field(message["result"], "inputRequests")); err != nil {
+			g.found(InvalidMessage, "the server answered "+method+" with what it needs in a form that cannot be used; the call failed")
+			return nil, err
+		}
 	case "tools/list":
 		return g.listing.clean(g, message)
 	}
 	return text, nil
+}
+
+// askable reports what is wrong with the questions of a result. The library panics on some (go-sdk v1.8.0).
+func askable(needs jsontext.Value) error {
+	if needs == nil {
+		return nil
+	}
+	all, err := members(needs)
+	if err != nil || len(all) > maxNeeds || len(needs) > maxUnasked {
+		return errors.New("what it needs is no list, or a very long one")
+	}
+	for _, v := range all {
+		if v.Kind() != '{' || field(v, "method").Kind() != '"' || field(v, "params").Kind() != '{' {
+			return errors.New("what it needs is malformed")
+		}
+	}
+	return nil
 }
 
 // field returns one member of an object that is strict JSON, or nil. It stops there.

@@ -40,7 +40,12 @@ func TestGuard(t *testing.T) {
 		"a log line":            {in: `{"level":30,"msg":"listening"}` + "\n", noise: 1},
 		"another version":       {in: `{"jsonrpc":"1.0","id":1}` + "\n", noise: 1},
 		"escaped version":       {in: `{"jsonrpc":"2\u002e0","id":1}` + "\n", noise: 1},
-		"a notification":        {in: `{"jsonrpc":"2.0","method":"m"}` + "\n", out: `{"jsonrpc":"2.0","method":"m"}` + "\n"},
+		"a notification":        {in: `{"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":{"x":[1]}}` + "\n", out: `{"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":{}}` + "\n"},
+		"of no use":             {in: `{"jsonrpc":"2.0","method":"notifications/elicitation/complete"}` + "\n"},
+		"a ping":                {in: `{"jsonrpc":"2.0","id":"a","method":"ping","params":{"x":1}}` + "\n", out: `{"jsonrpc":"2.0","id":"a","method":"ping"}` + "\n"},
+		"a request":             {in: `{"jsonrpc":"2.0","id":7,"method":"completion/complete","params":{}}` + "\n", out: `{"jsonrpc":"2.0","id":7,"method":"cordon/not-offered"}` + "\n"},
+		"a large request":       {in: `{"jsonrpc":"2.0","id":7,"method":"ping","params":"` + strings.Repeat("x", maxUnasked) + `"}` + "\n", rule: "wire.too-large"},
+		"a long id":             {in: `{"jsonrpc":"2.0","id":"` + strings.Repeat("x", 200) + `","method":"ping"}` + "\n", rule: "wire.invalid-message"},
 		"an answer to nothing":  {in: `{"jsonrpc":"2.0","id":null,"error":{}}` + "\n", noise: 1, rule: "wire.invalid-message"},
 		"an odd id":             {in: `{"jsonrpc":"2.0","id":{},"result":{}}` + "\n", noise: 1, rule: "wire.invalid-message"},
 		"an odd error":          {in: `{"jsonrpc":"2.0","id":1,"error":"x"}` + "\n", noise: 1, rule: "wire.invalid-message"},
@@ -181,6 +186,15 @@ func TestAnswers(t *testing.T) {
 		"a task":               {in: answer("1", `{"resultType":"task"}`), method: "tools/call", passes: 1, fails: 1, codes: "wire.unknown-result"},
 		"no type at all":       {in: answer("1", `{"resultType":null}`), method: "resources/read", passes: 1, fails: 1, codes: "wire.unknown-result"},
 		"escaped":              {in: answer("1", `{"result\u0054ype":"task"}`), method: "prompts/get", passes: 1, fails: 1, codes: "wire.unknown-result"},
+		"no questions":         {in: answer("1", `{"inputRequests":{"x":null}}`), method: "tools/call", passes: 1, fails: 1, codes: "wire.invalid-message"},
+		"questions in a list":  {in: answer("1", `{"inputRequests":[]}`), method: "tools/call", passes: 1, fails: 1, codes: "wire.invalid-message"},
+		"questions of nothing": {in: answer("1", `{"inputRequests":{"x":{"method":"elicitation/create"}}}`), method: "prompts/get", passes: 1, fails: 1, codes: "wire.invalid-message"},
+		"a good question":      {in: answer("1", `{"inputRequests":{"x":{"method":"elicitation/create","params":{}}}}`), method: "tools/call", passes: 1},
+		"an odd error":         {in: `{"jsonrpc":"2.0","id":1,"error":{"code":"ENOENT","message":"m"}}` + "\n", passes: 1, fails: 1},
+		"an error in words":    {in: `{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":{}}}` + "\n", passes: 1, fails: 1},
+		"an error of half":     {in: `{"jsonrpc":"2.0","id":1,"error":{"code":1.5,"message":"m"}}` + "\n", passes: 1, fails: 1},
+		"a far cursor":         {in: answer("1", `{"tools":[],"nextCursor":"`+strings.Repeat("c", maxCursor)+`"}`), method: "tools/list", passes: 1, fails: 1},
+		"more than tools":      {in: answer("1", `{"tools":[],"_meta":`+deep+`}`), method: "tools/list", passes: 1},
 		"of another method":    {in: answer("1", `{"resultType":"task"}`), method: "ping", passes: 1},
 		"deep":                 {in: answer("1", deep), passes: 1, fails: 1, codes: "wire.too-complex"},
 		"almost too deep":      {in: answer("1", deep[5:len(deep)-1]), passes: 1},
@@ -229,7 +243,7 @@ func TestModern(t *testing.T) {
 	}
 	told := 0
 	for range notificationsPerSecond * 3 {
-		if out, _ := g.In([]byte(`{"jsonrpc":"2.0","method":"notifications/message","params":{}}`)); out != nil {
+		if out, _ := g.In([]byte(`{"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":{}}`)); out != nil {
 			told++
 		}
 	}
@@ -275,6 +289,13 @@ func TestFrames(t *testing.T) {
 		_, _ = g.In([]byte(long))
 		g.Out([]byte(`{"jsonrpc":"2.0","id":1,"method":"ping"}`))
 	}
+	_, _ = g.In([]byte(`{"jsonrpc":"2.0","id":"` + strings.Repeat("i", 1<<20) + `","method":"` + strings.Repeat("m", 1<<20) + `"}`))
+	if f := g.Frames(); len(f[len(f)-1].ID) > 200 || len(f[len(f)-1].Method) > 200 {
+		t.Error("a long name is kept whole")
+	}
+	g.Out([]byte(`{"jsonrpc":"2.0","id":1,"method":"ping"}`))
+	_, _ = g.In([]byte(long))
+	g.Out([]byte(`{"jsonrpc":"2.0","id":1,"method":"ping"}`))
 	frames, total := g.Frames(), 0
 	for _, f := range frames {
 		total += len(f.Text)
@@ -294,7 +315,7 @@ func TestFrames(t *testing.T) {
 	if f := frames[len(frames)-2]; f.Out || f.Method != "ping" || !f.Answer || !f.Failed {
 		t.Errorf("%+v", f)
 	}
-	if f := frames[len(frames)-1]; f.Method != "" || !f.Answer || f.Failed || g.Passed() != 602 {
+	if f := frames[len(frames)-1]; f.Method != "" || !f.Answer || f.Failed || g.Passed() != 606 {
 		t.Errorf("%+v, %d passed", f, g.Passed())
 	}
 }

@@ -249,6 +249,10 @@ func call(r request) {
 		} else {
 			line(`{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}`)
 		}
+	case "needs_nothing":
+		answer(r.ID, `{"content":[],"inputRequests":{"x":null}}`)
+	case "odd_content":
+		answer(r.ID, args.Text)
 	case "ask_person": // text is what is asked, or "again" and so on
 		question := args.Text
 		switch {
@@ -312,6 +316,15 @@ func handle(r request) {
 		answer(r.ID, `{"protocolVersion":"2025-11-25","capabilities":{"tools":{"listChanged":true}},"serverInfo":{"name":"fake","title":"A fake","version":"1.2.3"},"instructions":"Be careful."}`)
 	case "notifications/initialized":
 		switch mode {
+		case "notifies-nothing":
+			line(`{"jsonrpc":"2.0","method":"notifications/elicitation/complete"}`)
+			line(`{"jsonrpc":"2.0","method":"notifications/cancelled","params":null}`)
+			line(`{"jsonrpc":"2.0","method":"notifications/progress"}`)
+			line(`{"jsonrpc":"2.0","method":"notifications/message","params":null}`)
+		case "asks-for-completion":
+			for i := range 5 {
+				line(`{"jsonrpc":"2.0","id":"c%d","method":"completion/complete","params":{"ref":{"type":"ref/prompt","name":"a"},"argument":{"name":"a","value":"b"}}}`, i)
+			}
 		case "unsolicited":
 			line(`{"jsonrpc":"2.0","id":"u1","method":"sampling/createMessage","params":{"messages":[],"maxTokens":1}}`)
 			line(`{"jsonrpc":"2.0","id":"u2","method":"roots/list"}`)
@@ -495,7 +508,7 @@ func main() {
 	}
 	fmt.Fprintln(os.Stderr, "stdin closed")
 	switch mode {
-	case "stubborn", "stubborn-silent", "ignores-eof", "polite":
+	case "stubborn", "stubborn-silent", "ignores-eof", "asks-for-completion", "polite":
 		time.Sleep(time.Hour)
 	}
 }
