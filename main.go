@@ -92,7 +92,7 @@ func open(stderr io.Writer) error {
 	}
 
 	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	signal.Notify(signals, ending...)
 	defer signal.Stop(signals)
 
 	paths, err := config.FindPaths(os.Getenv)
@@ -129,6 +129,7 @@ func open(stderr io.Writer) error {
 		ErrorFormatter:     formatError,
 		LogLevelProduction: logger.ERROR,
 		OnStartup: func(ctx context.Context) {
+			ours(signals)
 			w.started(ctx)
 			app.Attach(ctx, a, w)
 		},
@@ -153,6 +154,15 @@ func formatError(err error) any {
 		return err.Error()
 	}
 	return string(b)
+}
+
+// ending are the signals that close the window.
+var ending = []os.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP}
+
+// ours takes the signals that end Cordon from Wails, which listens too: two that quit meet in GTK, and it aborts.
+func ours(signals chan<- os.Signal) {
+	signal.Reset(ending...)
+	signal.Notify(signals, ending...)
 }
 
 // endOnSignal closes the window at the first signal and gives up on order at the second, or when closing takes too

@@ -256,7 +256,8 @@ func TestMainJob(t *testing.T) {
 		select {
 		case <-app.exited:
 		case <-time.After(quick):
-			t.Fatal("the window did not close")
+			app.stop(syscall.SIGQUIT, 2*time.Second)
+			t.Fatal("the window did not close", app.output())
 		}
 		if app.err != nil {
 			t.Errorf("it ended with %v:\n%s", app.err, app.output())
