@@ -34,7 +34,7 @@ func (a *App) AnswerQuestion(an QuestionAnswer) error {
 			return &elicit.FieldError{Field: name, Err: fmt.Errorf("it cannot be sent")}
 		}
 		if a.host.HoldsSecret(value) {
-			return &elicit.FieldError{Field: name, Err: fmt.Errorf("it holds one of your secrets; %s would read it, so it is not sent", open.Server)}
+			return &elicit.FieldError{Field: name, Err: fmt.Errorf("it holds one of your secrets, or cannot be searched for them; %s would read it, so it is not sent", open.Server)}
 		}
 		if answer.Values == nil {
 			answer.Values = map[string]jsontext.Value{}

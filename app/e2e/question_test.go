@@ -16,7 +16,7 @@ func (d *desktop) asker(b *browser, folder, command string) {
 	b.find(hook("question"))
 }
 
-// A server asks in the middle of a call; the person's answer reaches it, and one with a secret in it does not.
+// A server asks in the middle of a call; the person's answer reaches it.
 func TestQuestion(t *testing.T) {
 	d := newDesktop(t, 1280, 900)
 	folder, command := d.ownServer(t)

@@ -262,13 +262,6 @@ func (g *Guard) check(text []byte) []byte {
 	if message["method"] == nil {
 		return g.answer(text, id, message, err)
 	}
-	if g.quiet.Load() {
-		return nil
-	}
-	if err != nil {
-		g.drop(TooComplex, fmt.Sprintf("the server sent a message with %v; it was dropped", err))
-		return nil
-	}
 	if method == "notifications/progress" {
 		g.progress.Store(now)
 	}

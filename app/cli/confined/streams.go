@@ -153,7 +153,7 @@ func (s *streams) begin() {
 		f.Close()
 	}
 	for _, f := range s.copies {
-		go f() // wait waits for it
+		go f() // wait waits for it, but for one that reads a file that is written to as well: it ends with the program
 	}
 }
 
