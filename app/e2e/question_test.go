@@ -16,7 +16,7 @@ func (d *desktop) asker(b *browser, folder, command string) {
 	b.find(hook("question"))
 }
 
-// A server asks in the middle of a call; the person's answer reaches it.
+// A server asks in the middle of a call; the person's answer reaches it, and one with a secret in it does not.
 func TestQuestion(t *testing.T) {
 	d := newDesktop(t, 1280, 900)
 	folder, command := d.ownServer(t)
@@ -44,7 +44,21 @@ func TestQuestion(t *testing.T) {
 	time.Sleep(time.Second)
 	b.press("question-decline")
 	b.ended("ok", `{"action":"decline"}`)
+
+	// What holds a secret is not sent, whatever the person presses.
+	before := b.server("asker", running)
+	b.must("set a secret", b.script(nil, `await window.go.app.App.SetSecret({name: 'asker-token', server: 'asker', env: 'TOKEN', value: 'tok-5b1f77c0-of-mine'})`))
+	b.server("asker", func(s server) bool { return approved(s) && s.Pid != before.Pid })
+	b.callJSON("asker", "read_queue", `{}`)
+	b.find(hook("question"))
+	time.Sleep(time.Second)
+	b.fill("question-queue", "use tok-5b1f77c0-of-mine")
+	b.fill("question-priority", "2")
+	b.press("question-accept")
+	b.findXPath("//*[@data-test='question'][contains(., 'it holds one of your secrets')]")
+	b.press("question-decline")
+	b.ended("ok", `{"action":"decline"}`)
 	b.press("nav-activity")
 	b.fill("activity-find", "asked you")
-	b.until(`[...document.querySelectorAll('table.log tbody tr')].length === 2`)
+	b.until(`[...document.querySelectorAll('table.log tbody tr')].length === 3`)
 }
