@@ -157,9 +157,9 @@ func (u *unit) drain(ctx context.Context, stops int) error {
 // there were so many stops.
 func (u *unit) carry(stops int) {
 	u.mu.Lock()
-	proc, lent := u.proc, !u.lent.Empty()
+	with, lent := u.with, !u.lent.Empty()
 	u.mu.Unlock()
-	if !lent || proc == nil || ended(proc) {
+	if !lent || with == nil || with.ended(endPatience) {
 		return
 	}
 	u.mu.Lock()

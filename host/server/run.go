@@ -68,10 +68,12 @@ func (u *unit) runOnce(ctx context.Context, restart bool, ready func()) (err err
 	}
 	pipes.closeChild()
 	began := time.Now()
-	u.mu.Lock()
-	u.proc, u.files, u.started = proc, l.files, l.files.fingerprint
-	u.mu.Unlock()
 	var drained sync.WaitGroup
+	guard := u.newGuard()
+	with := u.process(proc, pipes, guard.Guard, &drained, l.lease)
+	u.mu.Lock()
+	u.proc, u.with, u.files, u.started = proc, with, l.files, l.files.fingerprint
+	u.mu.Unlock()
 	drained.Go(func() { u.lines.drain(pipes.err) })
 	u.update(func(v *View) { v.Pid, v.Report = proc.Pid, proc.Report })
 	enforced, of := proc.Report.Count()
@@ -91,7 +93,7 @@ func (u *unit) runOnce(ctx context.Context, restart bool, ready func()) (err err
 		<-proc.Done() // no wish comes after it
 		wanted.end()
 		u.mu.Lock()
-		u.session, u.proc = nil, nil
+		u.session, u.proc, u.with = nil, nil, nil
 		u.mu.Unlock()
 		stop := audit.Event{Kind: audit.ServerStop, Reason: exit.String(), Took: time.Since(began), Facts: map[string]string{"pid": strconv.Itoa(proc.Pid)}}
 		if errors.Is(err, errIdle) {
@@ -103,7 +105,7 @@ func (u *unit) runOnce(ctx context.Context, restart bool, ready func()) (err err
 		}
 	}()
 	if auditErr == nil {
-		err = u.serve(ctx, proc, pipes, def, l.lease, &drained, func() { release(); ready() })
+		err = u.serve(ctx, with, guard, def, func() { release(); ready() })
 	} else {
 		err = auditErr
 	}
@@ -139,33 +141,55 @@ var errEnded = errors.New("ended")
 // errIdle means that nobody called the server for as long as its definition says.
 var errIdle = errors.New("nobody called it")
 
-// serve does the handshake, lists the tools and waits for an end: of ctx, of the program, or of the session.
-func (u *unit) serve(ctx context.Context, proc *sandbox.Process, p *pipes, def config.Server, files *lease, drained *sync.WaitGroup, ready func()) error {
-	handshake, cancel := context.WithTimeout(ctx, u.s.patience)
-	defer cancel()
-	defer files.watch(cancel)()
-	touched := func() error {
-		if files.whole() && !u.touched() {
-			return nil
-		}
-		return &startError{fmt.Errorf("the files of %s were touched while it was starting, so nobody knows what runs; start it again", u.name)}
-	}
-	ended := make(chan struct{})
-	go func() { // ends with the process, which runOnce always waits for
-		<-proc.Done() // what it wrote is still read to its end
-		close(ended)
-	}()
+// watchedGuard is asked what it noticed when a handshake fails.
+type watchedGuard struct {
+	*wire.Guard
+	found   func(code wire.Code, text string)
+	noisy   *atomic.Int32
+	dropped *atomic.Pointer[string] // the last finding about a message that was dropped
+}
+
+// newGuard makes the guard of a session; what it finds is logged.
+func (u *unit) newGuard() watchedGuard {
 	var findings atomic.Int32
-	var dropped atomic.Pointer[string] // the last finding about a message that was dropped
-	found := func(code wire.Code, text string) {
+	g := watchedGuard{noisy: new(atomic.Int32), dropped: new(atomic.Pointer[string])}
+	g.found = func(code wire.Code, text string) {
 		if code == wire.InvalidJSON || code == wire.InvalidMessage || code == wire.TooComplex {
-			dropped.Store(&text)
+			g.dropped.Store(&text)
 		}
 		u.note("%s: %s", code, text)
 		if findings.Add(1) <= maxFindings {
 			u.record(audit.Event{Kind: audit.FindingMade, Rule: string(code), Reason: text, Decision: audit.Marked})
 		}
 	}
+	g.Guard = wire.New(func(line []byte) {
+		if g.noisy.Add(1) == 1 {
+			g.found(wire.Noise, "the server prints lines on its standard output that are not protocol messages; they are skipped")
+		}
+		u.lines.add(noisePrefix + string(line))
+	}, g.found)
+	u.mu.Lock()
+	u.guard = g.Guard
+	u.mu.Unlock()
+	return g
+}
+
+// serve does the handshake, lists the tools and waits for an end: of ctx, of the peer, or of the session.
+func (u *unit) serve(ctx context.Context, with *peer, guard watchedGuard, def config.Server, ready func()) error {
+	handshake, cancel := context.WithTimeout(ctx, u.s.patience)
+	defer cancel()
+	found := guard.found
+	touched := func() error { return nil }
+	if with.files != nil {
+		defer with.files.watch(cancel)()
+		touched = func() error {
+			if with.files.whole() && !u.touched() {
+				return nil
+			}
+			return &startError{fmt.Errorf("the files of %s were touched while it was starting, so nobody knows what runs; start it again", u.name)}
+		}
+	}
+	ended := with.gone
 	relist := make(chan struct{}, 1)
 	changed := func() {
 		select {
@@ -173,20 +197,9 @@ func (u *unit) serve(ctx context.Context, proc *sandbox.Process, p *pipes, def c
 		default:
 		}
 	}
-	var noisy atomic.Int32
-	noise := func(line []byte) {
-		if noisy.Add(1) == 1 {
-			found(wire.Noise, "the server prints lines on its standard output that are not protocol messages; they are skipped")
-		}
-		u.lines.add(noisePrefix + string(line))
-	}
 	program := programKey(u.startedFrom())
 	era := u.s.o.Eras.Era(program)
-	guard := wire.New(noise, found)
-	u.mu.Lock()
-	u.guard = guard
-	u.mu.Unlock()
-	s, err := connect(handshake, opening{name: u.name, version: u.s.o.Version, era: era, guard: guard, out: p.out, in: p.in, pump: drained, changed: changed,
+	s, err := connect(handshake, opening{name: u.name, version: u.s.o.Version, era: era, guard: guard.Guard, with: with, changed: changed,
 		elicit: u.elicit(), refused: func(why error) {
 			found(wire.QuestionRefused, "the server wants to ask you something that it may not: "+why.Error())
 		}})
@@ -203,7 +216,7 @@ func (u *unit) serve(ctx context.Context, proc *sandbox.Process, p *pipes, def c
 		if why := touched(); why != nil && ctx.Err() == nil {
 			return why
 		}
-		return u.explain(ctx, handshake, err, noisy.Load() > 0, dropped.Load(), proc, drained.Wait)
+		return u.explain(ctx, handshake, err, guard, with)
 	}
 	defer s.close()
 	if s.known {
@@ -224,9 +237,13 @@ func (u *unit) serve(ctx context.Context, proc *sandbox.Process, p *pipes, def c
 	if why := touched(); why != nil && ctx.Err() == nil {
 		return why
 	}
-	files.release()
+	if with.files != nil {
+		with.files.release()
+	}
 	if err != nil {
-		return u.explain(ctx, handshake, err, noisy.Load() > 0, dropped.Load(), proc, func() { s.close(); drained.Wait() })
+		closing := *with
+		closing.words = func() string { s.close(); return with.words() } // who reads its words must not wait for the library
+		return u.explain(ctx, handshake, err, guard, &closing)
 	}
 	u.publish(s, tools, refused)
 	ready()
@@ -335,9 +352,9 @@ func (u *unit) publish(s *session, tools []tool.Tool, refused []string) {
 
 // explain says why a handshake failed, in words that help. What Cordon noticed comes before how the program ended,
 // because the end of the session ends many programs. drain waits for the words of a program that has ended.
-func (u *unit) explain(ctx, handshake context.Context, err error, noisy bool, dropped *string, proc *sandbox.Process, drain func()) error {
-	silent := errors.Is(handshake.Err(), context.DeadlineExceeded)
-	patience := 200 * time.Millisecond
+func (u *unit) explain(ctx, handshake context.Context, err error, guard watchedGuard, with *peer) error {
+	silent, noisy, dropped := errors.Is(handshake.Err(), context.DeadlineExceeded), guard.noisy.Load() > 0, guard.dropped.Load()
+	patience := endPatience
 	if errors.Is(err, io.EOF) || errors.Is(err, syscall.EPIPE) { // it is about to end
 		patience = u.s.o.Grace
 	}
@@ -354,13 +371,12 @@ func (u *unit) explain(ctx, handshake context.Context, err error, noisy bool, dr
 		return &startError{fmt.Errorf("%s gave no answer in %s", u.name, u.s.patience)}
 	case errors.Is(err, ErrLineTooLong) || strings.Contains(err.Error(), ErrLineTooLong.Error()):
 		return &startError{fmt.Errorf("%s: %w", u.name, ErrLineTooLong)}
-	case endedWithin(proc, patience):
-		drain()
-		text := u.s.o.Mask(u.lines.last(5))
+	case with.ended(patience):
+		text := with.words()
 		if text == "" {
 			text = "nothing"
 		}
-		return &startError{fmt.Errorf("%s %s before it answered; it said: %s", u.name, proc.Wait(), text)}
+		return &startError{fmt.Errorf("%s %s before it answered; it said: %s", u.name, with.how(), text)}
 	}
 	return &startError{fmt.Errorf("%s did not complete the handshake: %w", u.name, err)}
 }

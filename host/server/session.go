@@ -40,7 +40,7 @@ type session struct {
 	mcp   *mcp.ClientSession
 	guard *wire.Guard
 	pipe  *io.PipeReader
-	in    io.Closer
+	in    channel
 	to    *wire.Tap // where the library writes
 	name  string
 
@@ -68,14 +68,14 @@ type session struct {
 // inlet is what the library writes to. A server that stops reading must not hold a writer for good, because the library
 // writes under a lock that closing, cancelling and every other call wait for: such a session is ended.
 type inlet struct {
-	*os.File
+	channel
 	patience time.Duration
 }
 
 // Write implements io.Writer. After an error the pipe is closed.
 func (w inlet) Write(b []byte) (int, error) {
 	_ = w.SetWriteDeadline(time.Now().Add(w.patience))
-	n, err := w.File.Write(b)
+	n, err := w.channel.Write(b)
 	if err != nil {
 		w.Close()
 	}
@@ -90,19 +90,17 @@ var errDeaf = errors.New("the server reads nothing of what it is sent")
 
 // opening is what a session is opened with.
 type opening struct {
-	name, version string                                               // of the server, of Cordon
-	era           Era                                                  // Unknown to ask the server
-	guard         *wire.Guard                                          // new
-	out           io.Reader                                            // the server's standard output
-	in            *os.File                                             // and input
-	pump          *sync.WaitGroup                                      // of a goroutine that reads out to its end
+	name, version string      // of the server, of Cordon
+	era           Era         // Unknown to ask the server
+	guard         *wire.Guard // new
+	with          *peer
 	changed       func()                                               // its list of tools
 	elicit        func(context.Context, elicit.Question) elicit.Answer // nil offers no questions
 	refused       func(why error)                                      // a question that may not be asked
 }
 
-// connect opens a session over a server's standard streams. The session closes in; the caller ends the process. Until the end of out
-// everything is read, also what comes after the session. Errors: errOffended, errOtherEra, or why there is no session.
+// connect opens a session with a peer. The session closes its way in; the caller ends the peer. Until its end everything that it says is
+// read, also what comes after the session. Errors: errOffended, errOtherEra, or why there is no session.
 func connect(ctx context.Context, o opening) (*session, error) {
 	g := o.guard
 	var ready atomic.Pointer[session]
@@ -113,30 +111,29 @@ func connect(ctx context.Context, o opening) (*session, error) {
 			}
 		}
 	}
-	lines := wire.NewLines(o.out, g)
 	pr, pw := io.Pipe()
 	ended := make(chan struct{})
 	var broken error // of the reading; written before ended is closed
-	o.pump.Go(func() {
-		_, err := io.Copy(pw, lines)
+	o.with.drain.Go(func() {
+		_, err := io.Copy(pw, o.with.lines)
 		broken = err
 		close(ended)
 		_ = pw.CloseWithError(err)
 		if errors.Is(err, io.ErrClosedPipe) { // the session ended before the server
-			_, _ = io.Copy(io.Discard, lines)
+			_, _ = io.Copy(io.Discard, o.with.lines)
 		}
 	})
 	ending, end := context.WithCancel(context.Background())
-	s := &session{elicit: o.elicit, refused: o.refused, busy: map[string]context.Context{}, pages: map[string]bool{}, guard: g, pipe: pr, in: o.in, name: o.name, version: o.version, era: o.era, ending: ending, end: end,
-		to: &wire.Tap{WriteCloser: inlet{o.in, writePatience}, Guard: g}}
+	s := &session{elicit: o.elicit, refused: o.refused, busy: map[string]context.Context{}, pages: map[string]bool{}, guard: g, pipe: pr, in: o.with.in, name: o.name, version: o.version, era: o.era, ending: ending, end: end,
+		to: &wire.Tap{WriteCloser: inlet{o.with.in, writePatience}, Guard: g}}
 	ready.Store(s)
 	defer context.AfterFunc(ctx, func() { // also while the library closes what it could not open
-		_ = o.in.SetWriteDeadline(time.Unix(1, 0))
+		_ = o.with.in.SetWriteDeadline(time.Unix(1, 0))
 		_ = pr.CloseWithError(context.Cause(ctx))
 	})()
 	err := s.open(ctx, o, ended)
 	if err != nil {
-		if errors.Is(err, errOffended) && (broken != nil || unread(o.in) > 0) { // it did not end because of the question
+		if errors.Is(err, errOffended) && (broken != nil || unread(o.with.in) > 0) { // it did not end because of the question
 			err = cmp.Or(broken, io.EOF)
 		}
 		end()
@@ -146,8 +143,12 @@ func connect(ctx context.Context, o opening) (*session, error) {
 	return s, nil
 }
 
-// unread is how many bytes of a pipe nobody has read yet, 0 if that is not known. f is its end for writing.
-func unread(f *os.File) (n int) {
+// unread is how many bytes of a pipe nobody has read yet, 0 if that is not known. in is its end for writing.
+func unread(in channel) (n int) {
+	f, ok := in.(*os.File)
+	if !ok {
+		return 0
+	}
 	raw, err := f.SyscallConn()
 	if err != nil {
 		return 0

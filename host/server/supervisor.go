@@ -406,14 +406,14 @@ func (s *Supervisor) OnDisk(ctx context.Context, name string) (pin.Fingerprint, 
 	return fs.fingerprint, err
 }
 
-// Gone returns a channel that is closed once the process that runs a server now has ended, or closed already if none
+// Gone returns a channel that is closed once the process that runs a server now, or the connection to it, has ended, or closed already if none
 // runs. A restart does not open it again.
 func (s *Supervisor) Gone(name string) <-chan struct{} {
 	if u, err := s.unit(name); err == nil {
 		u.mu.Lock()
 		defer u.mu.Unlock()
-		if u.proc != nil {
-			return u.proc.Done()
+		if u.with != nil {
+			return u.with.gone
 		}
 	}
 	closed := make(chan struct{})

@@ -39,6 +39,7 @@ type unit struct {
 	first     *attempt           // guarded by mu; the first one since it was wanted
 	done      chan struct{}      // guarded by mu; closed when the goroutine has ended
 	session   *session           // guarded by mu; nil unless running
+	with      *peer              // guarded by mu; of this run; nil between runs
 	proc      *sandbox.Process   // guarded by mu; nil unless there is a process
 	files     files              // guarded by mu
 	started   pin.Fingerprint    // guarded by mu; the files as they were when the process was started
@@ -223,10 +224,10 @@ func (u *unit) end(ctx context.Context) {
 	cancel()
 	hurry := context.AfterFunc(ctx, func() {
 		u.mu.Lock()
-		proc := u.proc
+		with := u.with
 		u.mu.Unlock()
-		if proc != nil {
-			proc.Kill()
+		if with != nil {
+			with.kill()
 		}
 	})
 	defer hurry()
@@ -311,15 +312,15 @@ func (u *unit) record(e audit.Event) {
 // call runs c on the live session.
 func (u *unit) call(ctx context.Context, c tool.Call) (tool.Result, error) {
 	u.mu.Lock()
-	s, proc := u.session, u.proc
+	s, with := u.session, u.with
 	held, looked := u.holds[c.ID]
 	same := !looked || held == s
-	if s != nil && proc != nil && same {
+	if s != nil && with != nil && same {
 		u.running = append(u.running, c.ID)
 	}
 	u.mu.Unlock()
 	switch {
-	case s == nil || proc == nil:
+	case s == nil || with == nil:
 		return tool.Result{}, fmt.Errorf("%w: %s", ErrNotRunning, u.name)
 	case !same:
 		return tool.Result{}, fmt.Errorf("%w: %s was started again while this call was looked at; call again", ErrNotRunning, u.name)
@@ -333,20 +334,8 @@ func (u *unit) call(ctx context.Context, c tool.Call) (tool.Result, error) {
 	if err == nil || ctx.Err() != nil {
 		return r, err
 	}
-	if ended(proc) {
-		return tool.Result{}, fmt.Errorf("%s %s during the call", u.name, proc.Wait())
+	if with.ended(endPatience) {
+		return tool.Result{}, fmt.Errorf("%s %s during the call", u.name, with.how())
 	}
 	return tool.Result{}, fmt.Errorf("%s: %w", u.name, err)
-}
-
-// ended reports whether the process is gone. A crash shows on the pipe before it shows in the process table.
-func ended(proc *sandbox.Process) bool { return endedWithin(proc, 200*time.Millisecond) }
-
-func endedWithin(proc *sandbox.Process, patience time.Duration) bool {
-	select {
-	case <-proc.Done():
-		return true
-	case <-time.After(patience):
-		return false
-	}
 }

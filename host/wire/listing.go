@@ -74,7 +74,7 @@ func (l *Listing) clean(g *Guard, message map[string]jsontext.Value) ([]byte, er
 			l.refuse(g, "the server lists more than %d tools; the others are not offered", MaxTools)
 			break
 		}
-		name, err := l.admit(raw)
+		name, err := l.admit(raw, g.Headers)
 		if err != nil {
 			l.refuse(g, "tool %q is not offered: %v", name[:min(len(name), maxName)], err)
 			continue
@@ -126,7 +126,7 @@ func (l *Listing) refuse(g *Guard, format string, args ...any) {
 }
 
 // admit reports why a listed tool cannot be offered. The name is untrusted and may be empty.
-func (l *Listing) admit(raw jsontext.Value) (name string, err error) {
+func (l *Listing) admit(raw jsontext.Value, headers bool) (name string, err error) {
 	var def struct {
 		Name   string         `json:"name"`
 		Input  jsontext.Value `json:"inputSchema"`
@@ -149,6 +149,11 @@ func (l *Listing) admit(raw jsontext.Value) (name string, err error) {
 	}
 	if err := tool.CheckSchema(def.Input); err != nil {
 		return def.Name, fmt.Errorf("its input schema is unsafe: %w", err)
+	}
+	if headers {
+		if _, err := tool.Headers(def.Input); err != nil {
+			return def.Name, err
+		}
 	}
 	if def.Output != nil {
 		if err := tool.CheckSchema(def.Output); err != nil {

@@ -75,8 +75,11 @@ type Guard struct {
 	// Question takes the requests of elicitation/create in the library's place, if it is not nil: its id as JSON and its params, which
 	// are the callee's. It must not block. Set it before anything is read.
 	Question func(id string, params jsontext.Value)
+	// Headers refuses tools whose arguments cannot be repeated in headers, as servers over HTTP may want. Set it before anything is read.
+	Headers bool
 
-	requests, notifications budget // used by In only, with dropped
+	only                    *string // used by In only, with those below; the one request that may be answered, nil for any
+	requests, notifications budget
 	dropped                 int
 	drops                   map[Code]int // the same by kind
 
@@ -221,6 +224,22 @@ func (g *Guard) In(text []byte) ([]byte, error) {
 	return out, nil
 }
 
+// InFor is In for a message that came as the answer to one request: it answers that one, whose id is given as JSON, and no other. With ""
+// it answers none.
+func (g *Guard) InFor(id string, text []byte) ([]byte, error) {
+	g.only = &id
+	defer func() { g.only = nil }()
+	return g.In(text)
+}
+
+// Open reports whether a request waits for its answer.
+func (g *Guard) Open(id string) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	_, open := g.open[id]
+	return open
+}
+
 func (g *Guard) check(text []byte) []byte {
 	if len(text) == 0 {
 		return nil
@@ -318,6 +337,10 @@ func (g *Guard) answer(text []byte, id string, message map[string]jsontext.Value
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	method, open := g.open[id]
+	if g.only != nil && *g.only != id {
+		g.drop(UnknownID, "the server answered "+clip(id)+" where another request is answered; it was dropped")
+		return nil
+	}
 	if !open {
 		cancelled, was := g.answered[id]
 		switch {

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -32,7 +33,7 @@ const throughUpstream = "through the upstream proxy"
 func (p *Proxy) reach(ctx context.Context, t target) (*origin, error) {
 	ctx, cancel := context.WithTimeout(ctx, orDefault(p.DialTimeout, defaultDial))
 	defer cancel()
-	allowed, private := false, false
+	allowed, private := p.Public, false
 	for _, r := range p.Rules {
 		if r.matches(t) {
 			allowed, private = true, private || r.Private
@@ -54,6 +55,27 @@ func (p *Proxy) reach(ctx context.Context, t target) (*origin, error) {
 		return nil, err
 	}
 	return p.tunnelUpstream(ctx, t)
+}
+
+// Connect reaches host and port for this process itself, by the same rules as for a program. The error says in words why not, and
+// names the host and what its addresses are.
+func (p *Proxy) Connect(ctx context.Context, host string, port uint16) (net.Conn, error) {
+	if err := p.validate(); err != nil {
+		return nil, err
+	}
+	t, err := parseTarget(net.JoinHostPort(host, strconv.Itoa(int(port))), 0)
+	if err != nil {
+		return nil, err
+	}
+	o, err := p.reach(ctx, t)
+	if err != nil {
+		if r, ok := errors.AsType[*refusal](err); ok && r.detail != "" {
+			return nil, fmt.Errorf("%s: %s", r.reason, r.detail)
+		}
+		return nil, err
+	}
+	o.busy = func() {}
+	return o, nil
 }
 
 // addresses returns those addresses of t that may be dialled. One forbidden address does not spoil the others: what is

@@ -57,7 +57,8 @@ type Connection struct {
 // Proxy lets what is allowed through. The zero value refuses everything. Its fields must not change once Serve is called;
 // Serve may run on several listeners at once and then the limit on connections holds for all of them together.
 type Proxy struct {
-	Rules []Rule
+	Rules  []Rule
+	Public bool // every host with a public address may be reached; Rules say where private ones are acceptable
 
 	// Resolve returns the addresses of a name; nil asks the machine's resolver. It must end when ctx ends.
 	Resolve func(ctx context.Context, host string) ([]netip.Addr, error)
