@@ -257,7 +257,7 @@ func facts(e audit.Event) []FactView {
 
 // kinds maps the log's kinds to those of the screen.
 var kinds = map[audit.Kind]string{audit.CallIntent: "call", audit.CallOutcome: "call", audit.ConsentAnswer: "consent", audit.ServerStart: "server", audit.ServerStop: "server",
-	audit.ServerRefused: "server", audit.ServerFound: "server", audit.ServerAdd: "server", audit.ServerInstall: "server", audit.ServerGrant: "server", audit.ServerAsked: "consent", audit.ServerRemove: "server", audit.PinApprove: "pin", audit.PinDrift: "pin",
+	audit.ServerRefused: "server", audit.ServerFound: "server", audit.ServerAdd: "server", audit.ServerInstall: "server", audit.ServerGrant: "server", audit.ServerAsked: "consent", audit.ServerSignIn: "server", audit.ServerSignOut: "server", audit.ServerRemove: "server", audit.PinApprove: "pin", audit.PinDrift: "pin",
 	audit.FindingMade: "result", audit.SecretSet: "secret", audit.SecretRemove: "secret", audit.SecretUse: "secret", audit.LogOpen: "log", audit.LogRecovered: "log", audit.SandboxReport: "sandbox", audit.NetConnection: "net"}
 
 func eventView(e audit.Entry) EventView {
@@ -300,6 +300,13 @@ func title(e audit.Entry) string {
 		return e.Server + " is granted something else: " + e.Reason
 	case audit.ServerAsked:
 		return e.Server + " asked you " + e.Reason
+	case audit.ServerSignIn:
+		if e.Decision == audit.Failed {
+			return "You did not sign in to " + e.Server + ": " + e.Reason
+		}
+		return "You signed in to " + e.Server
+	case audit.ServerSignOut:
+		return "You signed out of " + e.Server
 	case audit.ServerRemove:
 		return e.Server + " was removed"
 	case audit.PinApprove:

@@ -23,6 +23,7 @@ import (
 	"cordon/host/gate"
 	"cordon/host/inspect"
 	"cordon/host/label"
+	"cordon/host/oauth"
 	"cordon/host/pin"
 	"cordon/host/policy"
 	"cordon/host/secret"
@@ -39,6 +40,7 @@ type Options struct {
 	Log      *slog.Logger
 	Version  string
 	Elicit   func(context.Context, elicit.Question) elicit.Answer // asks a person what a server wants to know; nil offers servers no questions
+	SignIns  oauth.Options                                        // Browse, and for tests Redirect and MetadataURL, of logins to remote servers
 	Changed  func()                                               // called after anything that a screen shows has changed; must not block; nil is allowed
 	Secrets  secret.Options                                       // for tests
 }
@@ -56,6 +58,7 @@ type Host struct {
 	Pins    *pin.Store
 	Gate    *gate.Gate
 
+	logins   *logins
 	pipeline *inspect.Pipeline
 	own      *inspect.Secret
 
@@ -110,7 +113,10 @@ func Open(ctx context.Context, o Options) (h *Host, err error) {
 	h.sweepInstalls()
 	h.own = inspect.NewSecret(ownSecrets{h.Secrets})
 	h.pipeline = inspect.New(inspect.Hidden{}, h.own)
-	h.Servers = server.New(server.Options{Sandbox: o.Sandbox, Secrets: h.Secrets, Audit: h, Trusted: h.trusted, Log: o.Log, Version: o.Version, Changed: o.Changed, Mask: h.Mask, Eras: newEras(o.Paths), Guarded: h.guarded, Elicit: o.Elicit})
+	h.logins = &logins{s: h.Secrets}
+	signIns := o.SignIns
+	signIns.Store = h.logins
+	h.Servers = server.New(server.Options{SignIns: signIns, Sandbox: o.Sandbox, Secrets: h.Secrets, Audit: h, Trusted: h.trusted, Log: o.Log, Version: o.Version, Changed: o.Changed, Mask: h.Mask, Eras: newEras(o.Paths), Guarded: h.guarded, Elicit: o.Elicit})
 	h.Gate = &gate.Gate{User: userName(), Servers: h.Servers, Pins: h.Pins, Inspect: h.pipeline, Secrets: h.own, Labels: label.NewBook(),
 		Policy: h.Policy, Consent: attended{o.Prompter, h.Servers}, Audit: h, Tier: h.tier}
 	for _, def := range h.conf.Servers {
@@ -285,7 +291,7 @@ func (h *Host) guarded(path string) bool {
 
 // AddServer validates a definition, saves it and makes it known. It does not start it.
 func (h *Host) AddServer(def config.Server) error {
-	if len(def.Command) > 0 {
+	if !def.Remote() && len(def.Command) > 0 {
 		if err := grantsCover(def); err != nil {
 			return err
 		}
@@ -301,7 +307,7 @@ func (h *Host) AddServer(def config.Server) error {
 		return err
 	}
 	h.Servers.Set(def)
-	_, err = h.Append(audit.Event{Kind: audit.ServerAdd, Server: def.Name, Facts: map[string]string{"command": strings.Join(def.Command, " "), "source": def.Source, "version": def.Version}})
+	_, err = h.Append(audit.Event{Kind: audit.ServerAdd, Server: def.Name, Facts: map[string]string{"command": strings.Join(def.Command, " ") + def.URL, "source": def.Source, "version": def.Version}})
 	h.o.Changed()
 	return err
 }
@@ -345,6 +351,9 @@ func (h *Host) RemoveServer(ctx context.Context, name string) error {
 		return err
 	}
 	err = errors.Join(h.Pins.Forget(name), h.removeInstalled(def))
+	if def.Remote() {
+		err = errors.Join(err, h.logins.forget(ctx, name))
+	}
 	for _, r := range gone {
 		if e := h.Secrets.Remove(ctx, r); e != nil && !errors.Is(e, secret.ErrNotFound) {
 			err = errors.Join(err, fmt.Errorf("secret %q stays in the keyring: %w", r.Name, e))
@@ -444,11 +453,17 @@ func (h *Host) RemoveSecret(ctx context.Context, name string) error {
 // caller may go on: a server whose own secret is missing does not start, and while Secrets.Unread names any, inspection is
 // degraded, so that policy asks before every call.
 func (h *Host) LoadSecrets(ctx context.Context) error {
-	refs := h.Config().Secrets
-	if len(refs) == 0 {
-		return nil
+	conf := h.Config()
+	var err error
+	if len(conf.Secrets) > 0 {
+		err = h.Secrets.Load(ctx, conf.Secrets)
 	}
-	return h.Secrets.Load(ctx, refs)
+	for _, s := range conf.Servers {
+		if s.Remote() && (err == nil || errors.Is(err, secret.ErrNotFound)) {
+			err = errors.Join(err, h.logins.known(ctx, s.Name))
+		}
+	}
+	return err
 }
 
 // FinishFirstRun notes that the welcome was seen.

@@ -28,6 +28,8 @@ const (
 	ServerInstall Kind = "server.install" // Application Lifecycle: facts package, scripts, hosts
 	ServerGrant   Kind = "server.grant"   // Application Lifecycle
 	ServerAsked   Kind = "server.asked"   // Application Lifecycle: a question to the person during a call; facts kind, fields or host, action; no answers
+	ServerSignIn  Kind = "server.signin"  // Authentication: facts url, issuer, scopes
+	ServerSignOut Kind = "server.signout" // Authentication
 	ServerRemove  Kind = "server.remove"  // Application Lifecycle
 	PinApprove    Kind = "pin.approve"    // Application Lifecycle
 	PinDrift      Kind = "pin.drift"      // Detection Finding

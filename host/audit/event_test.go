@@ -37,14 +37,14 @@ func TestEventsRoundTrip(t *testing.T) {
 
 // required are the attributes that OCSF 1.8 demands of each class, beyond those of every event.
 var required = map[int][]string{
-	6003: {"actor", "api", "src_endpoint"}, 3003: {"user", "privileges"}, 1007: {"actor", "device", "process"},
+	6003: {"actor", "api", "src_endpoint"}, 3002: {"user"}, 3003: {"user", "privileges"}, 1007: {"actor", "device", "process"},
 	6002: {"app"}, 3004: {"entity"}, 2004: {"finding_info"}, 4001: {"dst_endpoint"}, 0: {},
 }
 
 func TestRecordsAreOCSF(t *testing.T) {
 	for kind, class := range map[Kind]int{
 		CallIntent: 6003, CallOutcome: 6003, ConsentAnswer: 3003, ServerStart: 1007, ServerStop: 1007, ServerRefused: 1007,
-		ServerFound: 6002, ServerAdd: 6002, ServerInstall: 6002, ServerGrant: 6002, ServerAsked: 6002, ServerRemove: 6002, PinApprove: 6002, PinDrift: 2004, FindingMade: 2004,
+		ServerFound: 6002, ServerAdd: 6002, ServerInstall: 6002, ServerGrant: 6002, ServerAsked: 6002, ServerSignIn: 3002, ServerSignOut: 3002, ServerRemove: 6002, PinApprove: 6002, PinDrift: 2004, FindingMade: 2004,
 		SecretSet: 3004, SecretRemove: 3004, SecretUse: 3004, LogOpen: 6002, LogRecovered: 6002, SandboxReport: 1007, NetConnection: 4001, "something.new": 0,
 	} {
 		for _, decision := range []Decision{"", Allowed, YouDenied, Failed, Intent} {

@@ -52,6 +52,10 @@ func classOf(e *Event) class {
 		return class{6002, 6, 99, "Grant"}
 	case ServerAsked:
 		return class{6002, 6, 99, "Ask"}
+	case ServerSignIn:
+		return class{3002, 3, 1, "Logon"}
+	case ServerSignOut:
+		return class{3002, 3, 2, "Logoff"}
 	case ServerRemove:
 		return class{6002, 6, 2, "Remove"}
 	case LogOpen:
@@ -251,6 +255,8 @@ func toRecord(e *Event) *record {
 		r.Actor = &actor{asker}
 		r.API = &api{e.Tool, named{Name: e.Server}, named{UID: e.CallID}}
 		r.Source = &named{Name: "localhost"}
+	case 3002:
+		r.User = &named{Name: asker}
 	case 3003:
 		r.User = &named{Name: asker}
 		r.Privileges = []string{e.Server + "." + e.Tool}

@@ -169,7 +169,7 @@ func (c Config) Validate(p Paths) error {
 	case len(c.Secrets) > maxSecrets:
 		return &Error{Field: "secrets", Problem: fmt.Sprintf("has %d entries, more than %d", len(c.Secrets), maxSecrets)}
 	}
-	names := map[string]bool{}
+	names, remote := map[string]bool{}, map[string]bool{}
 	for i, s := range c.Servers {
 		field := fmt.Sprintf("servers[%d]", i)
 		if err := s.Validate(p); err != nil {
@@ -182,7 +182,7 @@ func (c Config) Validate(p Paths) error {
 		if names[s.Name] {
 			return &Error{Server: s.Name, Field: field + ".name", Problem: "another server has this name"}
 		}
-		names[s.Name] = true
+		names[s.Name], remote[s.Name] = true, s.Remote()
 	}
 	refs := map[[2]string]secret.Ref{}
 	for i, r := range c.Secrets {
@@ -195,7 +195,11 @@ func (c Config) Validate(p Paths) error {
 		case twice:
 			return &Error{Server: r.Server, Field: field + ".name", Problem: "this server has another secret of this name"}
 		case r.Env != "":
-			if why := badEnv(r.Env); why != "" {
+			check := badEnv
+			if remote[r.Server] {
+				check = badSecretKey
+			}
+			if why := check(r.Env); why != "" {
 				return &Error{Server: r.Server, Field: field + ".env", Problem: why}
 			}
 		}

@@ -15,7 +15,7 @@ import (
 	"cordon/sandbox/egress"
 )
 
-// Server is how one local server is to be run. It grants nothing that it does not name.
+// Server is how one server is to be run, or where a remote one is. It grants nothing that it does not name.
 type Server struct {
 	Name    string            `json:"name"`                   // key, [a-z0-9][a-z0-9_-]{0,63}
 	Title   string            `json:"title"`                  // for people
@@ -37,6 +37,11 @@ type Server struct {
 	Env     map[string]string `json:"env"`                    // plain settings; never secrets
 	Secrets map[string]string `json:"secrets"`                // environment variable → name of a secret
 	Idle    Duration          `json:"idle,omitzero"`          // without a call for so long it is stopped until the next one; 0 is never
+
+	URL     string            `json:"url,omitempty"`     // of a remote server, which has no program: nothing that says how to run one is set, and Net is NetNone
+	Headers map[string]string `json:"headers,omitempty"` // of a remote server: sent with each request; never secrets. Secrets has headers too, LoginSecret and LoginToken
+	Login   Login             `json:"login,omitzero"`    // of a remote server
+	Open    bool              `json:"open,omitempty"`    // of a remote server: a person accepts that it does not want to know who calls
 
 	Demand  []sandbox.Guarantee `json:"demand,omitempty"`  // without which it must not start, besides sandbox.Isolation
 	Observe bool                `json:"observe,omitempty"` // what it asks for and is not granted is noted in its log, see sandbox.Profile
@@ -158,6 +163,15 @@ func (s Server) Validate(p Paths) error {
 		if len(f.text) > maxText || !plain(f.text) {
 			return bad(f.field, "must be plain text of at most %d bytes", maxText)
 		}
+	}
+	if s.Remote() {
+		if field, why := s.validateRemote(); why != "" {
+			return bad(field, "%s", why)
+		}
+		return nil
+	}
+	if len(s.Headers) > 0 || s.Open || !s.Login.IsZero() {
+		return bad("headers", "headers, login and open are for servers with a url")
 	}
 	if field, why := badCommand(s.Command); why != "" {
 		return bad(field, "%s", why)

@@ -204,7 +204,13 @@ func (g *Gate) resolve(ctx context.Context, p tool.Proposal, t *trail) (tool.Cal
 	if err != nil {
 		return tool.Call{}, t.deny(Resolve, "resolve.arguments", "the arguments are not acceptable JSON: "+err.Error())
 	}
-	if err := g.schemas.check(found, args); err != nil {
+	err = g.schemas.check(found, args)
+	if err != nil {
+		if fewer, left := tool.WithoutNulls(found.InputSchema, args); left {
+			args, err = fewer, g.schemas.check(found, fewer)
+		}
+	}
+	if err != nil {
 		return tool.Call{}, t.deny(Resolve, "resolve.schema", "the arguments do not fit the tool's schema: "+err.Error())
 	}
 	c := tool.Call{ID: t.id, Trace: t.trace, Kind: p.Kind, Tool: found, Args: args, By: p.By, Wrote: p.Wrote, Parent: p.Parent}

@@ -7,13 +7,13 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"cordon/host/config"
 	"cordon/sandbox/egress"
 )
 
@@ -23,36 +23,6 @@ const (
 	maxResponseHead  = 64 << 10 // bytes
 	idleTimeout      = 90 * time.Second
 )
-
-// CheckURL reports why Cordon does not speak to a server at u: only https, or http to this computer if local is set.
-func CheckURL(u *url.URL, local bool) error {
-	switch {
-	case u.Scheme != "https" && u.Scheme != "http" || u.Opaque != "" || u.Hostname() == "":
-		return errors.New("it has to be an address that begins with https://")
-	case u.User != nil:
-		return errors.New("a name or password has no place in an address")
-	case u.Fragment != "" || u.RawFragment != "":
-		return errors.New("it must not have a part after #")
-	case u.Scheme == "http" && !(local && IsLocal(u)):
-		return errors.New("http is not encrypted: only https is spoken with other computers")
-	}
-	if port := u.Port(); port != "" {
-		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-			return errors.New("its port is not between 1 and 65535")
-		}
-	}
-	return nil
-}
-
-// IsLocal reports whether u names this computer's loopback: localhost or an address of it.
-func IsLocal(u *url.URL) bool {
-	host := strings.ToLower(u.Hostname())
-	if host == "localhost" {
-		return true
-	}
-	a, err := netip.ParseAddr(host)
-	return err == nil && a.Unmap().IsLoopback()
-}
 
 // NewClient returns what requests of one server are made with, also those to places that the server names. It reaches hosts
 // with public addresses, those of private in private networks too, and this computer's loopback only if endpoint is there. It
@@ -65,7 +35,7 @@ func NewClient(endpoint *url.URL, private []egress.Rule) (*http.Client, error) {
 	if err := way.ThroughEnvironment(); err != nil {
 		return nil, err
 	}
-	local := IsLocal(endpoint)
+	local := config.IsLocal(endpoint)
 	dial := func(ctx context.Context, network, addr string) (net.Conn, error) {
 		host, port, err := net.SplitHostPort(addr)
 		if err != nil {
@@ -75,7 +45,7 @@ func NewClient(endpoint *url.URL, private []egress.Rule) (*http.Client, error) {
 		if err != nil {
 			return nil, err
 		}
-		if IsLocal(&url.URL{Host: addr}) {
+		if config.IsLocal(&url.URL{Host: addr}) {
 			if !local {
 				return nil, fmt.Errorf("%s is this computer, where no remote server may send Cordon", addr)
 			}

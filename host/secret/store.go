@@ -60,6 +60,7 @@ type Store struct {
 	mu      sync.Mutex // guards what follows
 	session bool       // memory only
 	held    map[string]entry
+	known   map[string][]string // parts of an entry that must not turn up elsewhere, by account; see Know
 	unread  map[string]Ref // known by name, and the keyring could not be asked for them
 }
 
@@ -77,7 +78,7 @@ func New(o Options) *Store {
 		o.Salt = make([]byte, sha256.Size)
 		_, _ = rand.Read(o.Salt) // never fails: crypto/rand ends the program instead
 	}
-	return &Store{timeout: o.Timeout, salt: o.Salt, slot: make(chan struct{}, 1), held: map[string]entry{}, unread: map[string]Ref{}}
+	return &Store{timeout: o.Timeout, salt: o.Salt, slot: make(chan struct{}, 1), held: map[string]entry{}, known: map[string][]string{}, unread: map[string]Ref{}}
 }
 
 // UseSession keeps secrets in memory only, from now until the program ends. Call it because a person chose it.
@@ -198,13 +199,36 @@ func (s *Store) Remove(ctx context.Context, ref Ref) error {
 	return nil
 }
 
+// Know makes Each tell of parts of ref's secret instead of the whole, in addition to those that it was told of before: what was
+// replaced may still be valid somewhere.
+func (s *Store) Know(ref Ref, parts ...string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := s.known[ref.account()]
+	for _, p := range parts {
+		if !slices.Contains(all, p) {
+			all = append(all, p)
+		}
+	}
+	s.known[ref.account()] = all[max(0, len(all)-maxKnown):]
+}
+
+// maxKnown is how many parts of a secret are known, the newest.
+const maxKnown = 64
+
 // Each calls fn for every secret read or set so far, for inspectors that look for them in what leaves the machine.
 // fn must neither keep nor change value. No lock is held meanwhile.
 func (s *Store) Each(fn func(name, server string, value []byte)) {
 	s.mu.Lock()
 	all := make([]entry, 0, len(s.held))
-	for _, e := range s.held {
-		all = append(all, e)
+	for account, e := range s.held {
+		parts, apart := s.known[account]
+		if !apart {
+			all = append(all, e)
+		}
+		for _, p := range parts {
+			all = append(all, entry{e.ref, []byte(p)})
+		}
 	}
 	s.mu.Unlock()
 	for _, e := range all {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -65,17 +66,30 @@ func discover(id, version string) []byte {
 	return append(text, '\n')
 }
 
+// Errors that only a modern server answers with (MCP 2026-07-28, basic/versioning).
+const (
+	headerMismatch     = -32020
+	missingCapability  = -32021
+	unsupportedVersion = -32022
+)
+
 // eraOf says which era an answer to discover tells of.
 func eraOf(a wire.Answer) Era {
 	var result struct {
 		Versions []string `json:"supportedVersions"`
 	}
-	if a.Result != nil && json.Unmarshal(a.Result, &result) == nil {
-		for _, v := range result.Versions {
-			if v == string(Modern) {
-				return Modern
-			}
-		}
+	var failed struct {
+		Code int `json:"code"`
+		Data struct {
+			Versions []string `json:"supported"`
+		} `json:"data"`
+	}
+	switch {
+	case a.Result != nil && json.Unmarshal(a.Result, &result) == nil && slices.Contains(result.Versions, string(Modern)):
+		return Modern
+	case a.Error == nil || json.Unmarshal(a.Error, &failed) != nil:
+	case failed.Code == unsupportedVersion && slices.Contains(failed.Data.Versions, string(Modern)), failed.Code == headerMismatch, failed.Code == missingCapability:
+		return Modern
 	}
 	return Legacy
 }

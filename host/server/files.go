@@ -34,6 +34,9 @@ type files struct {
 // lookAtFiles hashes the program, the files its command names and, for an installed server, its whole tree. watch, if it is
 // not nil, begins anew.
 func lookAtFiles(ctx context.Context, def config.Server, watch *treeWatch) (files, error) {
+	if def.Remote() {
+		return files{def: def, fingerprint: remoteFingerprint(def)}, nil
+	}
 	program, err := lookUp(def.Command[0])
 	if err != nil {
 		return files{}, fmt.Errorf("%s: %w", def.Name, err)
@@ -75,6 +78,9 @@ const treePause = time.Second
 // touched reports whether a file is not the one that was looked at. Unless all is set, a tree that was just looked at is not
 // looked at again.
 func (f *files) touched(all bool) bool {
+	if f.def.Remote() {
+		return false
+	}
 	if !slices.Equal(f.marks, marks(f.def, f.fingerprint.BinaryPath)) {
 		return true
 	}
@@ -124,6 +130,9 @@ func named(def config.Server) []string {
 // Coverage returns the files that a pin of def covers, and what its command names besides: folders that it can be run from,
 // and databases.
 func Coverage(def config.Server) (covered, not []string) {
+	if def.Remote() {
+		return nil, nil
+	}
 	if program, err := lookUp(def.Command[0]); err == nil {
 		covered = append(covered, program)
 	}

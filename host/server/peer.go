@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"cordon/host/tool"
 	"cordon/host/wire"
 	"cordon/sandbox"
 )
@@ -20,6 +21,8 @@ type peer struct {
 	kill  func()          // ends it at once
 	drain *sync.WaitGroup // what reads until its end
 	files *lease          // that hold until its tools are listed; nil without files
+
+	listed func([]tool.Tool) error // hears of its tools before they are offered, and may end the session; nil to do neither
 }
 
 // channel is a way to a server. After an error or Close nothing more is written; a deadline ends a Write that waits.
@@ -50,3 +53,11 @@ func (p *peer) ended(patience time.Duration) bool {
 
 // endPatience is for a peer whose connection has ended.
 const endPatience = 200 * time.Millisecond
+
+// offers passes on what was listed.
+func (p *peer) offers(tools []tool.Tool) error {
+	if p.listed == nil {
+		return nil
+	}
+	return p.listed(tools)
+}

@@ -40,6 +40,9 @@ func (l launch) release() {
 // "ports of this computer", "writing". It is empty if the definition gives none of them.
 func Limits(def config.Server) []string {
 	var without []string
+	if def.Remote() {
+		return nil
+	}
 	if len(def.Secrets) > 0 {
 		without = append(without, "its secrets")
 	}

@@ -32,6 +32,9 @@ func (e *startError) Unwrap() error { return e.err }
 // runOnce starts the server when it is its turn, calls ready when it lists its tools, and returns when it has ended and
 // everything is cleaned up. It returns nil only when ctx ended it.
 func (u *unit) runOnce(ctx context.Context, restart bool, ready func()) (err error) {
+	if def := u.definition(); def.Remote() {
+		return u.connectOnce(ctx, def, ready)
+	}
 	release, err := u.s.turns.take(ctx, func() urgency {
 		switch {
 		case u.waiting.Load() > 0:
@@ -245,6 +248,9 @@ func (u *unit) serve(ctx context.Context, with *peer, guard watchedGuard, def co
 		closing.words = func() string { s.close(); return with.words() } // who reads its words must not wait for the library
 		return u.explain(ctx, handshake, err, guard, &closing)
 	}
+	if err := with.offers(tools); err != nil {
+		return err
+	}
 	u.publish(s, tools, refused)
 	ready()
 	stale := holdsFor(s.lasts)
@@ -254,6 +260,9 @@ func (u *unit) serve(ctx context.Context, with *peer, guard watchedGuard, def co
 	var again <-chan time.Time // nil unless a listing is due
 	health := newHealth(u, s)
 	defer health.stop()
+	if def.Remote() { // a call shows soon enough that nobody answers, and nobody is to learn when Cordon runs
+		health.stop()
+	}
 	sleep := time.NewTimer(time.Duration(def.Idle))
 	defer sleep.Stop()
 	if !def.Sleeps() {
@@ -303,6 +312,9 @@ func (u *unit) serve(ctx context.Context, with *peer, guard watchedGuard, def co
 			if err != nil {
 				found(wire.RelistingFailed, "its changed tool list could not be read")
 				continue
+			}
+			if err := with.offers(tools); err != nil {
+				return err
 			}
 			u.publish(s, tools, refused)
 			stale = holdsFor(s.lasts)

@@ -16,6 +16,7 @@ import (
 	"cordon/host/audit"
 	"cordon/host/config"
 	"cordon/host/elicit"
+	"cordon/host/oauth"
 	"cordon/host/pin"
 	"cordon/host/secret"
 	"cordon/host/tool"
@@ -34,6 +35,7 @@ const (
 	Refused  State = "refused"       // the sandbox cannot give what the profile demands
 	Crashed  State = "crashed"       // ended by itself, or never spoke MCP
 	Idle     State = "idle"          // stopped because nobody called it; the next call starts it, and what it listed stays
+	SignIn   State = "sign-in needed" // a remote server that wants to know who calls
 	Mute     State = "not answering" // its process lived and said nothing more, so it was ended
 )
 
@@ -68,6 +70,7 @@ type Options struct {
 	Starts  int                                                  // how many servers start at the same time; 0 means two for each processor, and at least 4
 	Elicit  func(context.Context, elicit.Question) elicit.Answer // asks a person what a server wants to know; nil offers servers no questions
 	Guarded func(string) bool                                    // no server is given that path; nil knows none
+	SignIns oauth.Options                                        // Store, Browse, Redirect and MetadataURL of logins to remote servers
 	Eras    Eras                                                 // nil remembers until the end
 	Drain   time.Duration                                        // how long Reload waits for running calls; 0 means 30 s
 
@@ -266,6 +269,7 @@ type View struct {
 	Version      string // from the handshake, untrusted
 	Protocol     Era    // that it speaks; Unknown before the first session
 	Report       sandbox.Report
+	Login        *oauth.Status // to a remote server; nil for others, and before the first connection
 	Usage        sandbox.Usage
 	Tools        []tool.Tool
 	Refused      []string        // what it lists and Cordon does not offer, and why; untrusted names in it

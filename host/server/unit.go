@@ -39,6 +39,7 @@ type unit struct {
 	first     *attempt           // guarded by mu; the first one since it was wanted
 	done      chan struct{}      // guarded by mu; closed when the goroutine has ended
 	session   *session           // guarded by mu; nil unless running
+	login     *login             // guarded by mu; of a remote server, once it was needed
 	with      *peer              // guarded by mu; of this run; nil between runs
 	proc      *sandbox.Process   // guarded by mu; nil unless there is a process
 	files     files              // guarded by mu
@@ -58,6 +59,12 @@ type unit struct {
 func newUnit(s *Supervisor, def config.Server) *unit {
 	return &unit{s: s, name: def.Name, def: def, view: View{Name: def.Name, State: Stopped, Since: time.Now().UTC()},
 		holds: map[string]*session{}, moved: make(chan struct{}), reloads: make(chan struct{}, 1)}
+}
+
+func (u *unit) definition() config.Server {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.def
 }
 
 // stir tells everybody who waits to look again. The caller holds u.mu.
@@ -81,7 +88,7 @@ func (u *unit) snapshot() View {
 		v.Frames = u.guard.Passed()
 	}
 	u.mu.Unlock()
-	v.Wanted = u.wanted.count()
+	v.Wanted, v.Login = u.wanted.count(), u.signedIn()
 	v.StderrLines = u.lines.count()
 	if proc != nil {
 		v.Usage = proc.Usage()
@@ -263,6 +270,8 @@ func (u *unit) keepRunning(ctx context.Context, ready func()) error {
 		switch {
 		case errors.As(err, &refusal):
 			state = Refused
+		case needsPerson(err):
+			state = SignIn
 		case errors.As(err, &mute):
 			state, until = Mute, mute.heard
 		}
@@ -275,6 +284,14 @@ func (u *unit) keepRunning(ctx context.Context, ready func()) error {
 		var early *startError
 		// Before it ever worked a person is waiting for the reason: say it, do not repeat the attempt.
 		final := !worked || state == Refused || errors.As(err, &early)
+		if !final && restarts+1 >= maxRestarts && u.definition().Remote() { // it may be the network: whoever calls it next tries again
+			u.note("%v", err)
+			u.update(func(v *View) {
+				v.State, v.Err = Idle, err
+				u.session = nil
+			})
+			return err
+		}
 		if !final && restarts+1 >= maxRestarts {
 			err, final = fmt.Errorf("%w; that was start %d in a row, so it is not started again by itself", err, maxRestarts), true
 		}
