@@ -36,6 +36,7 @@ var modules = map[string]string{
 	"golang.org/x/sys":                       "system calls",
 	"golang.org/x/term":                      "reading a secret without showing it",
 	"golang.org/x/text":                      "Unicode normalisation and look-alikes",
+	"github.com/yosida95/uritemplate/v3":     "templates of resources (RFC 6570); the MCP library needs it too",
 	"golang.org/x/net":                       "BPF, IDNA, proxy settings",
 }
 

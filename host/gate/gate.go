@@ -20,13 +20,15 @@ import (
 	"cordon/host/policy"
 	"cordon/host/server"
 	"cordon/host/tool"
+
+	"github.com/go-json-experiment/json"
 )
 
 // Servers finds tools and runs calls. *server.Supervisor implements it. Tool starts a server that sleeps and waits for it; until
 // release, which is never nil, Call must run the call of that id on no other process than the one that was looked at. Its
 // error wraps server.ErrNotRunning when the server does not run, which breaks a call and refuses nothing.
 type Servers interface {
-	Tool(ctx context.Context, id tool.ID, call string) (t tool.Tool, release func(), err error)
+	Tool(ctx context.Context, kind tool.Kind, id tool.ID, call string) (t tool.Tool, release func(), err error)
 	Fingerprint(ctx context.Context, server string) (pin.Fingerprint, error)
 	Call(ctx context.Context, c tool.Call) (tool.Result, error)
 }
@@ -169,8 +171,19 @@ func (g *Gate) walk(ctx context.Context, p tool.Proposal, t *trail) (r tool.Resu
 
 // resolve finds the tool, which wakes its server, parses the arguments strictly and freezes the call.
 func (g *Gate) resolve(ctx context.Context, p tool.Proposal, t *trail) (tool.Call, error) {
-	if p.Kind != tool.CallTool {
-		return tool.Call{}, t.deny(Resolve, "resolve.kind", fmt.Sprintf("this version runs tools only, not %q", p.Kind))
+	switch p.Kind {
+	case tool.CallTool, tool.GetPrompt:
+	case tool.ReadResource:
+		if len(p.Args) > 0 {
+			return tool.Call{}, t.deny(Resolve, "resolve.arguments", "a resource is read by its address and takes no arguments")
+		}
+		uri, err := json.Marshal(map[string]string{"uri": p.Target.Name})
+		if err != nil {
+			return tool.Call{}, t.deny(Resolve, "resolve.arguments", "the address is not text")
+		}
+		p.Args = uri
+	default:
+		return tool.Call{}, t.deny(Resolve, "resolve.kind", fmt.Sprintf("there is nothing of the kind %q to call", p.Kind))
 	}
 	if p.By.Conversation == "" || p.By.Kind == "" {
 		return tool.Call{}, t.deny(Resolve, "resolve.asker", "nobody is named who asks")
@@ -178,7 +191,7 @@ func (g *Gate) resolve(ctx context.Context, p tool.Proposal, t *trail) (tool.Cal
 	look, cancel := context.WithTimeout(ctx, g.limit(p))
 	defer cancel()
 	began := time.Now()
-	found, release, err := g.Servers.Tool(look, p.Target, t.id)
+	found, release, err := g.Servers.Tool(look, p.Kind, p.Target, t.id)
 	t.release, t.waited = release, time.Since(began)
 	switch {
 	case err == nil:
@@ -247,8 +260,12 @@ func (g *Gate) comparePin(ctx context.Context, c tool.Call, t *trail) (what stri
 	switch st.State {
 	case pin.Pinned:
 		// What was looked up must be what is pinned: a server may list something else in between.
-		if !bytes.Equal(fp.Tools[c.Tool.ID.Name], c.Tool.Definition) {
-			return "", t.deny(Pin, "pin.changed", "the tool's definition changed while the call was looked at")
+		pinned := fp.Tools
+		if c.Kind == tool.GetPrompt {
+			pinned = fp.Prompts
+		}
+		if c.Kind != tool.ReadResource && !bytes.Equal(pinned[c.Tool.ID.Name], c.Tool.Definition) {
+			return "", t.deny(Pin, "pin.changed", "the "+string(c.Kind)+"'s definition changed while the call was looked at")
 		}
 		return fmt.Sprintf("definition and %s match the pin of %s", files(fp.Files+1), st.At.Format(time.DateOnly)), nil
 	case pin.Changed:

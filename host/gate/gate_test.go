@@ -43,7 +43,7 @@ func define(name string, effect tool.Effect) tool.Tool {
 	return tool.Tool{ID: tool.ID{Server: "files", Name: name}, InputSchema: []byte(schema), Definition: []byte(`{"inputSchema":` + schema + `,"name":"` + name + `"}`), Effect: effect, EffectBy: "Cordon"}
 }
 
-func (s *servers) Tool(ctx context.Context, id tool.ID, call string) (tool.Tool, func(), error) {
+func (s *servers) Tool(ctx context.Context, kind tool.Kind, id tool.ID, call string) (tool.Tool, func(), error) {
 	s.mu.Lock()
 	s.held++
 	s.mu.Unlock()
@@ -276,7 +276,7 @@ func (r *rig) passed(t testing.TB, res tool.Result, err error, decision audit.De
 // gone is a server that does not run.
 type gone struct{ Servers }
 
-func (gone) Tool(_ context.Context, id tool.ID, _ string) (tool.Tool, func(), error) {
+func (gone) Tool(_ context.Context, _ tool.Kind, id tool.ID, _ string) (tool.Tool, func(), error) {
 	return tool.Tool{}, func() {}, fmt.Errorf("%w: %s is crashed: no such program", server.ErrNotRunning, id.Server)
 }
 
@@ -352,8 +352,8 @@ func TestWakingTakesFromTheDeadline(t *testing.T) {
 // sly is a server that lists another definition while the call is looked up.
 type sly struct{ Servers }
 
-func (s sly) Tool(ctx context.Context, id tool.ID, call string) (tool.Tool, func(), error) {
-	found, release, err := s.Servers.Tool(ctx, id, call)
+func (s sly) Tool(ctx context.Context, kind tool.Kind, id tool.ID, call string) (tool.Tool, func(), error) {
+	found, release, err := s.Servers.Tool(ctx, kind, id, call)
 	found.Definition = append([]byte(" "), found.Definition...)
 	return found, release, err
 }
@@ -378,7 +378,8 @@ func TestEachStage(t *testing.T) {
 		rule       string
 		runs       int // of the refused one: 1 when the result is withheld
 	}{
-		"resource":         {broken: func(_ *rig, p *tool.Proposal) { p.Kind = tool.ReadResource }, stage: Resolve, rule: "resolve.kind"},
+		"resource":         {broken: func(_ *rig, p *tool.Proposal) { p.Kind = tool.ReadResource }, stage: Resolve, rule: "resolve.arguments"},
+		"other kind":       {broken: func(_ *rig, p *tool.Proposal) { p.Kind = "sampling" }, stage: Resolve, rule: "resolve.kind"},
 		"no kind":          {broken: func(_ *rig, p *tool.Proposal) { p.Kind = "" }, stage: Resolve, rule: "resolve.kind"},
 		"no conversation":  {broken: func(_ *rig, p *tool.Proposal) { p.By.Conversation = "" }, stage: Resolve, rule: "resolve.asker"},
 		"no asker":         {broken: func(_ *rig, p *tool.Proposal) { p.By = tool.Asker{} }, stage: Resolve, rule: "resolve.asker"},

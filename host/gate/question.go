@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"errors"
 	"sync"
 
 	"cordon/host/label"
@@ -8,6 +9,7 @@ import (
 	"cordon/host/tool"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // Question is what a screen shows beside a consent prompt. Its slices must not be changed.
@@ -93,14 +95,34 @@ type schemaCache struct {
 const maxSchemas = 2000
 
 // check reports why args do not fit t's schema.
-func (s *schemaCache) check(t tool.Tool, args []byte) error {
-	key := tool.Sum(t.InputSchema)
+func (s *schemaCache) check(t tool.Tool, args []byte) error { return s.fits(t.InputSchema, args) }
+
+// errUnchecked means that a structured result is more than is checked, or no object.
+var errUnchecked = errors.New("it is too large, or no object")
+
+// checkOutput reports why a structured result does not fit the schema that t has for it. Without one it fits.
+func (s *schemaCache) checkOutput(t tool.Tool, structured []byte) error {
+	var def struct {
+		Output jsontext.Value `json:"outputSchema"`
+	}
+	if err := json.Unmarshal(t.Definition, &def); err != nil || def.Output == nil {
+		return nil
+	}
+	if _, err := tool.CanonicalObject(structured, tool.DefaultLimits()); err != nil {
+		return errUnchecked
+	}
+	return s.fits(def.Output, structured)
+}
+
+// fits reports why an object does not fit a schema.
+func (s *schemaCache) fits(schema, object []byte) error {
+	key := tool.Sum(schema)
 	s.mu.Lock()
 	v := s.by[key]
 	s.mu.Unlock()
 	if v == nil {
 		var err error
-		if v, err = tool.NewValidator(t.InputSchema); err != nil {
+		if v, err = tool.NewValidator(schema); err != nil {
 			return err
 		}
 		s.mu.Lock()
@@ -110,5 +132,5 @@ func (s *schemaCache) check(t tool.Tool, args []byte) error {
 		s.by[key] = v
 		s.mu.Unlock()
 	}
-	return v.Check(args)
+	return v.Check(object)
 }

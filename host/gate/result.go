@@ -2,7 +2,9 @@ package gate
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 	"unicode/utf8"
 
 	"cordon/host/inspect"
@@ -31,6 +33,7 @@ func (g *Gate) inspectResult(ctx context.Context, c tool.Call, r tool.Result, t 
 	if size > maxResult {
 		return tool.Result{}, t.deny(InspectOut, "result.size", fmt.Sprintf("the result has %d bytes, at most %d are passed on", size, maxResult))
 	}
+	misfit := g.misfit(c, &r)
 	masked, err := g.mask(&r)
 	if err != nil {
 		return tool.Result{}, t.deny(InspectOut, "result.inspection", "the result could not be searched for secrets, so it is withheld")
@@ -41,6 +44,7 @@ func (g *Gate) inspectResult(ctx context.Context, c tool.Call, r tool.Result, t 
 	if masked > 0 {
 		r.Findings = append(r.Findings, tool.Finding{Engine: "secret", Rule: "secret.masked", Severity: tool.Warn, Text: fmt.Sprintf("%d occurrences of your own secrets were masked.", masked)})
 	}
+	r.Findings = append(r.Findings, misfit...)
 	for _, d := range v.Degraded {
 		r.Findings = append(r.Findings, tool.Finding{Engine: "pipeline", Rule: "inspect.degraded", Severity: tool.Warn, Text: d})
 	}
@@ -59,6 +63,31 @@ func (g *Gate) inspectResult(ctx context.Context, c tool.Call, r tool.Result, t 
 		t.pass(InspectOut, fmt.Sprintf("%d bytes, nothing found, labelled outside", size))
 	}
 	return r, nil
+}
+
+// misfit drops a structured result that is not what its tool promised: whoever reads it by its schema would be misled. The other parts stay.
+func (g *Gate) misfit(c tool.Call, r *tool.Result) []tool.Finding {
+	if r.Structured == nil || r.IsError || c.Kind != tool.CallTool {
+		return nil
+	}
+	err := g.schemas.checkOutput(c.Tool, r.Structured)
+	if err == nil {
+		return nil
+	}
+	if errors.Is(err, errUnchecked) {
+		return []tool.Finding{{Engine: "schema", Rule: "result.unchecked", Severity: tool.Info, Where: "/structuredContent", Text: "The structured part was not compared with what the tool promised: " + err.Error() + "."}}
+	}
+	r.Structured = nil
+	return []tool.Finding{{Engine: "schema", Rule: "result.schema", Severity: tool.Warn, Where: "/structuredContent", Text: "The structured part is not what the tool promised, so it is left out: " + clip(strings.TrimPrefix(err.Error(), "argument "))}}
+}
+
+// clip keeps what a finding may quote.
+func clip(s string) string {
+	const most = 150
+	if len(s) > most {
+		s = strings.ToValidUTF8(s[:most], "") + "…"
+	}
+	return s
 }
 
 // mask replaces own secrets in every text of r and returns how many.

@@ -23,6 +23,7 @@ type Fingerprint struct {
 	Tree         tool.Digest       // files of the server, see HashTree; zero if it has none of its own
 	Files        int               // number of files in Tree
 	Tools        map[string][]byte // canonical definition by tool name, exactly as listed
+	Prompts      map[string][]byte // the same of prompts, by name
 	Instructions string            // server instructions from the handshake, untrusted text
 	Stale        bool              // what runs was started from other files than these, so this is no server's; equals no pin
 }
@@ -34,20 +35,30 @@ func (f Fingerprint) SameProgram(g Fingerprint) bool {
 
 // Digest covers every field. No two different fingerprints share one.
 func (f Fingerprint) Digest() tool.Digest {
-	var command, tools [][]byte
+	var command [][]byte
 	for _, arg := range f.Command {
 		command = append(command, []byte(arg))
 	}
-	for _, name := range slices.Sorted(maps.Keys(f.Tools)) {
-		tools = append(tools, []byte(name), f.Tools[name])
-	}
-	argv, defs := tool.Sum(command...), tool.Sum(tools...)
+	argv, defs := tool.Sum(command...), sum(f.Tools)
 	kind := "cordon pin 1"
 	if f.Stale {
 		kind = "cordon stale 1"
 	}
-	return tool.Sum([]byte(kind), argv[:], f.Binary[:], []byte(f.BinaryPath), f.Tree[:],
-		strconv.AppendInt(nil, int64(f.Files), 10), defs[:], []byte(f.Instructions))
+	parts := [][]byte{[]byte(kind), argv[:], f.Binary[:], []byte(f.BinaryPath), f.Tree[:], strconv.AppendInt(nil, int64(f.Files), 10), defs[:], []byte(f.Instructions)}
+	if len(f.Prompts) > 0 { // none, as in pins from before there were any, is no part
+		prompts := sum(f.Prompts)
+		parts = append(parts, prompts[:])
+	}
+	return tool.Sum(parts...)
+}
+
+// sum covers definitions by name.
+func sum(defs map[string][]byte) tool.Digest {
+	var parts [][]byte
+	for _, name := range slices.Sorted(maps.Keys(defs)) {
+		parts = append(parts, []byte(name), defs[name])
+	}
+	return tool.Sum(parts...)
 }
 
 // State says how a server stands to its pin. The zero value is New, which is not approved.
@@ -81,7 +92,7 @@ type Status struct {
 // Change is one difference from what was approved. Old and New are whole: argv one argument a line, digests in hex,
 // definitions as indented JSON. They are untrusted text.
 type Change struct {
-	What string // "running program", "command", "binary", "binary path", "files", "instructions", "tool NAME", "pin"
+	What string // "running program", "command", "binary", "binary path", "files", "instructions", "tool NAME", "prompt NAME", "pin"
 	Kind string // added, removed, changed
 	Old  string
 	New  string
@@ -111,16 +122,22 @@ func Compare(approved, now Fingerprint) []Change {
 	add("binary", digest(approved.Binary), digest(now.Binary))
 	add("files", tree(approved), tree(now))
 	add("instructions", approved.Instructions, now.Instructions)
-	for _, name := range slices.Sorted(maps.Keys(merged(approved.Tools, now.Tools))) {
-		old, had := approved.Tools[name]
-		new, has := now.Tools[name]
+	all = append(all, definitions("tool ", approved.Tools, now.Tools)...)
+	return append(all, definitions("prompt ", approved.Prompts, now.Prompts)...)
+}
+
+// definitions compares what is listed, by name. what begins the name of a change.
+func definitions(what string, approved, now map[string][]byte) (all []Change) {
+	for _, name := range slices.Sorted(maps.Keys(merged(approved, now))) {
+		old, had := approved[name]
+		new, has := now[name]
 		switch {
 		case had && has && !bytes.Equal(old, new):
-			all = append(all, Change{"tool " + name, "changed", pretty(old), pretty(new)})
+			all = append(all, Change{what + name, "changed", pretty(old), pretty(new)})
 		case had && !has:
-			all = append(all, Change{"tool " + name, "removed", pretty(old), ""})
+			all = append(all, Change{what + name, "removed", pretty(old), ""})
 		case has && !had:
-			all = append(all, Change{"tool " + name, "added", "", pretty(new)})
+			all = append(all, Change{what + name, "added", "", pretty(new)})
 		}
 	}
 	return all

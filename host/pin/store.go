@@ -196,6 +196,7 @@ type stored struct {
 	Files        int               `json:"files"`
 	Instructions quoted            `json:"instructions"`
 	Tools        map[string]quoted `json:"tools"`
+	Prompts      map[string]quoted `json:"prompts,omitempty"`
 }
 
 // quoted is text that may hold any bytes: base64 in the file, so that nothing is changed on the way.
@@ -224,6 +225,12 @@ func encode(server string, fp Fingerprint, at time.Time) stored {
 	for name, def := range fp.Tools {
 		f.Tools[name] = def
 	}
+	for name, def := range fp.Prompts {
+		if f.Prompts == nil {
+			f.Prompts = map[string]quoted{}
+		}
+		f.Prompts[name] = def
+	}
 	return f
 }
 
@@ -235,6 +242,12 @@ func (f stored) fingerprint() Fingerprint {
 	}
 	for name, def := range f.Tools {
 		fp.Tools[name] = def
+	}
+	for name, def := range f.Prompts {
+		if fp.Prompts == nil {
+			fp.Prompts = map[string][]byte{}
+		}
+		fp.Prompts[name] = def
 	}
 	return fp
 }

@@ -61,7 +61,7 @@ type Store struct {
 	session bool       // memory only
 	held    map[string]entry
 	known   map[string][]string // parts of an entry that must not turn up elsewhere, by account; see Know
-	unread  map[string]Ref // known by name, and the keyring could not be asked for them
+	unread  map[string]Ref      // known by name, and the keyring could not be asked for them
 }
 
 type entry struct {

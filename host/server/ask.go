@@ -31,8 +31,8 @@ const (
 	busyPause    = time.Second
 )
 
-// capabilities are what is offered to servers.
-func (s *session) capabilities() *mcp.ClientCapabilities {
+// libraryCapabilities are those that the library tells of, see capabilities.
+func (s *session) libraryCapabilities() *mcp.ClientCapabilities {
 	c := &mcp.ClientCapabilities{}
 	if s.elicit != nil {
 		c.Elicitation = &mcp.ElicitationCapabilities{Form: &mcp.FormElicitationCapabilities{}, URL: &mcp.URLElicitationCapabilities{}}
@@ -143,9 +143,10 @@ func (s *session) reply(id string, with map[string]any) {
 	}
 }
 
-// answers are those to what a modern server needs before it runs a call. An error ends the call: what it asks may not be asked, or ctx has ended.
-func (s *session) answers(ctx context.Context, call string, needs mcp.InputRequestMap) (mcp.InputResponseMap, error) {
-	if len(needs) == 0 { // it has too much to do
+// answers are those to what a modern server needs before it runs a call, as they are sent; nil if it needs none and has only too much to do. An
+// error ends the call: what it asks may not be asked, or ctx has ended.
+func (s *session) answers(ctx context.Context, call string, needs map[string]inquiry) (map[string]any, error) {
+	if len(needs) == 0 {
 		select {
 		case <-time.After(busyPause):
 			return nil, nil
@@ -153,52 +154,24 @@ func (s *session) answers(ctx context.Context, call string, needs mcp.InputReque
 			return nil, context.Cause(ctx)
 		}
 	}
-	if len(needs) > maxQuestions {
-		err := fmt.Errorf("it asks %d questions at a time", len(needs))
+	questions, err := s.questions(needs)
+	if err != nil {
 		s.refused(err)
-		return nil, err
+		return nil, fmt.Errorf("%w; the call did not run", err)
 	}
-	out := mcp.InputResponseMap{}
-	for _, key := range slices.Sorted(maps.Keys(needs)) {
-		p, ok := needs[key].(*mcp.ElicitParams)
-		if !ok || s.elicit == nil {
-			err := fmt.Errorf("it needs something that was not offered to it (%s); the call did not run", strings.TrimPrefix(fmt.Sprintf("%T", needs[key]), "*mcp."))
-			s.refused(err)
-			return nil, err
-		}
-		q, err := readQuestion(s.name, p)
-		if err != nil {
-			s.refused(err)
-			return nil, fmt.Errorf("it wants to ask you something that it may not: %w; the call did not run", err)
-		}
+	out := map[string]any{}
+	for _, key := range slices.Sorted(maps.Keys(questions)) {
+		q := questions[key]
 		q.Call = call
 		a := s.askPerson([]context.Context{ctx}, q)
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		r := &mcp.ElicitResult{Action: string(a.Action)}
+		r := map[string]any{"action": a.Action}
 		if a.Values != nil {
-			r.Content = map[string]any{}
-			for name, v := range a.Values {
-				r.Content[name] = rawArguments(v)
-			}
+			r["content"] = a.Values
 		}
 		out[key] = r
 	}
 	return out, nil
-}
-
-// readQuestion reads what the library has read once more, strictly.
-func readQuestion(server string, p *mcp.ElicitParams) (elicit.Question, error) {
-	text, err := json.Marshal(struct {
-		Mode    string `json:"mode,omitzero"`
-		Message string `json:"message"`
-		Schema  any    `json:"requestedSchema,omitzero"`
-		URL     string `json:"url,omitzero"`
-		ID      string `json:"elicitationId,omitzero"`
-	}{p.Mode, p.Message, p.RequestedSchema, p.URL, p.ElicitationID})
-	if err != nil {
-		return elicit.Question{}, errors.New("its question is malformed")
-	}
-	return elicit.Parse(server, text)
 }

@@ -13,7 +13,7 @@ import (
 
 // hold looks a tool up for the call of that id, which keeps the server from falling asleep until letGo. It wakes a server that
 // sleeps, and waits for one that is starting or being reloaded. Errors are as of Supervisor.Tool.
-func (u *unit) hold(ctx context.Context, id tool.ID, call string) (tool.Tool, error) {
+func (u *unit) hold(ctx context.Context, kind tool.Kind, id tool.ID, call string) (tool.Tool, error) {
 	u.waiting.Add(1)
 	defer u.waiting.Add(-1)
 	u.mu.Lock()
@@ -39,13 +39,35 @@ func (u *unit) hold(ctx context.Context, id tool.ID, call string) (tool.Tool, er
 	case u.view.State != Running:
 		return tool.Tool{}, fmt.Errorf("%w: %s is %s", ErrNotRunning, u.name, u.view.State)
 	}
-	for _, t := range u.view.Tools {
+	offered := u.view.Tools
+	switch kind {
+	case tool.GetPrompt:
+		offered = u.view.Prompts
+	case tool.ReadResource:
+		s := u.session
+		u.holds[call] = s
+		u.mu.Unlock()
+		err := s.offers(ctx, id.Name)
+		u.mu.Lock()
+		if err != nil {
+			delete(u.holds, call)
+			return tool.Tool{}, fmt.Errorf("%s: %q cannot be read: %w", u.name, id.Name, err)
+		}
+		return readable(id), nil
+	}
+	for _, t := range offered {
 		if t.ID == id {
 			u.holds[call] = u.session
 			return t, nil
 		}
 	}
-	return tool.Tool{}, fmt.Errorf("%s has no tool %q", u.name, id.Name)
+	return tool.Tool{}, fmt.Errorf("%s has no %s %q", u.name, kind, id.Name)
+}
+
+// readable is the reading of a resource as a tool, whose one argument is the address.
+func readable(id tool.ID) tool.Tool {
+	return tool.Tool{ID: id, Title: "Read " + id.Name, InputSchema: []byte(`{"additionalProperties":false,"properties":{"uri":{"type":"string"}},"required":["uri"],"type":"object"}`),
+		Definition: []byte("{}"), Effect: tool.ResourceEffect(id.Name), EffectBy: "Cordon"}
 }
 
 // letGo ends a hold. Without one it does nothing.

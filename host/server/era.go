@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"cordon/host/pin"
@@ -123,9 +122,6 @@ func findEra(ctx context.Context, g *wire.Guard, to *wire.Tap, version string, e
 		return Unknown, nil, err
 	}
 }
-
-// asks counts the questions of Cordon's own, for their ids.
-var asks atomic.Uint64
 
 // ask sends a request of Cordon's own to a modern server and returns when it has answered anything, or with ctx's error.
 func (s *session) ask(ctx context.Context) error {

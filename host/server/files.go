@@ -285,7 +285,7 @@ func (u *unit) fingerprint(ctx context.Context) (pin.Fingerprint, error) {
 func (u *unit) look() pin.Fingerprint {
 	fp := u.files.fingerprint
 	fp.Stale = !fp.SameProgram(u.started)
-	fp.Tools, fp.Instructions = u.view.Fingerprint.Tools, u.view.Fingerprint.Instructions
+	fp.Tools, fp.Prompts, fp.Instructions = u.view.Fingerprint.Tools, u.view.Fingerprint.Prompts, u.view.Fingerprint.Instructions
 	u.view.Fingerprint = fp
 	return fp
 }

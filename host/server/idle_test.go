@@ -37,7 +37,7 @@ func (r *rig) change(name string, f func(d *config.Server)) {
 func (r *rig) do(ctx context.Context, server, name, args string, pause time.Duration) (string, error) {
 	c := frozen(server, name, args)
 	c.ID = fmt.Sprintf("%016x", rand.Uint64())
-	_, release, err := r.Supervisor.Tool(ctx, c.Tool.ID, c.ID)
+	_, release, err := r.Supervisor.Tool(ctx, tool.CallTool, c.Tool.ID, c.ID)
 	defer release()
 	if err != nil {
 		return "", err
@@ -323,7 +323,7 @@ func TestChangedWhileAsleep(t *testing.T) {
 		t.Errorf("a call that nobody compared = %v, want ErrNotRunning", err)
 	}
 	c := frozen("one", "read_echo", "{}")
-	_, release, err := r.Supervisor.Tool(t.Context(), c.Tool.ID, c.ID)
+	_, release, err := r.Supervisor.Tool(t.Context(), tool.CallTool, c.Tool.ID, c.ID)
 	defer release()
 	if err != nil {
 		t.Fatal(err)

@@ -202,7 +202,7 @@ func (u *unit) serve(ctx context.Context, with *peer, guard watchedGuard, def co
 	}
 	program := programKey(u.startedFrom())
 	era := u.s.o.Eras.Era(program)
-	s, err := connect(handshake, opening{name: u.name, version: u.s.o.Version, era: era, guard: guard.Guard, with: with, changed: changed,
+	s, err := connect(handshake, opening{name: u.name, version: u.s.o.Version, era: era, guard: guard.Guard, with: with, changed: changed, progress: u.s.o.Progress,
 		elicit: u.elicit(), refused: func(why error) {
 			found(wire.QuestionRefused, "the server wants to ask you something that it may not: "+why.Error())
 		}})
@@ -236,7 +236,7 @@ func (u *unit) serve(ctx context.Context, with *peer, guard watchedGuard, def co
 		s.close()
 		return &startError{fmt.Errorf("%s sends %d bytes of instructions, at most %d are taken", u.name, len(instructions), maxInstructions)}
 	}
-	tools, refused, err := s.tools(handshake, def.Source)
+	tools, prompts, refused, err := s.offer(handshake, def.Source)
 	if why := touched(); why != nil && ctx.Err() == nil {
 		return why
 	}
@@ -251,7 +251,7 @@ func (u *unit) serve(ctx context.Context, with *peer, guard watchedGuard, def co
 	if err := with.offers(tools); err != nil {
 		return err
 	}
-	u.publish(s, tools, refused)
+	u.publish(s, tools, prompts, refused)
 	ready()
 	stale := holdsFor(s.lasts)
 	gone := make(chan struct{})
@@ -303,7 +303,7 @@ func (u *unit) serve(ctx context.Context, with *peer, guard watchedGuard, def co
 		case <-again:
 			again, last = nil, time.Now()
 			listing, cancel := context.WithTimeout(ctx, u.s.patience)
-			tools, refused, err := s.tools(listing, def.Source)
+			tools, prompts, refused, err := s.offer(listing, def.Source)
 			cancel()
 			if errors.Is(err, errEndless) {
 				found(wire.EndlessList, "the server "+errEndless.Error()+"; the session was ended")
@@ -316,7 +316,7 @@ func (u *unit) serve(ctx context.Context, with *peer, guard watchedGuard, def co
 			if err := with.offers(tools); err != nil {
 				return err
 			}
-			u.publish(s, tools, refused)
+			u.publish(s, tools, prompts, refused)
 			stale = holdsFor(s.lasts)
 		}
 	}
@@ -345,21 +345,27 @@ func (u *unit) touched() bool {
 }
 
 // publish makes the tools callable.
-func (u *unit) publish(s *session, tools []tool.Tool, refused []string) {
+func (u *unit) publish(s *session, tools, prompts []tool.Tool, refused []string) {
 	title, version, instructions := s.info()
-	defs := map[string][]byte{}
-	for _, t := range tools {
-		defs[t.ID.Name] = t.Definition
-	}
+	defs, worded := definitions(tools), definitions(prompts)
 	u.update(func(v *View) {
 		if u.session != s {
 			u.session, u.used = s, time.Now()
 		}
-		v.State, v.Err, v.Title, v.Version, v.Tools, v.Refused, v.Instructions = Running, nil, title, version, tools, refused, instructions
+		v.State, v.Err, v.Title, v.Version, v.Tools, v.Prompts, v.Refused, v.Instructions = Running, nil, title, version, tools, prompts, refused, instructions
 		v.Protocol = s.era
-		v.Fingerprint.Tools, v.Fingerprint.Instructions = defs, instructions
+		v.Fingerprint.Tools, v.Fingerprint.Prompts, v.Fingerprint.Instructions = defs, worded, instructions
+		v.Reads = s.reads()
 		u.look() // a change of the files seen since the start stays seen
 	})
+}
+
+func definitions(offered []tool.Tool) map[string][]byte {
+	defs := map[string][]byte{}
+	for _, t := range offered {
+		defs[t.ID.Name] = t.Definition
+	}
+	return defs
 }
 
 // explain says why a handshake failed, in words that help. What Cordon noticed comes before how the program ended,

@@ -232,7 +232,7 @@ func (r *rig) call(name, args string) (string, error) {
 
 // Tool looks a tool up as a call does that comes no further.
 func (r *rig) Tool(id tool.ID) (tool.Tool, error) {
-	t, release, err := r.Supervisor.Tool(r.t.Context(), id, "look")
+	t, release, err := r.Supervisor.Tool(r.t.Context(), tool.CallTool, id, "look")
 	release()
 	return t, err
 }

@@ -53,6 +53,8 @@ type session struct {
 	version string             // of Cordon
 	pages   map[string]bool    // places where its lists went on
 	lasts   time.Duration      // for how long the listing holds; 0 if the server says nothing
+	over    <-chan struct{}    // closed when all that it said has been read
+	broken  *error             // why it says nothing more; once over is closed
 
 	ending context.Context // ended by close: the library would wait for every call that is still running
 	end    context.CancelFunc
@@ -62,7 +64,15 @@ type session struct {
 	asking int                        // guarded by mu: questions to the person that wait
 	asked  int                        // guarded by mu: all of them since the first of the calls that run began
 	busy   map[string]context.Context // guarded by mu: of the calls that run, by id
-	calls  sync.WaitGroup             // of the library, each a goroutine of its own; added to under mu
+	calls  sync.WaitGroup             // what writes and asks; added to under mu
+
+	progress func(tool.Progress) // nil if nobody wants to know
+	changed  func()              // tools or prompts
+
+	followed map[string]context.Context // guarded by mu: the calls of requests whose progress is told, by the request's id
+	links    map[string]bool            // guarded by mu: resources that results named
+	readable *catalogue                 // guarded by mu; nil if it has to be asked for
+	changes  int                        // guarded by mu; how often it was told that readable has changed
 }
 
 // inlet is what the library writes to. A server that stops reading must not hold a writer for good, because the library
@@ -94,7 +104,8 @@ type opening struct {
 	era           Era         // Unknown to ask the server
 	guard         *wire.Guard // new
 	with          *peer
-	changed       func()                                               // its list of tools
+	changed       func()                                               // its list of tools or prompts
+	progress      func(tool.Progress)                                  // nil if nobody wants to know
 	elicit        func(context.Context, elicit.Question) elicit.Answer // nil offers no questions
 	refused       func(why error)                                      // a question that may not be asked
 }
@@ -111,6 +122,11 @@ func connect(ctx context.Context, o opening) (*session, error) {
 			}
 		}
 	}
+	g.Told = func(method string, params jsontext.Value) {
+		if s := ready.Load(); s != nil {
+			s.told(method, params)
+		}
+	}
 	pr, pw := io.Pipe()
 	ended := make(chan struct{})
 	var broken error // of the reading; written before ended is closed
@@ -124,7 +140,7 @@ func connect(ctx context.Context, o opening) (*session, error) {
 		}
 	})
 	ending, end := context.WithCancel(context.Background())
-	s := &session{elicit: o.elicit, refused: o.refused, busy: map[string]context.Context{}, pages: map[string]bool{}, guard: g, pipe: pr, in: o.with.in, name: o.name, version: o.version, era: o.era, ending: ending, end: end,
+	s := &session{over: ended, broken: &broken, changed: o.changed, progress: o.progress, elicit: o.elicit, refused: o.refused, busy: map[string]context.Context{}, pages: map[string]bool{}, guard: g, pipe: pr, in: o.with.in, name: o.name, version: o.version, era: o.era, ending: ending, end: end,
 		to: &wire.Tap{WriteCloser: inlet{o.with.in, writePatience}, Guard: g}}
 	ready.Store(s)
 	defer context.AfterFunc(ctx, func() { // also while the library closes what it could not open
@@ -172,7 +188,7 @@ func (s *session) open(ctx context.Context, o opening, ended <-chan struct{}) (e
 		s.guard.Modern()
 	}
 	client := mcp.NewClient(&mcp.Implementation{Name: "cordon", Version: o.version}, &mcp.ClientOptions{
-		Capabilities:           s.capabilities(), // nil would offer roots
+		Capabilities:           s.libraryCapabilities(), // nil would offer roots
 		MultiRoundTrip:         &mcp.MultiRoundTripOptions{Disabled: true},
 		ToolListChangedHandler: func(context.Context, *mcp.ToolListChangedRequest) { o.changed() },
 	})
@@ -331,110 +347,6 @@ func describe(id tool.ID, raw jsontext.Value, source string) (tool.Tool, error) 
 	return t, nil
 }
 
-// call runs a frozen call. The canonical argument bytes go out as they are, each time. The deadline is ctx's. A server that asks for more before it
-// runs the call is answered by the person, a few times at most.
-func (s *session) call(ctx context.Context, c tool.Call) (tool.Result, error) {
-	start := time.Now()
-	ctx, over := context.WithCancel(ctx)
-	defer over() // a question does not outlive its call
-	s.mu.Lock()
-	if len(s.busy) == 0 {
-		s.asked = 0
-	}
-	s.busy[c.ID] = ctx
-	s.mu.Unlock()
-	defer func() {
-		s.mu.Lock()
-		delete(s.busy, c.ID)
-		s.mu.Unlock()
-	}()
-	params := &mcp.CallToolParams{Name: c.Tool.ID.Name, Arguments: rawArguments(c.Args)}
-	for round := 0; ; round++ {
-		params.Meta = mcp.Meta{"traceparent": "00-" + c.Trace + "-" + c.ID + "-01"}
-		r, err := s.once(ctx, params)
-		if err != nil {
-			return tool.Result{}, err
-		}
-		if !r.NeedsInput() {
-			return result(c, r, time.Since(start))
-		}
-		if round >= maxRounds {
-			return tool.Result{}, fmt.Errorf("it asked for more %d times and did not run", round+1)
-		}
-		if params.InputResponses, err = s.answers(ctx, c.ID, r.InputRequests); err != nil {
-			return tool.Result{}, err
-		}
-		if len(r.RequestState) > maxState {
-			return tool.Result{}, fmt.Errorf("it wants %d bytes kept between its questions, at most %d are", len(r.RequestState), maxState)
-		}
-		params.RequestState = r.RequestState
-	}
-}
-
-// result is what the library read, in Cordon's words.
-func result(c tool.Call, r *mcp.CallToolResult, took time.Duration) (tool.Result, error) {
-	out := tool.Result{CallID: c.ID, IsError: r.IsError, Took: took}
-	for _, block := range r.Content {
-		out.Content = append(out.Content, content(block))
-	}
-	if r.StructuredContent != nil {
-		var err error
-		if out.Structured, err = json.Marshal(r.StructuredContent); err != nil {
-			return tool.Result{}, errors.New("its structured result cannot be encoded")
-		}
-	}
-	return out, nil
-}
-
-// once sends a call and waits for the answer.
-func (s *session) once(ctx context.Context, params *mcp.CallToolParams) (*mcp.CallToolResult, error) {
-	type answer struct {
-		r   *mcp.CallToolResult
-		err error
-	}
-	answered := make(chan answer, 1)
-	p := *params // the library adds to it
-	s.mu.Lock()
-	if s.closed {
-		s.mu.Unlock()
-		return nil, fmt.Errorf("%w: its session has ended", ErrNotRunning)
-	}
-	s.calls.Go(func() { // while it waits to write, the library does not see that ctx has ended
-		run, cancel := context.WithCancel(ctx)
-		defer cancel()
-		defer context.AfterFunc(s.ending, cancel)()
-		a := answer{err: errUnreadable}
-		defer func() {
-			if recover() != nil { // the library could not read what it sent
-				a = answer{err: errUnreadable}
-			}
-			answered <- a
-		}()
-		a.r, a.err = s.mcp.CallTool(run, &p)
-	})
-	s.mu.Unlock()
-	var a answer
-	var gone error
-	select {
-	case a = <-answered:
-	case <-ctx.Done():
-		gone = context.Cause(ctx)
-	case <-s.ending.Done():
-		gone = errStopped
-	}
-	if gone != nil {
-		select {
-		case a = <-answered: // it came in the same moment
-		default:
-			return nil, gone
-		}
-	}
-	if a.err != nil && ctx.Err() == nil && s.ending.Err() != nil {
-		return nil, errStopped
-	}
-	return a.r, a.err
-}
-
 // ping asks the server whether it lives. The channel gets the answer once: nil, the server's own error, or ctx's after patience.
 func (s *session) ping(ctx context.Context, patience time.Duration) <-chan error {
 	answered := make(chan error, 1)
@@ -454,35 +366,4 @@ func (s *session) ping(ctx context.Context, patience time.Duration) <-chan error
 		answered <- s.mcp.Ping(ctx, nil)
 	})
 	return answered
-}
-
-// errUnreadable is what becomes of a call whose answer the library fails on.
-var errUnreadable = errors.New("its answer cannot be read")
-
-// errStopped is what becomes of a call whose server is stopped.
-var errStopped = errors.New("it was stopped during the call")
-
-// rawArguments is JSON that both encoders write through unchanged.
-type rawArguments []byte
-
-// MarshalJSON returns the bytes themselves.
-func (r rawArguments) MarshalJSON() ([]byte, error) { return r, nil }
-
-func content(block mcp.Content) tool.Content {
-	switch b := block.(type) {
-	case *mcp.TextContent:
-		return tool.Content{Type: "text", Text: b.Text}
-	case *mcp.ImageContent:
-		return tool.Content{Type: "image", MIME: b.MIMEType, Data: b.Data}
-	case *mcp.AudioContent:
-		return tool.Content{Type: "audio", MIME: b.MIMEType, Data: b.Data}
-	case *mcp.ResourceLink:
-		return tool.Content{Type: "resource_link", Text: b.Name, MIME: b.MIMEType, URI: b.URI}
-	case *mcp.EmbeddedResource:
-		if b.Resource == nil {
-			return tool.Content{Type: "resource"}
-		}
-		return tool.Content{Type: "resource", Text: b.Resource.Text, MIME: b.Resource.MIMEType, Data: b.Resource.Blob, URI: b.Resource.URI}
-	}
-	return tool.Content{Type: "text", Text: "content of a kind this version does not show: " + strings.TrimPrefix(fmt.Sprintf("%T", block), "*mcp.")}
 }

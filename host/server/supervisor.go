@@ -32,11 +32,11 @@ const (
 	Stopped  State = "stopped"
 	Starting State = "starting"
 	Running  State = "running"
-	Refused  State = "refused"       // the sandbox cannot give what the profile demands
-	Crashed  State = "crashed"       // ended by itself, or never spoke MCP
-	Idle     State = "idle"          // stopped because nobody called it; the next call starts it, and what it listed stays
+	Refused  State = "refused"        // the sandbox cannot give what the profile demands
+	Crashed  State = "crashed"        // ended by itself, or never spoke MCP
+	Idle     State = "idle"           // stopped because nobody called it; the next call starts it, and what it listed stays
 	SignIn   State = "sign-in needed" // a remote server that wants to know who calls
-	Mute     State = "not answering" // its process lived and said nothing more, so it was ended
+	Mute     State = "not answering"  // its process lived and said nothing more, so it was ended
 )
 
 // Sandbox starts confined programs. *sandbox.Sandbox implements it.
@@ -57,22 +57,23 @@ type Recorder interface {
 
 // Options are what a Supervisor needs. The fields up to Version are mandatory.
 type Options struct {
-	Sandbox Sandbox
-	Secrets Secrets
-	Audit   Recorder
-	Trusted func(server string, program pin.Fingerprint) bool // a person has approved this command and these files for it
-	Log     *slog.Logger
-	Version string                                               // of Cordon, told to servers
-	Changed func()                                               // called after any state changed; must not block
-	Mask    func(string) string                                  // replaces known secrets in text that is shown
-	Grace   time.Duration                                        // between the steps of stopping; 0 means 2 s
-	Backoff time.Duration                                        // first pause before a restart, doubled each time, give or take a half; 0 means 1 s
-	Starts  int                                                  // how many servers start at the same time; 0 means two for each processor, and at least 4
-	Elicit  func(context.Context, elicit.Question) elicit.Answer // asks a person what a server wants to know; nil offers servers no questions
-	Guarded func(string) bool                                    // no server is given that path; nil knows none
-	SignIns oauth.Options                                        // Store, Browse, Redirect and MetadataURL of logins to remote servers
-	Eras    Eras                                                 // nil remembers until the end
-	Drain   time.Duration                                        // how long Reload waits for running calls; 0 means 30 s
+	Sandbox  Sandbox
+	Secrets  Secrets
+	Audit    Recorder
+	Trusted  func(server string, program pin.Fingerprint) bool // a person has approved this command and these files for it
+	Log      *slog.Logger
+	Version  string                                               // of Cordon, told to servers
+	Changed  func()                                               // called after any state changed; must not block
+	Mask     func(string) string                                  // replaces known secrets in text that is shown
+	Grace    time.Duration                                        // between the steps of stopping; 0 means 2 s
+	Backoff  time.Duration                                        // first pause before a restart, doubled each time, give or take a half; 0 means 1 s
+	Starts   int                                                  // how many servers start at the same time; 0 means two for each processor, and at least 4
+	Elicit   func(context.Context, elicit.Question) elicit.Answer // asks a person what a server wants to know; nil offers servers no questions
+	Guarded  func(string) bool                                    // no server is given that path; nil knows none
+	SignIns  oauth.Options                                        // Store, Browse, Redirect and MetadataURL of logins to remote servers
+	Progress func(tool.Progress)                                  // hears how calls go; must not block; nil does not
+	Eras     Eras                                                 // nil remembers until the end
+	Drain    time.Duration                                        // how long Reload waits for running calls; 0 means 30 s
 
 	PingAfter    time.Duration // without a message from a server before it is asked whether it lives; 0 means 1 min
 	PingPatience time.Duration // for the answer; the second that is missed ends the process; 0 means 30 s
@@ -272,6 +273,8 @@ type View struct {
 	Login        *oauth.Status // to a remote server; nil for others, and before the first connection
 	Usage        sandbox.Usage
 	Tools        []tool.Tool
+	Prompts      []tool.Tool     // each as a tool whose arguments are texts
+	Reads        bool            // it has resources, see Supervisor.Resources
 	Refused      []string        // what it lists and Cordon does not offer, and why; untrusted names in it
 	Fingerprint  pin.Fingerprint // as looked at last while it ran; zero before the first start
 	StderrLines  int
@@ -374,16 +377,16 @@ func startDecision(err error) audit.Decision {
 	return audit.Failed
 }
 
-// Tool looks a tool up for the call of that id. A server that sleeps is started first, one that is starting is waited for: what
+// Tool looks a tool, a resource or a prompt up for the call of that id. A server that sleeps is started first, one that is starting is waited for: what
 // the tool is compared with afterwards is what runs then. From then on the server does not fall asleep, and Call runs that call
 // on no other process, until release, which is never nil. Cancelling ctx ends the wait, not the start, which other calls may
 // wait for. Errors wrap ErrUnknown, or ErrNotRunning and why it does not run, are ctx's, or name the missing tool.
-func (s *Supervisor) Tool(ctx context.Context, id tool.ID, call string) (t tool.Tool, release func(), err error) {
+func (s *Supervisor) Tool(ctx context.Context, kind tool.Kind, id tool.ID, call string) (t tool.Tool, release func(), err error) {
 	u, err := s.unit(id.Server)
 	if err != nil {
 		return tool.Tool{}, func() {}, err
 	}
-	t, err = u.hold(ctx, id, call)
+	t, err = u.hold(ctx, kind, id, call)
 	return t, func() { u.letGo(call) }, err
 }
 

@@ -206,7 +206,7 @@ func (u *unit) stop(ctx context.Context) {
 	asleep := u.view.State == Idle
 	if asleep {
 		u.become(Stopped)
-		u.view.Tools, u.view.Refused = nil, nil
+		u.view.Tools, u.view.Prompts, u.view.Refused = nil, nil, nil
 	}
 	u.stir()
 	u.mu.Unlock()
@@ -257,7 +257,7 @@ func (u *unit) keepRunning(ctx context.Context, ready func()) error {
 			err = u.runOnce(ctx, true, func() { worked = true; ready() })
 		}
 		if ctx.Err() != nil {
-			u.update(func(v *View) { v.State, v.Err, v.Pid, v.Tools = Stopped, nil, 0, nil })
+			u.update(func(v *View) { v.State, v.Err, v.Pid, v.Tools, v.Prompts = Stopped, nil, 0, nil, nil })
 			return context.Canceled
 		}
 		if errors.Is(err, errIdle) {
@@ -297,7 +297,7 @@ func (u *unit) keepRunning(ctx context.Context, ready func()) error {
 		}
 		u.note("%v", err)
 		u.update(func(v *View) {
-			v.State, v.Err, v.Pid, v.Tools = state, err, 0, nil
+			v.State, v.Err, v.Pid, v.Tools, v.Prompts = state, err, 0, nil, nil
 			u.pausing = !final
 		})
 		if final {

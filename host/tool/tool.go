@@ -168,13 +168,14 @@ func DigestOf(c Call) Digest {
 		[]byte(c.By.Kind), []byte(c.By.Conversation), []byte(c.Parent))
 }
 
-// Content is one block of a result. Text is set for text; Data and MIME for images and audio; URI for resources.
+// Content is one block of a result, or of a prompt: then Role says whose words it is to be. Text is set for text; Data and MIME for images and audio; URI for resources.
 type Content struct {
 	Type string `json:"type"` // text, image, audio, resource, resource_link
 	Text string `json:"text,omitempty"`
 	MIME string `json:"mime,omitempty"`
 	Data []byte `json:"data,omitempty"`
 	URI  string `json:"uri,omitempty"`
+	Role string `json:"role,omitempty"` // user or assistant
 }
 
 // Result is what a call returned, after inspection. All of it is outside text.

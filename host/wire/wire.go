@@ -75,6 +75,9 @@ type Guard struct {
 	// Question takes the requests of elicitation/create in the library's place, if it is not nil: its id as JSON and its params, which
 	// are the callee's. It must not block. Set it before anything is read.
 	Question func(id string, params jsontext.Value)
+	// Told gets the notifications of a session, if it is not nil, and their params, which are the callee's. It must not block. Set it
+	// before anything is read.
+	Told func(method string, params jsontext.Value)
 	// Headers refuses tools whose arguments cannot be repeated in headers, as servers over HTTP may want. Set it before anything is read.
 	Headers bool
 
@@ -301,6 +304,9 @@ func (g *Guard) check(text []byte) []byte {
 		return nil
 	}
 	if k := message["id"].Kind(); k == jsontext.KindInvalid || k == 'n' {
+		if g.Told != nil {
+			g.Told(method, message["params"].Clone())
+		}
 		return notified(method)
 	}
 	if g.modern.Load() {
@@ -357,8 +363,11 @@ func (g *Guard) answer(text []byte, id string, message map[string]jsontext.Value
 	if asked := g.asked[id]; asked != nil {
 		delete(g.asked, id)
 		a := Answer{message["result"].Clone(), message["error"].Clone()}
+		if bad == nil && a.Result.Kind() == '{' && method != "tools/list" {
+			_, bad = g.result(text, method, message)
+		}
 		if bad != nil || a.Result.Kind() != '{' && a.Error.Kind() != '{' {
-			a = Answer{Error: jsontext.Value(`{"code":-32603,"message":"it cannot be used"}`)}
+			a = Answer{Error: unusable(bad)}
 		}
 		asked <- a
 		return nil
@@ -396,6 +405,16 @@ func wellFormed(e jsontext.Value) error {
 func failure(id string, err error) []byte {
 	text, _ := json.Marshal(map[string]any{"jsonrpc": "2.0", "id": jsontext.Value(id), "error": map[string]any{"code": -32603, "message": "the server's answer cannot be used: " + err.Error()}})
 	return text
+}
+
+// unusable is the error in the place of an answer to Ask that says nothing, or too much.
+func unusable(why error) jsontext.Value {
+	text := "the server's answer cannot be used"
+	if why != nil {
+		text += ": " + why.Error()
+	}
+	b, _ := json.Marshal(map[string]any{"code": -32603, "message": text})
+	return b
 }
 
 // result checks the result of a method. The caller holds mu.
