@@ -179,7 +179,7 @@ func (a *Authorizer) ask(ctx context.Context, f found, kept *registration, key [
 	to.RawQuery = q.Encode()
 	if err := a.o.Browse(ctx, to.String()); err != nil {
 		if ctx.Err() != nil {
-			return nil, reg, errors.Join(errUnanswered, ctx.Err())
+			return nil, reg, fmt.Errorf("%w: %w", errUnanswered, ctx.Err())
 		}
 		return nil, reg, errors.New("open the browser: " + printable(strings.ReplaceAll(err.Error(), to.String(), "the address"), l.state))
 	}
@@ -187,7 +187,7 @@ func (a *Authorizer) ask(ctx context.Context, f found, kept *registration, key [
 	select {
 	case back = <-l.got:
 	case <-ctx.Done():
-		return nil, reg, errors.Join(errUnanswered, ctx.Err())
+		return nil, reg, fmt.Errorf("%w: %w", errUnanswered, ctx.Err())
 	}
 	given, err := code(back, f.meta)
 	if err != nil {

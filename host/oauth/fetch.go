@@ -85,6 +85,18 @@ func (r answer) isJSON() bool {
 	return err == nil && (kind == "application/json" || strings.HasPrefix(kind, "application/") && strings.HasSuffix(kind, "+json"))
 }
 
+// netError is a failure of the network, whose text may quote the other side.
+type netError struct {
+	what string
+	err  error
+}
+
+// Error is printable.
+func (e *netError) Error() string { return e.what + ": " + printable(e.err.Error()) }
+
+// Unwrap returns the failure itself.
+func (e *netError) Unwrap() error { return e.err }
+
 // do sends a request and reads at most most bytes of what comes back. Redirects are answers like any other. Errors name the host and
 // nothing of what was sent.
 func (a *Authorizer) do(ctx context.Context, r *http.Request, most int64) (answer, error) {
@@ -97,12 +109,12 @@ func (a *Authorizer) do(ctx context.Context, r *http.Request, most int64) (answe
 		if e, ok := errors.AsType[*url.Error](err); ok {
 			err = e.Err // without the address
 		}
-		return answer{}, fmt.Errorf("%s does not answer: %w", r.URL.Host, err)
+		return answer{}, &netError{r.URL.Host + " does not answer", err}
 	}
 	defer func() { _ = resp.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, most+1))
 	if err != nil {
-		return answer{}, fmt.Errorf("the answer of %s does not end well: %w", r.URL.Host, err)
+		return answer{}, &netError{"the answer of " + r.URL.Host + " does not end well", err}
 	}
 	if int64(len(body)) > most {
 		return answer{}, fmt.Errorf("the answer of %s has more than %d KiB", r.URL.Host, most>>10)

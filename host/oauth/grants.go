@@ -103,8 +103,11 @@ func (a *Authorizer) jag(ctx context.Context, f found, scopes []string) (string,
 	at := login.IdPTokenEndpoint
 	if at == "" {
 		m, ok, err := a.metadata(ctx, login.IdPIssuer)
-		if err != nil || !ok {
-			return "", errors.Join(errors.New("the identity provider does not say where it gives tokens"), err)
+		if err != nil {
+			return "", fmt.Errorf("ask the identity provider: %w", err)
+		}
+		if !ok {
+			return "", errors.New("the identity provider does not say where it gives tokens")
 		}
 		at = m.Token
 	}
