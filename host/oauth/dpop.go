@@ -109,7 +109,7 @@ func (a *Authorizer) renonce(resp *http.Response) (again bool, err error) {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if last := a.nonce; sent.Nonce != "" && sent.Nonce == last.value && !last.since.IsZero() && a.now().Sub(last.since) < recently {
+	if last := a.nonce; sent.Nonce != "" && sent.Nonce == last.value && !last.since.IsZero() && a.now().Sub(last.since) < nonceTime {
 		return false, errors.New("the server demands another nonce each time")
 	}
 	a.nonce = nonce{fresh, a.now()}

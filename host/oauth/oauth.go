@@ -120,6 +120,7 @@ const (
 	exchangeTime = time.Minute      // of all that renews a token
 	patience     = 10 * time.Minute // with a person who signs in
 	recently     = time.Minute      // a token this young that is refused is not renewed again
+	nonceTime    = 5 * time.Second  // a nonce this young that is refused is not replaced again
 )
 
 // printable makes what a server says fit for a line: nothing that cannot be seen, at most maxText runes, none of the secrets.
