@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// Authorizer signs the requests to one server. It is safe for concurrent use. Nothing has to be closed: what it has begun ends within a
-// minute of its last call, SignIn when it returns.
+// Authorizer signs the requests to one server. It is safe for concurrent use. Nothing has to be closed: a renewal that nobody waits for any
+// more ends within two minutes, a sign-in when SignIn returns.
 type Authorizer struct {
 	o             Options
 	http          *http.Client
@@ -52,8 +52,8 @@ func New(o Options) *Authorizer {
 	case e == nil || o.HTTP == nil || o.Store == nil:
 		a.bad = errors.New("there is no endpoint, no HTTP client or no store")
 		a.o.Endpoint = &url.URL{}
-	case e.Scheme != "https" && !(e.Scheme == "http" && loopback(e)) || e.Host == "":
-		a.bad = errors.New("one signs in over https only, or over http on this machine")
+	case e.Scheme != "https" && !(e.Scheme == "http" && loopback(e)) || e.Host == "" || e.User != nil:
+		a.bad = errors.New("one signs in over https only, or over http on this machine, without a name or password in the address")
 	case !slices.Contains([]Kind{Browser, ClientSecret, PrivateKey, Enterprise, Workload}, o.Login.Kind):
 		a.bad = fmt.Errorf("one cannot sign in by %.40q", o.Login.Kind)
 	case o.Login.ClientID == "" && slices.Contains([]Kind{ClientSecret, PrivateKey, Enterprise}, o.Login.Kind):
@@ -94,8 +94,8 @@ func (a *Authorizer) ours(r *http.Request) error {
 
 // Apply sets Authorization, and DPoP if the token is bound to a key, on a request to Endpoint, after renewing a token that is due. Without a
 // token it changes nothing. Each request needs its own Apply, also one that is sent again. Errors: ErrOrigin, *SignInNeeded, the
-// store's, or why the token could not be renewed. ctx ends the waiting; a renewal goes on, because a refresh token may be spent
-// once only.
+// store's, or why the token could not be renewed. ctx ends the waiting; a renewal goes on, because a refresh token is spent by
+// being sent.
 func (a *Authorizer) Apply(ctx context.Context, r *http.Request) error {
 	if err := a.ours(r); err != nil {
 		return err
@@ -140,8 +140,8 @@ func (a *Authorizer) Apply(ctx context.Context, r *http.Request) error {
 
 // Challenged takes an answer with the status 401, 403 or 400 to a request that Apply was called for. again: apply and send the request once
 // more; there is a newer token, or a nonce. The caller does so a few times at most. False and nil: the answer is not about
-// authorization. Errors: *SignInNeeded, ErrScope, ErrOrigin, *refusal's text, or why it cannot be done. It opens no browser, does
-// not close the body, and asks the network nothing while a person is waited for.
+// authorization. Errors: *SignInNeeded, ErrScope, ErrOrigin, or why it cannot be done, what the authorization server refuses included.
+// It opens no browser, does not close the body, and asks the network nothing while a person is waited for.
 func (a *Authorizer) Challenged(ctx context.Context, resp *http.Response) (again bool, err error) {
 	if resp.Request == nil {
 		return false, errors.New("the answer belongs to no request")

@@ -125,7 +125,8 @@ var errUnanswered = errors.New("nobody finished signing in")
 
 // ask lets the person sign in with the browser and returns the token. reg is the registration that was used, nil if none was needed; kept is the
 // one that is there already. keep is called with a new registration before the browser opens.
-func (a *Authorizer) ask(ctx context.Context, f found, kept *registration, key []byte, scopes []string, keep func(*registration) error) (t *token, reg *registration, err error) {
+func (a *Authorizer) ask(ctx context.Context, f found, kept *registration, key []byte, scopes []string,
+	keep func(*registration) error) (t *token, reg *registration, err error) {
 	before := ""
 	if kept.usable(a.now()) {
 		before = kept.Redirect

@@ -25,6 +25,9 @@ type document struct {
 	Asked        []string      `json:"asked,omitempty"` // all scopes that were ever asked for with success
 }
 
+// Format writes "[secret]" for every verb and flag.
+func (document) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("[secret]")) }
+
 // index is which document counts, and to whom the definition's own credentials went.
 type index struct {
 	Version  int    `json:"version"`
@@ -190,7 +193,8 @@ func (a *Authorizer) claim(ctx context.Context, issuer string) error {
 		return nil
 	}
 	if ix.Client == name && ix.GoesTo != "" {
-		return fmt.Errorf("the server now names the authorization server %s, and the client was made for %s; if that is right, its definition has to say so", issuer, ix.GoesTo)
+		return fmt.Errorf("the server names the authorization server %s now, and the client was made for %s; its definition has to say if that is right",
+			issuer, ix.GoesTo)
 	}
 	ix.Version, ix.Endpoint, ix.Client, ix.GoesTo = version, a.canonical(), name, issuer
 	a.save(ctx, "", ix)

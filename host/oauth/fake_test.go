@@ -9,11 +9,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -409,9 +409,12 @@ func checkProof(p string) (claims map[string]any, thumbprint string, err error) 
 	if err != nil || header.Alg != "ES256" || header.Typ != "dpop+jwt" || len(sig) != 64 || len(header.Key) != 4 {
 		return nil, "", fmt.Errorf("malformed proof: %w", err)
 	}
-	key := ecdsa.PublicKey{Curve: elliptic.P256(), X: new(big.Int).SetBytes(x), Y: new(big.Int).SetBytes(y)}
+	key, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), slices.Concat([]byte{4}, x, y))
+	if err != nil {
+		return nil, "", err
+	}
 	sum := sha256.Sum256([]byte(part[0] + "." + part[1]))
-	if !ecdsa.Verify(&key, sum[:], new(big.Int).SetBytes(sig[:32]), new(big.Int).SetBytes(sig[32:])) {
+	if !ecdsa.Verify(key, sum[:], new(big.Int).SetBytes(sig[:32]), new(big.Int).SetBytes(sig[32:])) {
 		return nil, "", errors.New("wrong signature")
 	}
 	canon, err := json.Marshal(header.Key, json.Deterministic(true))
@@ -558,8 +561,4 @@ func (w *world) refuses(words ...string) {
 	if w.a.Status().SignedIn {
 		w.t.Error("it counts as signed in")
 	}
-}
-
-func only(m map[string]any, keep ...string) {
-	maps.DeleteFunc(m, func(k string, _ any) bool { return !within([]string{k}, keep) })
 }

@@ -396,6 +396,41 @@ func TestEndlessNonces(t *testing.T) {
 	}
 }
 
+// TestNonceThatComesAlong: a nonce that a success brings saves the next request a try, and is not taken from elsewhere.
+func TestNonceThatComesAlong(t *testing.T) {
+	w := newWorld(t, Login{})
+	w.as.meta = func(m map[string]any) { m["dpop_signing_alg_values_supported"] = []string{"ES256"} }
+	w.signIn()
+	nonceSent := func() any {
+		t.Helper()
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, w.rs.URL+"/mcp", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.a.Apply(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+		claims, _, err := checkProof(r.Header.Get("DPoP"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return claims["nonce"]
+	}
+	for _, c := range []struct {
+		from string
+		want any
+	}{{"https://evil.example/mcp", nil}, {w.rs.URL + "/mcp", "n-1"}} {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, c.from, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.a.Heard(&http.Response{StatusCode: http.StatusOK, Request: r, Header: http.Header{"Dpop-Nonce": {"n-1"}}})
+		if got := nonceSent(); got != c.want {
+			t.Errorf("after an answer of %s the nonce is %v, want %v", c.from, got, c.want)
+		}
+	}
+}
+
 func TestBadNonces(t *testing.T) {
 	for _, bad := range [][]string{nil, {""}, {"a b"}, {"a", "b"}, {`a"b`}, {strings.Repeat("x", maxNonce+1)}} {
 		if got := nonceOf(http.Header{"Dpop-Nonce": bad}); got != "" {

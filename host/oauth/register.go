@@ -20,6 +20,9 @@ type client struct {
 	Secret string `json:"secret,omitempty"` // that the authorization server made; the definition's is asked for each time
 }
 
+// Format writes "[secret]" for every verb and flag.
+func (client) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("[secret]")) }
+
 // registration is what an authorization server gave us to be known by (RFC 7591 §3.2.1). It is kept, and not repeated at each sign-in.
 type registration struct {
 	Client   client    `json:"client"`

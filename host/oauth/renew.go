@@ -48,10 +48,11 @@ func (a *Authorizer) refusedToken(ctx context.Context, d demand, sent string) er
 		why = "the server does not take the token that was just renewed"
 	default:
 		err := a.refresh(ctx, sent)
-		if _, person := errors.AsType[*SignInNeeded](err); !person {
+		ended, person := errors.AsType[*SignInNeeded](err)
+		if !person {
 			return err
 		}
-		why = err.(*SignInNeeded).Why //nolint:errorlint // it is not wrapped
+		why = ended.Why
 	}
 	if t != nil {
 		if err := a.forget(ctx, sent); err != nil {
@@ -102,9 +103,11 @@ func (a *Authorizer) stepUp(ctx context.Context, d demand, doc *document) (again
 	case len(d.scopes) == 0:
 		return false, fmt.Errorf("%w: the server wants a token that may do more, and does not say what", ErrScope)
 	case within(d.scopes, t.Asked):
-		return false, fmt.Errorf("%w: the server wants %s, which was already asked for", ErrScope, strings.Join(d.scopes, " "))
+		return false, fmt.Errorf("%w: the server wants %s, which was already asked for", ErrScope, printable(strings.Join(d.scopes, " ")))
 	}
-	want := union(doc.Asked, t.Asked, t.Scopes, a.o.Login.Scopes, d.scopes)
+	a.mu.Lock()
+	want := union(doc.Asked, t.Asked, t.Scopes, a.o.Login.Scopes, a.wanted, d.scopes)
+	a.mu.Unlock()
 	if len(want) > maxScopes {
 		return false, fmt.Errorf("%w: the server has wanted more than %d scopes", ErrScope, maxScopes)
 	}
@@ -123,8 +126,8 @@ func (a *Authorizer) stepUp(ctx context.Context, d demand, doc *document) (again
 	if a.doc != doc {
 		return true, nil // it came meanwhile
 	}
-	a.demand, a.wanted = d, union(a.wanted, want)
-	a.needed = &SignInNeeded{Issuer: doc.Issuer, Scopes: a.wanted, StepUp: true, Why: "the server wants to be allowed more: " + strings.Join(d.scopes, " ")}
+	a.demand, a.wanted = d, want
+	a.needed = &SignInNeeded{Issuer: doc.Issuer, Scopes: want, StepUp: true, Why: "the server wants to be allowed more: " + printable(strings.Join(d.scopes, " "))}
 	return false, a.needed
 }
 
@@ -199,6 +202,8 @@ func (a *Authorizer) refresh(ctx context.Context, spent string) error {
 	if doc == nil || doc.Token == nil || doc.Token.Access != spent {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), exchangeTime) // what came before must not cut short what can be done once only
+	defer cancel()
 	old := doc.Token
 	secret, err := a.secretOf(ctx, old.Client)
 	if err != nil {

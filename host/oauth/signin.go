@@ -11,8 +11,9 @@ import (
 )
 
 // SignIn runs the authorization code flow in the person's browser, for what the server demanded last. Call it only because a person said so.
-// It returns when the person is signed in, refuses or ctx ends, and after ten minutes at most. One runs at a time. Errors: ctx's,
-// *refusal's text, or what is wrong; after any of them the sign-in before, if there was one, still counts.
+// It returns when the person is signed in, refuses or ctx ends, and after ten minutes at most. One runs at a time. Errors: ctx's, what the
+// authorization server refuses, or what is wrong; after any of them the sign-in before still counts, if there was one at the same
+// authorization server.
 func (a *Authorizer) SignIn(ctx context.Context) error {
 	switch {
 	case a.bad != nil:
@@ -72,7 +73,7 @@ func (a *Authorizer) SignIn(ctx context.Context) error {
 		}
 		return err
 	}
-	return a.commit(ctx, func(now *document) *document {
+	return a.commit(context.WithoutCancel(ctx), func(now *document) *document { // the code is spent
 		next := *doc
 		if now != nil && now.Issuer == doc.Issuer {
 			next = *now

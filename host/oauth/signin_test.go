@@ -575,3 +575,90 @@ func TestNobodySignsInTwiceAtOnce(t *testing.T) {
 	}
 	w.works()
 }
+
+// TestRegisteredClients: how one identifies oneself is what the authorization server says at registration, else what it says of itself.
+func TestRegisteredClients(t *testing.T) {
+	for name, c := range map[string]struct {
+		methods []string // of the server's metadata; nil: it does not say
+		answer  map[string]any
+		how     string // basic, post, none, or "" for an error
+	}{
+		"as it says":                         {[]string{"none"}, map[string]any{"client_id": "c", "client_secret": "s3cret", "token_endpoint_auth_method": "client_secret_post"}, "post"},
+		"no method, and a secret for nobody": {[]string{"none"}, map[string]any{"client_id": "c", "client_secret": "s3cret"}, "none"},
+		"no method, and a secret":            {[]string{"client_secret_post"}, map[string]any{"client_id": "c", "client_secret": "s3cret"}, "post"},
+		"nothing said at all":                {nil, map[string]any{"client_id": "c", "client_secret": "s3cret"}, "basic"},
+		"no method and no secret":            {nil, map[string]any{"client_id": "c"}, "none"},
+		"a secret that ends":                 {nil, map[string]any{"client_id": "c", "client_secret": "s3cret", "client_secret_expires_at": 1}, "basic"},
+		"a method without a secret":          {nil, map[string]any{"client_id": "c", "token_endpoint_auth_method": "client_secret_basic"}, ""},
+		"a method that is unknown":           {nil, map[string]any{"client_id": "c", "token_endpoint_auth_method": "tls_client_auth"}, ""},
+		"a server that takes neither":        {[]string{"tls_client_auth"}, map[string]any{"client_id": "c"}, ""},
+		"no client id":                       {nil, map[string]any{}, ""},
+		"a client id with a newline":         {nil, map[string]any{"client_id": "c\nd"}, ""},
+		"a client id without end":            {nil, map[string]any{"client_id": strings.Repeat("c", maxClientID+1)}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, Login{})
+			w.as.meta = func(m map[string]any) {
+				if m["token_endpoint_auth_methods_supported"] = c.methods; c.methods == nil {
+					delete(m, "token_endpoint_auth_methods_supported")
+				}
+			}
+			registered, how := 0, ""
+			w.as.raw = func(rw http.ResponseWriter, r *http.Request) bool {
+				switch r.URL.Path {
+				case "/register":
+					registered++
+					reply(rw, http.StatusCreated, c.answer)
+					return true
+				case "/token":
+					_ = r.ParseForm()
+					switch user, pass, basic := r.BasicAuth(); {
+					case basic && user == "c" && pass == "s3cret" && !r.PostForm.Has("client_secret"):
+						how = "basic"
+					case !basic && r.PostForm.Get("client_secret") == "s3cret":
+						how = "post"
+					case !basic && !r.PostForm.Has("client_secret"):
+						how = "none"
+					}
+					r.PostForm.Set("client_id", "c")
+				}
+				return false
+			}
+			if c.how == "" {
+				w.refuses()
+				return
+			}
+			w.signIn()
+			w.works()
+			if how != c.how {
+				t.Errorf("identified by %q, want %q", how, c.how)
+			}
+			w.clock.pass(time.Hour)
+			how = ""
+			w.works()
+			if how != c.how {
+				t.Errorf("renewed by %q, want %q", how, c.how)
+			}
+			w.signIn()
+			if want := map[bool]int{true: 2, false: 1}[c.answer["client_secret_expires_at"] != nil]; registered != want {
+				t.Errorf("registered %d times, want %d", registered, want)
+			}
+		})
+	}
+}
+
+// TestWantsWithoutEnd: a server that wants something else each time, and never gets it, fills no memory.
+func TestWantsWithoutEnd(t *testing.T) {
+	w := newWorld(t, Login{})
+	w.signIn()
+	for i := range maxScopes + 10 {
+		w.rs.need = fmt.Sprintf("scope-%d", i)
+		_, err := w.try()
+		if _, person := errors.AsType[*SignInNeeded](err); !person && !errors.Is(err, ErrScope) {
+			t.Fatalf("request %d = %v", i, err)
+		}
+	}
+	if n := len(w.a.Status().Wanted); n > maxScopes {
+		t.Errorf("%d scopes are wanted, at most %d may be", n, maxScopes)
+	}
+}

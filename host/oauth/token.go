@@ -16,7 +16,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// token is what signs requests. It is not changed once others may see it, and only ever printed as an address.
+// token is what signs requests. It is not changed once others may see it.
 type token struct {
 	Access   string    `json:"access"`
 	Refresh  string    `json:"refresh,omitempty"`
@@ -28,6 +28,9 @@ type token struct {
 	Client   client    `json:"client"`
 	Renewed  bool      `json:"renewed,omitzero"` // it came of a refresh, not of a person
 }
+
+// Format writes "[secret]" for every verb and flag.
+func (token) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("[secret]")) }
 
 // due reports whether the token should be renewed before its use: within the last tenth of its life, at most half a minute.
 func (t *token) due(now time.Time) bool {
@@ -90,6 +93,9 @@ func (g grant) secrets() (all []string) {
 	}
 	return append(all, g.secret)
 }
+
+// Format writes "[secret]" for every verb and flag.
+func (grant) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("[secret]")) }
 
 // post sends a grant's request and returns the answer, once more if the server wants a nonce in the proof.
 func (a *Authorizer) post(ctx context.Context, g grant) (answer, error) {
