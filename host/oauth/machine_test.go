@@ -234,12 +234,13 @@ func TestMachineWhoseTokenIsRefused(t *testing.T) {
 	w := newWorld(t, Login{Kind: ClientSecret, ClientID: "machine", Secret: literal("s3cret")})
 	w.rs.raw = func(rw http.ResponseWriter, r *http.Request) bool {
 		if r.URL.Path == "/mcp" {
+			rw.Header().Set("WWW-Authenticate", `Bearer error="invalid_token", error_description="what is `+r.Header.Get("Authorization")+`?"`)
 			rw.WriteHeader(http.StatusUnauthorized)
 			return true
 		}
 		return false
 	}
-	if _, err := w.try(); err == nil || !strings.Contains(err.Error(), "a moment ago") {
+	if _, err := w.try(); err == nil || !strings.Contains(err.Error(), "a moment ago: what is Bearer [secret]?") {
 		t.Errorf("request = %v", err)
 	}
 	if n := w.as.seen("/token"); n != 1 {

@@ -384,3 +384,43 @@ func TestOtherAnswers(t *testing.T) {
 	}
 	w.works()
 }
+
+// TestWaitingForAnothersWork: who waits with others for a new token is not cancelled with the one who came first.
+func TestWaitingForAnothersWork(t *testing.T) {
+	w := newWorld(t, Login{})
+	inside, release := make(chan struct{}), make(chan struct{})
+	w.rs.raw = func(_ http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path != "/mcp" {
+			inside <- struct{}{}
+			<-release
+		}
+		return false
+	}
+	ask := func(ctx context.Context) <-chan error {
+		done := make(chan error, 1)
+		go func() {
+			r, err := http.NewRequestWithContext(ctx, http.MethodPost, w.rs.URL+"/mcp", nil)
+			if err == nil {
+				_, err = w.a.Challenged(ctx, &http.Response{StatusCode: http.StatusUnauthorized, Request: r, Header: http.Header{}})
+			}
+			done <- err
+		}()
+		return done
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	first := ask(ctx)
+	<-inside
+	second := ask(t.Context())
+	cancel()
+	if err := <-first; !errors.Is(err, context.Canceled) {
+		t.Errorf("the first = %v, want that it was cancelled", err)
+	}
+	close(release)
+	err := <-second
+	if _, person := errors.AsType[*SignInNeeded](err); !person {
+		t.Errorf("the second = %v, want *SignInNeeded", err)
+	}
+	if n := w.rs.requests(); n != 1 {
+		t.Errorf("metadata was asked for %d times, want once", n)
+	}
+}
