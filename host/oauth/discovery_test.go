@@ -149,7 +149,7 @@ func TestHostileMetadata(t *testing.T) {
 		"no PKCE":                              {meta: func(_ *world, m map[string]any) { delete(m, "code_challenge_methods_supported") }, words: "S256"},
 		"PKCE in plain text":                   {meta: func(_ *world, m map[string]any) { m["code_challenge_methods_supported"] = []string{"plain"} }, words: "S256"},
 		"no token endpoint":                    {meta: func(_ *world, m map[string]any) { delete(m, "token_endpoint") }, words: "token endpoint"},
-		"no authorization endpoint":            {meta: func(_ *world, m map[string]any) { delete(m, "authorization_endpoint") }, words: "signs no people in"},
+		"no authorization endpoint":            {meta: func(_ *world, m map[string]any) { delete(m, "authorization_endpoint") }, words: "signs in programs, not people"},
 		"a token endpoint over http":           {meta: func(_ *world, m map[string]any) { m["token_endpoint"] = "http://as.example.com/token" }, words: "token endpoint"},
 		"a browser's address that is code":     {meta: func(_ *world, m map[string]any) { m["authorization_endpoint"] = "javascript:alert(1)" }, words: "authorization endpoint"},
 		"a registration with a fragment":       {meta: func(w *world, m map[string]any) { m["registration_endpoint"] = w.as.URL + "/register#x" }, words: "registration endpoint"},

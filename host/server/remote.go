@@ -123,7 +123,10 @@ func (u *unit) connectOnce(ctx context.Context, def config.Server, ready func())
 	}
 	guard := u.newGuard()
 	guard.Headers = true
-	o := remote.Options{Endpoint: auth.endpoint, HTTP: auth.client, Guard: guard.Guard, Auth: auth, Headers: headers, Version: u.s.o.Version, Final: needsPerson}
+	o := remote.Options{Endpoint: auth.endpoint, HTTP: auth.client, Guard: guard.Guard, Headers: headers, Version: u.s.o.Version, Final: needsPerson}
+	if u.s.o.SignIns.Store != nil && headers["Authorization"] == "" { // a key takes the place of signing in
+		o.Auth = auth
+	}
 	conn := remote.Open(o)
 	with := u.elsewhere(conn, def)
 	began := time.Now()

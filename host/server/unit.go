@@ -284,7 +284,8 @@ func (u *unit) keepRunning(ctx context.Context, ready func()) error {
 		var early *startError
 		// Before it ever worked a person is waiting for the reason: say it, do not repeat the attempt.
 		final := !worked || state == Refused || errors.As(err, &early)
-		if !final && restarts+1 >= maxRestarts && u.definition().Remote() { // it may be the network: whoever calls it next tries again
+		network := worked && state == Crashed && u.definition().Remote() && !errors.Is(err, ErrNameless)
+		if network && (final || restarts+1 >= maxRestarts) { // whoever calls it next tries again
 			u.note("%v", err)
 			u.update(func(v *View) {
 				v.State, v.Err = Idle, err

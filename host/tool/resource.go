@@ -38,7 +38,7 @@ func CheckURI(uri string) error {
 	if u.User != nil {
 		return errors.New("a name or password has no place in an address")
 	}
-	path := u.Path + u.Opaque
+	path := u.Host + "/" + u.Path + u.Opaque
 	if p, err := url.PathUnescape(path); err == nil { // a server may take it apart once more
 		path += "/" + p
 	}
