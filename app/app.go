@@ -62,7 +62,7 @@ func New(o Options) (*App, error) {
 	a := &App{o: o, desk: consent.NewDesk(), started: time.Now(), dirty: make(chan struct{}, 1), calls: map[string]context.CancelFunc{}, secrets: map[secretKey]dates{}, progress: map[string]context.CancelFunc{}}
 	a.ctx, a.cancel = context.WithCancel(context.Background())
 	a.forms.Changed = a.changed
-	h, err := host.Open(a.ctx, host.Options{Paths: o.Paths, Sandbox: o.Sandbox, Prompter: a.desk, Log: o.Log, Version: Version, Changed: a.changed, Elicit: a.forms.Ask})
+	h, err := host.Open(a.ctx, host.Options{Paths: o.Paths, Sandbox: o.Sandbox, Prompter: a.desk, Log: o.Log, Version: Version, Changed: a.changed, Elicit: a.forms.Ask, Progress: a.progressed, Browse: a.showPage})
 	if err != nil {
 		a.cancel()
 		return nil, err

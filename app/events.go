@@ -4,5 +4,6 @@ package app
 const (
 	EventSnapshot = "snapshot" // Snapshot
 	EventProgress = "progress" // Progress
+	EventCall     = "call"     // CallProgress
 	EventActivity = "activity" // []EventView, oldest first
 )

@@ -11,6 +11,7 @@ import (
 	"cordon/host/consent"
 	"cordon/host/elicit"
 	"cordon/host/gate"
+	"cordon/host/oauth"
 	"cordon/host/pin"
 	"cordon/host/secret"
 	"cordon/host/server"
@@ -27,6 +28,7 @@ func FailureOf(err error) Failure {
 	var missing *sandbox.NotFoundError
 	var fault *catalog.Fault
 	var field *elicit.FieldError
+	var signIn *oauth.SignInNeeded
 	switch {
 	case errors.As(err, &known):
 		return *known
@@ -84,6 +86,12 @@ func FailureOf(err error) Failure {
 		f.Code, f.Fix = "CRD-CAT-03", "Install Python 3.10 or newer."
 	case errors.Is(err, server.ErrLineTooLong):
 		f.Code, f.Means, f.Fix = "CRD-SRV-02", "The server does not keep to the protocol. Its session was ended.", "Ask its maker; look at its log."
+	case errors.As(err, &signIn):
+		f.Code, f.Means, f.Fix = "CRD-NET-01", "The server wants to know who calls. Nothing was sent but the question.", "Press Sign in; the page that opens is shown first."
+	case errors.Is(err, oauth.ErrNoPerson):
+		f.Code, f.Means, f.Fix = "CRD-NET-02", "Only programs that are registered there are let in.", "Remove the server and add it again with a client id and its secret or key."
+	case errors.Is(err, server.ErrNameless):
+		f.Code, f.Means, f.Fix = "CRD-NET-03", "Cordon left it before anything was called.", "Allow it if you know this server and it is meant to be open."
 	case errors.Is(err, server.ErrUnknown), errors.Is(err, server.ErrNotRunning):
 		f.Code = "CRD-SRV-03"
 	case errors.Is(err, context.Canceled):

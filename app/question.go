@@ -9,7 +9,7 @@ import (
 )
 
 func questionView(q elicit.Open, waiting int) *QuestionView {
-	v := &QuestionView{Ticket: q.Ticket, Server: q.Server, Kind: string(q.Kind), Message: q.Message, Fields: []FieldView{}, URL: q.URL, Host: q.Host, Deadline: stamp(q.Until), Waiting: waiting}
+	v := &QuestionView{Ticket: q.Ticket, Server: q.Server, Kind: string(q.Kind), Message: q.Message, Fields: []FieldView{}, URL: q.URL, Host: q.Host, Deadline: stamp(q.Until), Waiting: waiting, SignIn: q.SignIn}
 	for _, f := range q.Fields {
 		x := FieldView{Name: f.Name, Title: f.Title, Description: f.Description, Type: string(f.Type), Required: f.Required, Format: f.Format, Options: []OptionView{}, Default: string(f.Default)}
 		for _, o := range f.Options {
@@ -45,7 +45,7 @@ func (a *App) AnswerQuestion(an QuestionAnswer) error {
 		return err
 	}
 	if open.Kind == elicit.URL && answer.Action == elicit.Accept {
-		if err := a.OpenLink(open.URL); err != nil {
+		if err := a.openPage(open.URL, open.SignIn); err != nil {
 			return err
 		}
 	}

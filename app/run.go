@@ -11,14 +11,14 @@ import (
 	"cordon/host/tool"
 )
 
-// Call runs one tool. It returns when the call has ended, however that is; a refusal is a CallView, not an error.
+// Call runs one tool, reads a resource or fetches a prompt. It returns when the call has ended, however that is; a refusal is a CallView, not an error.
 func (a *App) Call(r CallRequest) (CallView, error) {
 	ctx, done, err := a.ticket(r.Ticket)
 	if err != nil {
 		return CallView{}, err
 	}
 	defer done()
-	res, err := a.host.Call(ctx, tool.Proposal{Kind: tool.CallTool, Target: tool.ID{Server: r.Server, Name: r.Tool}, Args: []byte(r.Args),
+	res, err := a.host.Call(ctx, tool.Proposal{Kind: tool.Kind(r.Kind), Target: tool.ID{Server: r.Server, Name: r.Tool}, Args: []byte(r.Args), Ticket: r.Ticket,
 		By: tool.Asker{Kind: "window", Name: "Run a tool", Conversation: "window"}, Wrote: tool.OriginUser})
 	return callView(r.Ticket, r.Server, res, err), nil
 }
@@ -80,7 +80,7 @@ func callView(ticket, name string, r tool.Result, err error) CallView {
 var images = map[string]bool{"image/png": true, "image/jpeg": true, "image/gif": true, "image/webp": true}
 
 func contentView(c tool.Content) ContentView {
-	v := ContentView{Type: c.Type, Text: c.Text, MIME: c.MIME, URI: c.URI, Bytes: len(c.Data)}
+	v := ContentView{Type: c.Type, Text: c.Text, MIME: c.MIME, URI: c.URI, Bytes: len(c.Data), Role: c.Role}
 	if c.Type == "text" {
 		v.Bytes = len(c.Text)
 	}

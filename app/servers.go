@@ -93,10 +93,13 @@ func (a *App) Review(name string) (ReviewView, error) {
 		return ReviewView{}, err
 	}
 	v := ReviewView{Server: name, Digest: r.Digest.String(), First: r.First, Command: list(r.Fingerprint.Command), Binary: r.Fingerprint.BinaryPath,
-		Files: r.Fingerprint.Files + 1, Tools: []ToolView{}, Changes: changeViews(r.Changes), Refused: list(r.Refused), Instructions: r.Fingerprint.Instructions,
+		Files: r.Fingerprint.Files + 1, Tools: []ToolView{}, Prompts: []ToolView{}, Changes: changeViews(r.Changes), Refused: list(r.Refused), Instructions: r.Fingerprint.Instructions,
 		Without: list(r.Without), Installed: r.Installed, Covered: list(r.Covered), NotCovered: list(r.NotCovered)}
 	if r.Unlisted != nil {
 		v.Unlisted = r.Unlisted.Error()
+	}
+	for _, p := range r.Prompts {
+		v.Prompts = append(v.Prompts, toolView(p, "pinned", r.PromptFindings[p.ID.Name], 0))
 	}
 	changed := changedTools(r.Changes)
 	for _, t := range r.Tools {
@@ -220,6 +223,10 @@ func (a *App) serverView(v server.View) ServerView {
 	}
 	for name, secret := range v.Def.Secrets {
 		s.Env = append(s.Env, EnvView{Name: name, Secret: secret})
+	}
+	s.Remote, s.Reads, s.Prompts = remoteView(v), v.Reads, []ToolView{}
+	for _, p := range v.Prompts {
+		s.Prompts = append(s.Prompts, toolView(p, st.State.String(), a.cache.findings(a.host, a, p), 0))
 	}
 	sort.Slice(s.Env, func(i, j int) bool { return s.Env[i].Name < s.Env[j].Name })
 	return s

@@ -96,6 +96,69 @@ type ServerView struct {
 	Asks        int             `json:"asks"`   // how many of them a person has to answer, or be warned of
 	Lent        []string        `json:"lent"`   // what it may touch besides its profile until it stops, in words
 	Removable   bool            `json:"removable"`
+	Remote      *RemoteView     `json:"remote"`  // null for a server on this computer
+	Prompts     []ToolView      `json:"prompts"` // their arguments are texts
+	Reads       bool            `json:"reads"`   // it has resources; see Resources
+}
+
+// RemoteView is where a remote server is and how Cordon identifies itself there.
+type RemoteView struct {
+	URL      string   `json:"url"`
+	Login    string   `json:"login"`    // "" signs in in the browser, else client-credentials, private-key-jwt, enterprise or workload
+	SignedIn bool     `json:"signedIn"` //
+	Issuer   string   `json:"issuer"`   // who signs in, or ""
+	Scopes   []string `json:"scopes"`   // what was granted
+	Wanted   []string `json:"wanted"`   // what the server wants besides, and a person has to sign in again for
+	Expires  string   `json:"expires"`  // or ""
+	Bound    bool     `json:"bound"`    // what proves it works on this computer only
+	Open     bool     `json:"open"`     // it may serve whoever calls
+	Nameless bool     `json:"nameless"` // it was left because it wants to
+	Private  []string `json:"privateHosts"`
+}
+
+// ResourceView is something that a server lets be read, or a template of such things. Its text is untrusted.
+type ResourceView struct {
+	URI         string   `json:"uri"`
+	Template    string   `json:"template"`
+	Variables   []string `json:"variables"` // of the template
+	Name        string   `json:"name"`
+	Title       string   `json:"title"`
+	Description string   `json:"description"`
+	MIME        string   `json:"mime"`
+	Size        int64    `json:"size"` // bytes as the server says, -1 if it does not
+}
+
+// CompleteRequest asks to complete an argument of a prompt or a template.
+type CompleteRequest struct {
+	Server   string            `json:"server"`
+	Prompt   string            `json:"prompt"`
+	Template string            `json:"template"`
+	Argument string            `json:"argument"`
+	Value    string            `json:"value"`
+	Others   map[string]string `json:"others"`
+}
+
+// CallProgress is how a call goes, in its server's words.
+type CallProgress struct {
+	Ticket string  `json:"ticket"`
+	Server string  `json:"server"`
+	Done   float64 `json:"done"`
+	Total  float64 `json:"total"` // 0 if it is not known
+	Text   string  `json:"text"`
+}
+
+// NewRemote is what the form for a remote server sends. It must not be logged.
+type NewRemote struct {
+	Name     string   `json:"name"`
+	URL      string   `json:"url"`
+	Private  []string `json:"privateHosts"` // HOST:PORT in private networks that it may lead to
+	Header   string   `json:"header"`       // that the key is sent in, or ""
+	Key      string   `json:"key"`
+	Login    string   `json:"login"`
+	ClientID string   `json:"clientId"`
+	Secret   string   `json:"secret"` // of the client, a key or an assertion, by Login
+	Issuer   string   `json:"issuer"`
+	Scopes   []string `json:"scopes"`
 }
 
 // GuaranteeView is one protection and how it is known to hold.
@@ -224,6 +287,7 @@ type ReviewView struct {
 	Binary  string       `json:"binary"`
 	Files   int          `json:"files"`
 	Tools   []ToolView   `json:"tools"`
+	Prompts []ToolView   `json:"prompts"`
 	Changes []ChangeView `json:"changes"`
 
 	Refused      []string `json:"refused"`      // what the server lists and Cordon does not offer, and why
@@ -261,6 +325,7 @@ type QuestionView struct {
 	Host     string      `json:"host"`
 	Deadline string      `json:"deadline"`
 	Waiting  int         `json:"waiting"` // questions behind it
+	SignIn   bool        `json:"signIn"`  // Cordon asks, to open the page on which one signs in
 }
 
 // FieldView is one field of a form.
@@ -371,8 +436,9 @@ type Answer struct {
 type CallRequest struct {
 	Ticket string `json:"ticket"`
 	Server string `json:"server"`
-	Tool   string `json:"tool"`
-	Args   string `json:"args"`
+	Kind   string `json:"kind"` // tool, resource or prompt
+	Tool   string `json:"tool"` // its name, or a resource's address
+	Args   string `json:"args"` // "" of a resource
 }
 
 // CallView is how a call ended.
@@ -402,6 +468,7 @@ type ContentView struct {
 	DataURL string `json:"dataUrl"`
 	URI     string `json:"uri"`
 	Bytes   int    `json:"bytes"`
+	Role    string `json:"role"` // of a prompt's message: user or assistant
 }
 
 // NewServer is what the form for a new server sends.

@@ -26,7 +26,7 @@ func TestTypesMatchThePage(t *testing.T) {
 	pages := interfaces(string(b))
 	for _, v := range []any{Failure{}, Snapshot{}, DefaultsView{}, LogView{}, KeyringView{}, Check{}, ServerView{}, GuaranteeView{}, ProfileView{}, WantedView{}, FrameView{}, AskedView{}, LeftView{}, WantedAnswer{}, UsageView{}, ToolView{}, EnvView{},
 		FindingView{}, LogLine{}, ReviewView{}, ChangeView{}, DiffLine{}, QuestionView{}, FieldView{}, OptionView{}, QuestionAnswer{}, PromptView{}, ArgView{}, SpanView{}, PreviewView{}, RuleView{}, Answer{}, CallRequest{},
-		CallView{}, ContentView{}, NewServer{}, NewSecret{}, SecretView{}, EventQuery{}, EventPage{}, EventView{}, StoryView{}, StageView{}, FactView{}, AttemptView{},
+		CallView{}, CallProgress{}, CompleteRequest{}, RemoteView{}, ResourceView{}, NewRemote{}, ContentView{}, NewServer{}, NewSecret{}, SecretView{}, EventQuery{}, EventPage{}, EventView{}, StoryView{}, StageView{}, FactView{}, AttemptView{},
 		TrySandboxView{}, Progress{}} {
 		typ := reflect.TypeOf(v)
 		var have []string
@@ -52,7 +52,7 @@ func TestTypesMatchThePage(t *testing.T) {
 		t.Errorf("bound methods: Go has %v\n  types.ts has %v", methods, pages["Bound"])
 	}
 	delete(pages, "Bound")
-	if want := []string{EventSnapshot, EventProgress, EventActivity}; !slices.Equal(pages["Pushed"], want) {
+	if want := []string{EventSnapshot, EventProgress, EventCall, EventActivity}; !slices.Equal(pages["Pushed"], want) {
 		t.Errorf("events: Go has %v, types.ts has %v", want, pages["Pushed"])
 	}
 	delete(pages, "Pushed")

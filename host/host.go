@@ -40,7 +40,9 @@ type Options struct {
 	Log      *slog.Logger
 	Version  string
 	Elicit   func(context.Context, elicit.Question) elicit.Answer // asks a person what a server wants to know; nil offers servers no questions
-	SignIns  oauth.Options                                        // Browse, and for tests Redirect and MetadataURL, of logins to remote servers
+	Browse   func(ctx context.Context, server, page string) error // opens a page on which one signs in to a server; nil: nobody can
+	SignIns  oauth.Options                                        // for tests: Redirect and MetadataURL of logins to remote servers
+	Progress func(tool.Progress)                                  // hears how calls go; must not block; nil is allowed
 	Changed  func()                                               // called after anything that a screen shows has changed; must not block; nil is allowed
 	Secrets  secret.Options                                       // for tests
 }
@@ -116,7 +118,7 @@ func Open(ctx context.Context, o Options) (h *Host, err error) {
 	h.logins = &logins{s: h.Secrets}
 	signIns := o.SignIns
 	signIns.Store = h.logins
-	h.Servers = server.New(server.Options{SignIns: signIns, Sandbox: o.Sandbox, Secrets: h.Secrets, Audit: h, Trusted: h.trusted, Log: o.Log, Version: o.Version, Changed: o.Changed, Mask: h.Mask, Eras: newEras(o.Paths), Guarded: h.guarded, Elicit: o.Elicit})
+	h.Servers = server.New(server.Options{SignIns: signIns, Browse: o.Browse, Progress: h.progress, Sandbox: o.Sandbox, Secrets: h.Secrets, Audit: h, Trusted: h.trusted, Log: o.Log, Version: o.Version, Changed: o.Changed, Mask: h.Mask, Eras: newEras(o.Paths), Guarded: h.guarded, Elicit: o.Elicit})
 	h.Gate = &gate.Gate{User: userName(), Servers: h.Servers, Pins: h.Pins, Inspect: h.pipeline, Secrets: h.own, Labels: label.NewBook(),
 		Policy: h.Policy, Consent: attended{o.Prompter, h.Servers}, Audit: h, Tier: h.tier}
 	for _, def := range h.conf.Servers {
@@ -129,6 +131,14 @@ func Open(ctx context.Context, o Options) (h *Host, err error) {
 		h.problem(err)
 	}
 	return h, nil
+}
+
+// progress passes on how a call goes, without the user's secrets.
+func (h *Host) progress(p tool.Progress) {
+	if h.o.Progress != nil {
+		p.Text = h.Mask(p.Text)
+		h.o.Progress(p)
+	}
 }
 
 func (h *Host) problem(err error) {

@@ -22,14 +22,17 @@ type Review struct {
 	First       bool        // no tools were approved before
 	Fingerprint pin.Fingerprint
 	Tools       []tool.Tool
+	Prompts     []tool.Tool               // each as a tool whose arguments are texts
 	Refused     []string                  // what it lists and Cordon does not offer, and why; untrusted names in it
 	Findings    map[string][]tool.Finding // by tool name
-	Changes     []pin.Change              // since the pin, unless First
-	Covered     []string                  // files and folders whose content is covered
-	NotCovered  []string                  // what its command names besides: programs' folders, databases
-	Installed   bool                      // Cordon installed it: every file of it is covered, not only those its command names
-	Without     []string                  // what it was started without, see server.Limits; it gets them once it is approved
-	Unlisted    error                     // why it did not name its tools without them; then only its program is approved
+
+	PromptFindings map[string][]tool.Finding // by prompt name
+	Changes        []pin.Change              // since the pin, unless First
+	Covered        []string                  // files and folders whose content is covered
+	NotCovered     []string                  // what its command names besides: programs' folders, databases
+	Installed      bool                      // Cordon installed it: every file of it is covered, not only those its command names
+	Without        []string                  // what it was started without, see server.Limits; it gets them once it is approved
+	Unlisted       error                     // why it did not name its tools without them; then only its program is approved
 }
 
 // Review returns what is to be approved now. A server whose files have become others since it was started is started
@@ -48,7 +51,7 @@ func (h *Host) Review(ctx context.Context, name string) (Review, error) {
 		}
 		fp, err = h.Servers.Fingerprint(ctx, name)
 	}
-	r := Review{Server: name, Findings: map[string][]tool.Finding{}}
+	r := Review{Server: name, Findings: map[string][]tool.Finding{}, PromptFindings: map[string][]tool.Finding{}}
 	if errors.Is(err, server.ErrNotRunning) && h.unlisted(name) {
 		fp, r.Unlisted, err = h.programOnly(ctx, name)
 	}
@@ -73,7 +76,7 @@ func (h *Host) Review(ctx context.Context, name string) (Review, error) {
 		return Review{}, fmt.Errorf("%w; if it cannot be restored, remove %s and add it again", err, name)
 	}
 	r.Covered, r.NotCovered = server.Coverage(v.Def)
-	r.Digest, r.Fingerprint, r.Tools, r.Refused = fp.Digest(), fp, v.Tools, v.Refused
+	r.Digest, r.Fingerprint, r.Tools, r.Prompts, r.Refused = fp.Digest(), fp, v.Tools, v.Prompts, v.Refused
 	if approved, _, err := h.Pins.Approved(name); err == nil && len(approved.Tools) > 0 {
 		r.Changes = st.Changes
 	} else {
@@ -85,6 +88,9 @@ func (h *Host) Review(ctx context.Context, name string) (Review, error) {
 	}
 	for _, t := range v.Tools {
 		r.Findings[t.ID.Name] = h.InspectTool(ctx, t)
+	}
+	for _, p := range v.Prompts {
+		r.PromptFindings[p.ID.Name] = h.InspectTool(ctx, p)
 	}
 	return r, nil
 }
@@ -106,7 +112,7 @@ func (h *Host) programOnly(ctx context.Context, name string) (fp pin.Fingerprint
 		return fp, nil, err
 	}
 	if approved, _, err := h.Pins.Approved(name); err == nil {
-		fp.Tools, fp.Instructions = approved.Tools, approved.Instructions
+		fp.Tools, fp.Prompts, fp.Instructions = approved.Tools, approved.Prompts, approved.Instructions
 	}
 	return fp, v.Err, nil
 }
@@ -169,6 +175,13 @@ func (h *Host) Approve(ctx context.Context, name string, digest tool.Digest) err
 			}
 		}
 	}
+	for n, fs := range r.PromptFindings {
+		for _, f := range fs {
+			if f.Severity == tool.Block {
+				return fmt.Errorf("prompt %q of %s cannot be approved: %s", n, name, f.Text)
+			}
+		}
+	}
 	said := h.pipeline.Inspect(ctx, inspect.Subject{Kind: inspect.Definition, Server: name, Texts: []inspect.Text{{Pointer: "/instructions", Value: r.Fingerprint.Instructions}}})
 	for _, f := range said.Findings {
 		if f.Severity == tool.Block {
@@ -178,7 +191,7 @@ func (h *Host) Approve(ctx context.Context, name string, digest tool.Digest) err
 	if err := h.Pins.Approve(name, r.Fingerprint, digest); err != nil {
 		return err
 	}
-	facts := map[string]string{"digest": r.Digest.String(), "tools": fmt.Sprint(len(r.Tools)), "files": fmt.Sprint(r.Fingerprint.Files), "binary": r.Fingerprint.BinaryPath}
+	facts := map[string]string{"digest": r.Digest.String(), "tools": fmt.Sprint(len(r.Tools)), "prompts": fmt.Sprint(len(r.Prompts)), "files": fmt.Sprint(r.Fingerprint.Files), "binary": r.Fingerprint.BinaryPath}
 	if r.Unlisted != nil {
 		facts["tools"] = "not listed: the program alone was approved"
 	}

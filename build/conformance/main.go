@@ -84,7 +84,7 @@ func run(address string) (err error) {
 	defer os.RemoveAll(dir)
 	paths := config.Paths{Home: dir, Config: filepath.Join(dir, "config"), State: filepath.Join(dir, "state"), Data: filepath.Join(dir, "data"), Cache: filepath.Join(dir, "cache"), Runtime: filepath.Join(dir, "run")}
 	h, err := host.Open(ctx, host.Options{Paths: paths, Sandbox: &sandbox.Sandbox{Kernel: sandbox.Probe()}, Prompter: agrees{}, Elicit: fillIn, Version: "0",
-		Log: slog.New(slog.NewTextHandler(os.Stderr, nil)), SignIns: oauth.Options{Browse: browse, MetadataURL: metadata}})
+		Log: slog.New(slog.NewTextHandler(os.Stderr, nil)), Browse: browse, SignIns: oauth.Options{MetadataURL: metadata}})
 	if err != nil {
 		return err
 	}
@@ -285,7 +285,7 @@ func fillIn(_ context.Context, q elicit.Question) elicit.Answer {
 }
 
 // browse is a browser whose person has signed in already: it follows redirects until it is back.
-func browse(ctx context.Context, address string) error {
+func browse(ctx context.Context, _, address string) error {
 	client := &http.Client{Timeout: 10 * time.Second}
 	go func() {
 		r, err := http.NewRequestWithContext(context.WithoutCancel(ctx), http.MethodGet, address, nil)

@@ -6,6 +6,7 @@ package elicit
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"net/url"
 	"regexp"
 	"slices"
@@ -36,6 +37,21 @@ type Question struct {
 	URL     string  // of a page
 	Host    string  // of that page, as the browser will ask for it: punycode for anything but ASCII
 	ID      string  // the server's own, of a page
+	SignIn  bool    // the page is for signing in to the server, and Cordon asks
+}
+
+// Page is Cordon's own question to open a page on which one signs in to a server: https, or http on this computer. message is Cordon's.
+func Page(server, message, address string) (Question, error) {
+	q := Question{Server: server, Kind: URL, Message: message, URL: address, ID: "sign-in", SignIn: true}
+	at := address
+	if u, err := url.Parse(address); err == nil && u.Scheme == "http" {
+		if a, err := netip.ParseAddr(u.Hostname()); u.Hostname() == "localhost" || err == nil && a.IsLoopback() {
+			at = "https" + strings.TrimPrefix(address, "http")
+		}
+	}
+	var err error
+	q.Host, err = host(at)
+	return q, err
 }
 
 // FieldType is what a field holds.

@@ -226,7 +226,7 @@ func (g *Gate) resolve(ctx context.Context, p tool.Proposal, t *trail) (tool.Cal
 	if err != nil {
 		return tool.Call{}, t.deny(Resolve, "resolve.schema", "the arguments do not fit the tool's schema: "+err.Error())
 	}
-	c := tool.Call{ID: t.id, Trace: t.trace, Kind: p.Kind, Tool: found, Args: args, By: p.By, Wrote: p.Wrote, Parent: p.Parent}
+	c := tool.Call{ID: t.id, Trace: t.trace, Kind: p.Kind, Tool: found, Args: args, By: p.By, Wrote: p.Wrote, Parent: p.Parent, Ticket: p.Ticket}
 	c.Digest = tool.DigestOf(c)
 	t.call = c
 	t.pass(Resolve, fmt.Sprintf("%d bytes, digest %s", len(args), c.Digest.Short()))

@@ -215,9 +215,9 @@ func (s *session) progressed(params jsontext.Value) {
 	if ctx == nil || math.IsNaN(p.Done) || math.IsInf(p.Done, 0) {
 		return
 	}
-	call, _ := ctx.Value(callKey{}).(string)
+	call, _ := ctx.Value(callKey{}).(tool.Call)
 	if tool.GoesOn(ctx, p.Done) && s.progress != nil {
-		s.progress(tool.Progress{CallID: call, Server: s.name, Done: p.Done, Total: max(p.Total, 0), Text: brief(p.Message[:min(len(p.Message), maxProgressText)])})
+		s.progress(tool.Progress{CallID: call.ID, Ticket: call.Ticket, Server: s.name, Done: p.Done, Total: max(p.Total, 0), Text: brief(p.Message[:min(len(p.Message), maxProgressText)])})
 	}
 }
 
@@ -225,7 +225,7 @@ func (s *session) progressed(params jsontext.Value) {
 // runs the call is answered by the person, a few times at most.
 func (s *session) call(ctx context.Context, c tool.Call) (tool.Result, error) {
 	start := time.Now()
-	ctx, over := context.WithCancel(context.WithValue(ctx, callKey{}, c.ID))
+	ctx, over := context.WithCancel(context.WithValue(ctx, callKey{}, c))
 	defer over() // a question does not outlive its call
 	s.mu.Lock()
 	if len(s.busy) == 0 {

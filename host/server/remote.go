@@ -65,6 +65,9 @@ func (u *unit) loginOf(def config.Server) (*login, error) {
 	}
 	l, o := def.Login, u.s.o.SignIns
 	o.Server, o.Endpoint, o.HTTP, o.Version, o.Note = u.name, endpoint, client, u.s.o.Version, u.note
+	if browse := u.s.o.Browse; browse != nil {
+		o.Browse = func(ctx context.Context, page string) error { return browse(ctx, u.name, page) }
+	}
 	o.Login = oauth.Login{Kind: oauth.Kind(l.Kind), ClientID: l.ClientID, Issuer: l.Issuer, Scopes: l.Scopes, Algorithm: l.Algorithm, Secret: named(config.LoginSecret),
 		IdPClientID: l.IdPClientID, IdPTokenEndpoint: l.IdPTokenEndpoint, IdPIssuer: l.IdPIssuer, IdPToken: named(config.LoginToken)}
 	u.login = &login{oauth.New(o), def, endpoint, client}

@@ -70,7 +70,8 @@ type Options struct {
 	Starts   int                                                  // how many servers start at the same time; 0 means two for each processor, and at least 4
 	Elicit   func(context.Context, elicit.Question) elicit.Answer // asks a person what a server wants to know; nil offers servers no questions
 	Guarded  func(string) bool                                    // no server is given that path; nil knows none
-	SignIns  oauth.Options                                        // Store, Browse, Redirect and MetadataURL of logins to remote servers
+	Browse   func(ctx context.Context, server, page string) error // opens a page on which one signs in; nil: nobody can
+	SignIns  oauth.Options                                        // Store, Redirect and MetadataURL of logins to remote servers
 	Progress func(tool.Progress)                                  // hears how calls go; must not block; nil does not
 	Eras     Eras                                                 // nil remembers until the end
 	Drain    time.Duration                                        // how long Reload waits for running calls; 0 means 30 s

@@ -41,6 +41,7 @@ const MaxPatience = 10 * time.Minute
 // Progress is what a server says of how a call goes. Text is untrusted.
 type Progress struct {
 	CallID string
+	Ticket string // the proposal's
 	Server string
 	Done   float64
 	Total  float64 // 0 if it does not say

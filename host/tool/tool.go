@@ -125,6 +125,7 @@ type Proposal struct {
 	By     Asker         //
 	Wrote  Origin        // who wrote the arguments, before labels refine it per value
 	Parent string        // id of the call this one continues, or ""
+	Ticket string        // the asker's own name for it, for progress; or ""
 	Within time.Duration // wanted deadline for execution; 0 means the server's default
 }
 
@@ -159,6 +160,7 @@ type Call struct {
 	By     Asker
 	Wrote  Origin
 	Parent string
+	Ticket string // the proposal's; it decides nothing
 	Digest Digest
 }
 

@@ -74,6 +74,12 @@ export interface ServerView {
   /** What it may touch besides its profile until it stops, in words. */
   lent: string[]
   removable: boolean
+  /** null for a server on this computer. */
+  remote: RemoteView | null
+  /** Their arguments are texts. */
+  prompts: ToolView[]
+  /** It has resources; Bound.Resources lists them. */
+  reads: boolean
 }
 
 /** One protection: `state` says whether it holds; `detail` is what was tried and how it ended. */
@@ -82,7 +88,7 @@ export interface ProfileView { read: string[]; write: string[]; net: string; hos
 /** One message of a server's session; its text is untrusted, and not all of it if it is cut. */
 export interface FrameView { at: string; out: boolean; id: string; method: string; answer: boolean; failed: boolean; size: number; text: string; cut: boolean }
 /** What a server asks the person in the middle of a call; all text in it is the server's. `default` is JSON or "". */
-export interface QuestionView { ticket: string; server: string; kind: 'form' | 'url'; message: string; fields: FieldView[]; url: string; host: string; deadline: string; waiting: number }
+export interface QuestionView { ticket: string; server: string; kind: 'form' | 'url'; message: string; fields: FieldView[]; url: string; host: string; deadline: string; waiting: number; signIn: boolean }
 export interface FieldView { name: string; title: string; description: string; type: 'text' | 'number' | 'integer' | 'boolean' | 'choice' | 'choices'; required: boolean; format: string; options: OptionView[]; default: string }
 export interface OptionView { value: string; title: string }
 /** `values` holds JSON by field. */
@@ -119,6 +125,7 @@ export interface ReviewView {
   binary: string
   files: number
   tools: ToolView[]
+  prompts: ToolView[]
   changes: ChangeView[]
   /** What the server lists and Cordon does not offer, and why. */
   refused: string[]
@@ -180,7 +187,12 @@ export interface RuleView { id: string; reason: string; then: string }
 /** The answer to a prompt. */
 export interface Answer { id: string; digest: string; allow: boolean; typed: string }
 
-export interface CallRequest { ticket: string; server: string; tool: string; args: string }
+/** `kind` is tool, resource or prompt; of a resource `tool` is the address and `args` empty. */
+export interface CallRequest { ticket: string; server: string; kind: 'tool' | 'resource' | 'prompt'; tool: string; args: string }
+/** How a call goes, in its server's words; `total` is 0 if it is not known. */
+export interface CallProgress { ticket: string; server: string; done: number; total: number; text: string }
+/** Asks to complete an argument of a prompt or of a resource template. */
+export interface CompleteRequest { server: string; prompt: string; template: string; argument: string; value: string; others: Record<string, string> }
 export interface CallView {
   ticket: string
   callId: string
@@ -198,10 +210,17 @@ export interface CallView {
   at: string
   changes: ChangeView[]
 }
-export interface ContentView { type: string; text: string; mime: string; dataUrl: string; uri: string; bytes: number }
+/** `role` is that of a prompt's message: user or assistant. */
+export interface ContentView { type: string; text: string; mime: string; dataUrl: string; uri: string; bytes: number; role: string }
+/** Where a remote server is and how Cordon identifies itself there. `wanted` is what a person has to sign in again for. */
+export interface RemoteView { url: string; login: string; signedIn: boolean; issuer: string; scopes: string[]; wanted: string[]; expires: string; bound: boolean; open: boolean; nameless: boolean; privateHosts: string[] }
+/** Something that a server lets be read, or a template of such things. All text in it is the server's. */
+export interface ResourceView { uri: string; template: string; variables: string[]; name: string; title: string; description: string; mime: string; size: number }
 
 /** Servers: what the add form sends. `command` is argv, not a shell line. */
 export interface NewServer { name: string; package: string; scripts: boolean; command: string[]; read: string[]; write: string[]; net: 'none' | 'loopback' | 'hosts'; hosts: string[]; privateHosts: string[]; reach: number[]; serve: number[]; memoryBytes: number; pids: number }
+/** What the form for a remote server sends; it holds secrets. */
+export interface NewRemote { name: string; url: string; privateHosts: string[]; header: string; key: string; login: string; clientId: string; secret: string; issuer: string; scopes: string[] }
 export interface NewSecret { name: string; server: string; env: string; value: string }
 export interface SecretView { name: string; server: string; env: string; added: string; lastUsed: string; held: string }
 
@@ -249,6 +268,13 @@ export interface Bound {
   Call(c: CallRequest): Promise<CallView>
   CancelCall(ticket: string): Promise<void>
   AddServer(s: NewServer): Promise<void>
+  AddRemote(s: NewRemote): Promise<void>
+  SignIn(name: string): Promise<void>
+  SignOut(name: string): Promise<void>
+  AllowNameless(name: string): Promise<void>
+  Resources(name: string): Promise<ResourceView[]>
+  ExpandTemplate(template: string, values: Record<string, string>): Promise<string>
+  Complete(r: CompleteRequest): Promise<string[]>
   InstallServer(s: NewServer): Promise<string>
   RemoveServer(name: string): Promise<void>
   StartServer(name: string): Promise<void>
@@ -280,4 +306,4 @@ export interface Bound {
 }
 
 /** Events pushed by the host; a closed list. "activity" carries newly written events, oldest first. */
-export interface Pushed { snapshot: Snapshot; progress: Progress; activity: EventView[] }
+export interface Pushed { snapshot: Snapshot; progress: Progress; call: CallProgress; activity: EventView[] }

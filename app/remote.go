@@ -1,0 +1,172 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"cordon/host/config"
+	"cordon/host/elicit"
+	"cordon/host/secret"
+	"cordon/host/server"
+	"cordon/host/tool"
+)
+
+// Remote servers: adding one, signing in, and what servers offer besides tools.
+
+// AddRemote defines a remote server and connects to it.
+func (a *App) AddRemote(n NewRemote) error {
+	u, err := url.Parse(strings.TrimSpace(n.URL))
+	if err != nil {
+		return errors.New("that is no address")
+	}
+	def := config.Server{Name: n.Name, Source: "url", URL: u.String(), Net: config.NetNone, Private: n.Private,
+		Login: config.Login{ClientID: n.ClientID, Issuer: n.Issuer, Scopes: n.Scopes, Kind: n.Login}}
+	if err := a.host.AddServer(def); err != nil {
+		return err
+	}
+	undo := func(err error) error { return errors.Join(err, a.host.RemoveServer(a.ctx, n.Name)) }
+	secrets := map[string]string{}
+	if n.Header != "" && n.Key != "" {
+		secrets[n.Header] = n.Key
+	}
+	if n.Secret != "" {
+		secrets[config.LoginSecret] = n.Secret
+	}
+	for _, key := range slices.Sorted(maps.Keys(secrets)) {
+		name := "key"
+		if key == config.LoginSecret {
+			name = "login"
+		}
+		if err := a.host.SetSecret(a.ctx, secret.Ref{Name: name, Server: n.Name, Env: key}, secret.NewValue(secrets[key])); err != nil {
+			return undo(err)
+		}
+	}
+	a.running.Go(func() { _ = a.host.Servers.Start(a.ctx, n.Name) })
+	return nil
+}
+
+// SignIn lets the person sign in to a remote server: it shows the page that is going to be opened, waits for the browser, and connects. CancelProgress
+// with the server's name ends it.
+func (a *App) SignIn(name string) error {
+	ctx, done, err := a.long(signInID(name))
+	if err != nil {
+		return err
+	}
+	defer done()
+	if err := a.host.Servers.SignIn(ctx, name); err != nil {
+		return serverFailure(err)
+	}
+	return nil
+}
+
+func signInID(name string) string { return "sign in " + name }
+
+// long registers work that CancelProgress ends.
+func (a *App) long(id string) (context.Context, func(), error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.stopping {
+		return nil, nil, errors.New("everything is being stopped")
+	}
+	if a.progress[id] != nil {
+		return nil, nil, errors.New("that is under way already")
+	}
+	ctx, cancel := context.WithCancel(a.ctx)
+	a.progress[id] = cancel
+	return ctx, func() {
+		cancel()
+		a.mu.Lock()
+		delete(a.progress, id)
+		a.mu.Unlock()
+	}, nil
+}
+
+// SignOut forgets how one is signed in to a remote server.
+func (a *App) SignOut(name string) error { return a.host.Servers.SignOut(a.ctx, name) }
+
+// AllowNameless lets a remote server serve without knowing who calls, and connects to it.
+func (a *App) AllowNameless(name string) error {
+	def, ok := a.host.Config().Server(name)
+	if !ok {
+		return fmt.Errorf("%w: %q", server.ErrUnknown, name)
+	}
+	def.Open = true
+	if err := a.host.ChangeRemote(a.ctx, def); err != nil {
+		return err
+	}
+	return a.StartServer(name)
+}
+
+// showPage asks the person to open the page on which one signs in, and returns when it is open.
+func (a *App) showPage(ctx context.Context, name, address string) error {
+	q, err := elicit.Page(name, fmt.Sprintf("You sign in to %s on the page of the host below. When you have, the page leads back to Cordon.", name), address)
+	if err != nil {
+		return err
+	}
+	if answer := a.forms.Ask(ctx, q); answer.Action != elicit.Accept {
+		return errors.New("the page was not opened")
+	}
+	return nil
+}
+
+func remoteView(v server.View) *RemoteView {
+	if !v.Def.Remote() {
+		return nil
+	}
+	r := &RemoteView{URL: v.Def.URL, Open: v.Def.Open, Login: v.Def.Login.Kind, Nameless: errors.Is(v.Err, server.ErrNameless), Scopes: []string{}, Wanted: []string{}, Private: list(v.Def.Private)}
+	if st := v.Login; st != nil {
+		r.SignedIn, r.Issuer, r.Scopes, r.Wanted, r.Expires, r.Bound = st.SignedIn, st.Issuer, list(st.Scopes), list(st.Wanted), stamp(st.Expires), st.DPoP
+	}
+	return r
+}
+
+// Resources lists what a running server lets be read.
+func (a *App) Resources(name string) ([]ResourceView, error) {
+	ctx, cancel := context.WithTimeout(a.ctx, patience)
+	defer cancel()
+	all, err := a.host.Servers.Resources(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]ResourceView, 0, len(all))
+	for _, r := range all {
+		v := ResourceView{URI: r.URI, Template: r.Template, Name: r.Name, Title: r.Title, Description: r.Description, MIME: r.MIME, Size: r.Size, Variables: []string{}}
+		if r.Template != "" {
+			v.Variables = list(server.Variables(r.Template))
+		}
+		out = append(out, v)
+	}
+	return out, nil
+}
+
+const patience = 20 * time.Second // for a server to list something, or to complete a word
+
+// ExpandTemplate fills a resource template in.
+func (a *App) ExpandTemplate(template string, values map[string]string) (string, error) {
+	uri, err := server.Expand(template, values)
+	if err != nil {
+		return "", fmt.Errorf("with these values it is no address: %w", err)
+	}
+	return uri, nil
+}
+
+// Complete asks an approved server to complete what is typed. Nothing that holds a secret is sent.
+func (a *App) Complete(r CompleteRequest) ([]string, error) {
+	ctx, cancel := context.WithTimeout(a.ctx, patience)
+	defer cancel()
+	return a.host.Complete(ctx, r.Server, server.Ref{Prompt: r.Prompt, Template: r.Template}, r.Argument, r.Value, r.Others)
+}
+
+// progressed tells the page how a call goes.
+func (a *App) progressed(p tool.Progress) {
+	if p.Ticket == "" {
+		return
+	}
+	a.emit(EventCall, CallProgress{Ticket: p.Ticket, Server: p.Server, Done: p.Done, Total: p.Total, Text: p.Text})
+}
