@@ -9,8 +9,8 @@ import (
 	"strings"
 
 	"cordon/host/audit"
-	"cordon/host/policy"
 	"cordon/host/config"
+	"cordon/host/policy"
 	"cordon/host/secret"
 )
 
