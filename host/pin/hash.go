@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path"
 	"path/filepath"
@@ -38,6 +39,13 @@ func treeLimits() limits { return limits{entries: 200_000, bytes: 8 << 30, depth
 // starting the file does; it refuses devices, pipes and directories. Cancelling ctx stops it.
 func HashFile(ctx context.Context, name string) (tool.Digest, error) {
 	d, _, err := hashFile(ctx, name, 0, nil, make([]byte, 256<<10))
+	return d, err
+}
+
+// HashOpen returns the SHA-256 of the content of an open file, from its beginning and whatever its offset is, which it does not move. The
+// caller closes f. Cancelling ctx stops it.
+func HashOpen(ctx context.Context, f *os.File) (tool.Digest, error) {
+	d, _, err := hash(ctx, io.NewSectionReader(f, 0, math.MaxInt64), make([]byte, 256<<10))
 	return d, err
 }
 
@@ -195,8 +203,12 @@ func hashFile(ctx context.Context, name string, flag int, was fs.FileInfo, buf [
 	if was != nil && !os.SameFile(was, info) {
 		return d, 0, fmt.Errorf("%q was replaced while it was read", name)
 	}
+	return hash(ctx, f, buf)
+}
+
+func hash(ctx context.Context, r io.Reader, buf []byte) (d tool.Digest, n int64, err error) {
 	h := sha256.New()
-	n, err = io.CopyBuffer(struct{ io.Writer }{h}, cancellable{ctx, f}, buf)
+	n, err = io.CopyBuffer(struct{ io.Writer }{h}, cancellable{ctx, r}, buf)
 	return tool.Digest(h.Sum(nil)), n, err
 }
 

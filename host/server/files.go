@@ -25,15 +25,15 @@ import (
 type files struct {
 	def         config.Server
 	fingerprint pin.Fingerprint // as last looked at; without tools and instructions
-	marks       []string        // what stat said of the program and the named files just before that
+	marks       []marked        // what stat said of the program and the named files just before that
 	watch       *treeWatch      // on Dir; nil without one, or where it cannot be watched
 	tree        tool.Digest     // then: the same as marks of all that lies there
 	looked      time.Time       // when tree was last compared
 }
 
-// lookAtFiles hashes the program, the files its command names and, for an installed server, its whole tree. watch, if it is
-// not nil, begins anew.
-func lookAtFiles(ctx context.Context, def config.Server, watch *treeWatch) (files, error) {
+// lookAtFiles hashes the program, the files its command names and, for an installed server, its whole tree. Files that held holds
+// are hashed as it holds them; it may be nil. watch, if it is not nil, begins anew.
+func lookAtFiles(ctx context.Context, def config.Server, held *lease, watch *treeWatch) (files, error) {
 	if def.Remote() {
 		return files{def: def, fingerprint: remoteFingerprint(def)}, nil
 	}
@@ -45,13 +45,20 @@ func lookAtFiles(ctx context.Context, def config.Server, watch *treeWatch) (file
 	if watch == nil || !watch.begin() {
 		f.watch, f.tree, f.looked = nil, treeMark(def.Dir), time.Now()
 	}
+	hash := func(path string) (tool.Digest, error) {
+		d, is, err := held.digest(ctx, path)
+		if err == nil && held != nil && !slices.ContainsFunc(f.marks, func(m marked) bool { return m.path == path && m.at == is }) {
+			err = errTouched(def.Name)
+		}
+		return d, err
+	}
 	f.fingerprint = pin.Fingerprint{Command: def.Command, BinaryPath: program}
-	if f.fingerprint.Binary, err = pin.HashFile(ctx, program); err != nil {
+	if f.fingerprint.Binary, err = hash(program); err != nil {
 		return f, err
 	}
 	var parts [][]byte
 	for _, path := range named(def) {
-		d, err := pin.HashFile(ctx, path)
+		d, err := hash(path)
 		if err != nil {
 			return f, err
 		}
@@ -70,6 +77,11 @@ func lookAtFiles(ctx context.Context, def config.Server, watch *treeWatch) (file
 		f.fingerprint.Tree = tool.Sum(parts...)
 	}
 	return f, nil
+}
+
+// errTouched refuses a start: what was looked at may be something else than what runs.
+func errTouched(name string) error {
+	return fmt.Errorf("the files of %s were touched while it was starting, so nobody knows what runs; start it again", name)
 }
 
 // treePause is how long a look at a whole tree holds where it cannot be watched: one at 4,000 files takes milliseconds.
@@ -201,12 +213,12 @@ func ofOption(def config.Server, path string) bool {
 
 // marks is a cheap look: identity, size and change time cannot be faked together without root, but by a program that holds
 // the file open for writing, see lease.
-func marks(def config.Server, program string) []string {
+func marks(def config.Server, program string) []marked {
 	watched := append([]string{program}, paths(def)...)
-	out := make([]string, 0, len(watched))
+	out := make([]marked, 0, len(watched))
 	for _, path := range watched {
 		if st, err := os.Stat(path); err == nil && st.Mode().IsRegular() && !isDatabase(def, path) {
-			out = append(out, path+" "+mark(path))
+			out = append(out, mark(path))
 		}
 	}
 	return out
@@ -271,7 +283,7 @@ func (u *unit) fingerprint(ctx context.Context) (pin.Fingerprint, error) {
 		}
 		return u.view.Fingerprint, nil
 	}
-	again, err := lookAtFiles(ctx, fs.def, fs.watch)
+	again, err := lookAtFiles(ctx, fs.def, nil, fs.watch)
 	if err != nil {
 		return pin.Fingerprint{}, err
 	}
@@ -290,20 +302,41 @@ func (u *unit) look() pin.Fingerprint {
 	return fp
 }
 
-// mark returns what the kernel says about a path: identity, size and times of what is there and, if that is a link, of what
-// it leads to; or "gone".
-func mark(path string) string {
+// identity is what the kernel says about a file. The zero value is of none.
+type identity struct {
+	dev, ino       uint64
+	size           int64
+	mtime, ctime   unix.Timespec
+	mode, uid, gid uint32
+}
+
+func identityOf(st *unix.Stat_t) identity {
+	return identity{dev: st.Dev, ino: st.Ino, size: st.Size, mtime: st.Mtim, ctime: st.Ctim, mode: st.Mode, uid: st.Uid, gid: st.Gid}
+}
+
+// marked is what the kernel says about a path.
+type marked struct {
+	path string
+	self identity // of what is there
+	to   string   // where that leads, if it is a link
+	at   identity // and of what is there then; else self
+}
+
+// mark looks at a path. What is gone has no identity.
+func mark(path string) marked {
+	m := marked{path: path}
 	var st unix.Stat_t
 	if err := unix.Lstat(path, &st); err != nil {
-		return "gone"
+		return m
 	}
-	say := func() string {
-		return fmt.Sprintf("%d:%d %d %d.%09d %d.%09d %o", st.Dev, st.Ino, st.Size, st.Mtim.Sec, st.Mtim.Nsec, st.Ctim.Sec, st.Ctim.Nsec, st.Mode)
+	m.self = identityOf(&st)
+	m.at = m.self
+	if st.Mode&unix.S_IFMT == unix.S_IFLNK {
+		m.to, _ = os.Readlink(path)
+		m.at = identity{}
+		if unix.Stat(path, &st) == nil {
+			m.at = identityOf(&st)
+		}
 	}
-	said := say()
-	if st.Mode&unix.S_IFMT == unix.S_IFLNK && unix.Stat(path, &st) == nil {
-		to, _ := os.Readlink(path)
-		said += " " + to + " " + say()
-	}
-	return said
+	return m
 }

@@ -1,50 +1,45 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"sync"
 	"time"
 
+	"cordon/host/pin"
+	"cordon/host/tool"
+
 	"golang.org/x/sys/unix"
 )
 
 // A lease for reading (fcntl(2), F_SETLEASE) can be had on a file of one's own only while nobody has it open for writing, also
 // not as memory, and is broken before anybody does. It is held from before a server's files are hashed until it runs: what
-// was hashed is what was started, even against a program that writes without leaving a time of change.
+// was hashed is what was started, even against a program that writes without leaving a time of change. Starts at the same time
+// share it, and with it the digest, see heldFile.
 type lease struct {
 	mu   sync.Mutex
-	held []*os.File // guarded by mu
+	held map[string]*heldFile // guarded by mu; by path
 }
 
-// takeLease leases the user's own among paths. Files of others, which the user's programs cannot write, and file systems without
-// leases are left out. The error names the file that is open for writing.
-func takeLease(paths []string) (*lease, error) {
-	l := new(lease)
+// lease opens the regular files among paths and leases the user's own. Files of others, which the user's programs cannot write, and
+// file systems without leases are only held open. The error names the file that is open for writing.
+func (cs *heldFiles) lease(paths []string) (*lease, error) {
+	l := &lease{held: map[string]*heldFile{}}
 	for _, path := range paths {
-		f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
-		if err != nil {
-			continue // whoever hashes it says so
-		}
-		_, err = unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_RDLCK)
-		for range leaseTries { // a program that is just being started still holds what its parent was writing
-			if !errors.Is(err, unix.EAGAIN) {
-				break
-			}
-			time.Sleep(leasePause)
-			_, err = unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_RDLCK)
-		}
+		c, err := cs.hold(path)
 		switch {
-		case err == nil:
-			l.held = append(l.held, f)
-			continue
 		case errors.Is(err, unix.EAGAIN):
-			f.Close()
 			l.release()
 			return nil, fmt.Errorf("%s is open for writing in another program; close it there, then start again", path)
+		case err != nil || c == nil:
+			continue // whoever hashes it says so
+		case l.held[path] != nil:
+			c.letGo()
+			continue
 		}
-		f.Close()
+		l.held[path] = c
 	}
 	return l, nil
 }
@@ -54,12 +49,43 @@ const (
 	leasePause = 20 * time.Millisecond
 )
 
+// takeLease leases an open file. Errors: EAGAIN if it is open for writing, or why there is no lease on it.
+func takeLease(f *os.File) error {
+	_, err := unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_RDLCK)
+	for range leaseTries { // a program that is just being started still holds what its parent was writing
+		if !errors.Is(err, unix.EAGAIN) {
+			break
+		}
+		time.Sleep(leasePause)
+		_, err = unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_RDLCK)
+	}
+	return err
+}
+
+// digest is of the file that is held for a path, and tells which that is. Without any lease it is of what lies there now. A path
+// that nothing is held for has become a file since.
+func (l *lease) digest(ctx context.Context, path string) (tool.Digest, identity, error) {
+	if l == nil {
+		d, err := pin.HashFile(ctx, path)
+		return d, identity{}, err
+	}
+	l.mu.Lock()
+	c := l.held[path]
+	l.mu.Unlock()
+	if c == nil {
+		d, err := pin.HashFile(ctx, path) // for the error
+		return d, identity{}, err
+	}
+	d, err := c.digest(ctx)
+	return d, c.is, err
+}
+
 // whole reports whether nobody has asked to write since.
 func (l *lease) whole() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, f := range l.held {
-		if kind, err := unix.FcntlInt(f.Fd(), unix.F_GETLEASE, 0); err != nil || kind != unix.F_RDLCK {
+	for _, c := range l.held {
+		if !c.whole() {
 			return false
 		}
 	}
@@ -92,12 +118,13 @@ func (l *lease) watch(broken func()) (stop func()) {
 	}
 }
 
-// release lets whoever waits write. Releasing twice is harmless.
+// release lets whoever waits write, as soon as no other start needs the file. Releasing twice is harmless.
 func (l *lease) release() {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, f := range l.held {
-		_ = f.Close()
-	}
+	held := l.held
 	l.held = nil
+	l.mu.Unlock()
+	for _, c := range held {
+		c.letGo()
+	}
 }

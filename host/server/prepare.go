@@ -98,7 +98,7 @@ func (u *unit) launch(ctx context.Context, l launch, f sandbox.Files) (*sandbox.
 // approved gets just what it takes to name its tools.
 func (u *unit) prepare(ctx context.Context, def config.Server) (l launch, err error) {
 	covered, _ := Coverage(def)
-	if l.lease, err = takeLease(covered); err != nil {
+	if l.lease, err = u.s.held.lease(covered); err != nil {
 		return l, err
 	}
 	if def.Dir != "" {
@@ -109,7 +109,7 @@ func (u *unit) prepare(ctx context.Context, def config.Server) (l launch, err er
 			l.release()
 		}
 	}()
-	if l.files, err = lookAtFiles(ctx, def, l.watch); err != nil {
+	if l.files, err = lookAtFiles(ctx, def, l.lease, l.watch); err != nil {
 		return l, err
 	}
 	program := l.files.fingerprint.BinaryPath

@@ -189,7 +189,7 @@ func (u *unit) serve(ctx context.Context, with *peer, guard watchedGuard, def co
 			if with.files.whole() && !u.touched() {
 				return nil
 			}
-			return &startError{fmt.Errorf("the files of %s were touched while it was starting, so nobody knows what runs; start it again", u.name)}
+			return &startError{errTouched(u.name)}
 		}
 	}
 	ended := with.gone

@@ -103,6 +103,7 @@ type Supervisor struct {
 	by map[string]*unit // guarded by mu
 
 	turns  turns
+	held   heldFiles
 	life   sync.Mutex     // taken last
 	closed bool           // guarded by life; nothing starts any more
 	wg     sync.WaitGroup // one per running unit; added to under life
@@ -410,7 +411,7 @@ func (s *Supervisor) OnDisk(ctx context.Context, name string) (pin.Fingerprint, 
 	u.mu.Lock()
 	def := u.def
 	u.mu.Unlock()
-	fs, err := lookAtFiles(ctx, def, nil)
+	fs, err := lookAtFiles(ctx, def, nil, nil)
 	return fs.fingerprint, err
 }
 
