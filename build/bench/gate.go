@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -19,7 +20,8 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 )
 
-// nullServerArg makes this program the server that answers at once.
+// nullServerArg makes this program the server that answers at once. After it may stand how many tools it has, and a word that makes
+// its command another one.
 const nullServerArg = "null-server"
 
 type nullArgs struct {
@@ -27,14 +29,27 @@ type nullArgs struct {
 	Bytes int    `json:"bytes" jsonschema:"how much comes back"`
 }
 
-func nullServer(ctx context.Context) error {
+func nullServer(ctx context.Context, args []string) error {
+	tools := 1
+	if len(args) > 0 {
+		var err error
+		if tools, err = strconv.Atoi(args[0]); err != nil {
+			return err
+		}
+	}
 	s := mcp.NewServer(&mcp.Implementation{Name: "null", Version: "1"}, nil)
 	line := "2026-08-31T10:00:00Z sshd[812]: Accepted publickey for alice from 192.0.2.7 port 52144\n"
-	mcp.AddTool(s, &mcp.Tool{Name: "read_log", Description: "Reads the end of a log."},
-		func(_ context.Context, _ *mcp.CallToolRequest, a nullArgs) (*mcp.CallToolResult, any, error) {
-			text := strings.Repeat(line, a.Bytes/len(line)+1)[:a.Bytes]
-			return &mcp.CallToolResult{Content: []mcp.Content{&mcp.TextContent{Text: text}}}, nil, nil
-		})
+	for i := range tools {
+		name := "read_log"
+		if i > 0 {
+			name = fmt.Sprintf("read_log_%d", i)
+		}
+		mcp.AddTool(s, &mcp.Tool{Name: name, Description: "Reads the end of a log."},
+			func(_ context.Context, _ *mcp.CallToolRequest, a nullArgs) (*mcp.CallToolResult, any, error) {
+				text := strings.Repeat(line, a.Bytes/len(line)+1)[:a.Bytes]
+				return &mcp.CallToolResult{Content: []mcp.Content{&mcp.TextContent{Text: text}}}, nil, nil
+			})
+	}
 	return s.Run(ctx, &mcp.StdioTransport{})
 }
 

@@ -61,8 +61,8 @@ type bench struct {
 }
 
 func main() {
-	if len(os.Args) == 2 && os.Args[1] == nullServerArg {
-		if err := nullServer(context.Background()); err != nil {
+	if len(os.Args) >= 2 && os.Args[1] == nullServerArg {
+		if err := nullServer(context.Background(), os.Args[2:]); err != nil {
 			os.Exit(1)
 		}
 		return
