@@ -260,8 +260,9 @@ func (c *schemaCheck) resolve(ref, at string) (any, error) {
 	return v, nil
 }
 
+// escapePointer writes a key as a part of a JSON pointer (RFC 6901, 3).
 func escapePointer(key string) string {
-	return strings.NewReplacer("~", "~0", "/", "~1").Replace(key)
+	return strings.ReplaceAll(strings.ReplaceAll(key, "~", "~0"), "/", "~1")
 }
 
 func orRoot(pointer string) string {
