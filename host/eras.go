@@ -20,8 +20,12 @@ const maxEras = 512
 type eras struct {
 	file string
 
-	mu sync.Mutex
-	by map[string]server.Era // guarded by mu; by digest in hex; nil until it is read
+	mu      sync.Mutex
+	by      map[string]server.Era // guarded by mu; by digest in hex; nil until it is read
+	changes int                   // guarded by mu; of by
+
+	writing sync.Mutex // held while the file is written; taken before mu
+	written int        // guarded by writing; how many of the changes are in the file
 }
 
 func newEras(p config.Paths) *eras { return &eras{file: filepath.Join(p.Cache, "eras.json")} }
@@ -56,15 +60,35 @@ func (e *eras) Era(program tool.Digest) server.Era {
 	return e.by[hex.EncodeToString(program[:])]
 }
 
-// Remember implements server.Eras.
+// Remember implements server.Eras. Who comes while the file is written shares the next writing of it.
 func (e *eras) Remember(program tool.Digest, era server.Era) {
+	change := e.note(hex.EncodeToString(program[:]), era)
+	if change == 0 {
+		return
+	}
+	e.writing.Lock()
+	defer e.writing.Unlock()
+	if e.written >= change {
+		return
+	}
+	e.mu.Lock()
+	b, err := json.Marshal(e.by, json.Deterministic(true))
+	change = e.changes
+	e.mu.Unlock()
+	if err == nil {
+		_ = config.WriteFile(e.file, b) // without it servers are asked again
+	}
+	e.written = change
+}
+
+// note keeps what is to be remembered. It returns which change that was, 0 for none.
+func (e *eras) note(key string, era server.Era) (change int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.read()
-	key := hex.EncodeToString(program[:])
 	switch {
 	case e.by[key] == era:
-		return
+		return 0
 	case era == server.Unknown:
 		delete(e.by, key)
 	default:
@@ -73,7 +97,6 @@ func (e *eras) Remember(program tool.Digest, era server.Era) {
 		}
 		e.by[key] = era
 	}
-	if b, err := json.Marshal(e.by, json.Deterministic(true)); err == nil {
-		_ = config.WriteFile(e.file, b) // without it servers are asked again
-	}
+	e.changes++
+	return e.changes
 }

@@ -3,7 +3,9 @@ package host
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"cordon/host/config"
@@ -43,4 +45,21 @@ func TestEras(t *testing.T) {
 			t.Errorf("%q is not replaced", text)
 		}
 	}
+}
+
+// What several servers say at once is remembered together, and all of it is in the file once they have said it.
+func TestErasAtOnce(t *testing.T) {
+	t.Parallel()
+	e := newEras(config.Paths{Cache: t.TempDir()})
+	var wg sync.WaitGroup
+	for i := range 50 {
+		wg.Go(func() {
+			key := tool.Sum([]byte(fmt.Sprint(i)))
+			e.Remember(key, server.Modern)
+			if got := newEras(config.Paths{Cache: filepath.Dir(e.file)}).Era(key); got != server.Modern {
+				t.Errorf("server %d is remembered as %q", i, got)
+			}
+		})
+	}
+	wg.Wait()
 }
