@@ -162,14 +162,15 @@ func identityOfOpen(f *os.File) (identity, error) {
 }
 
 // seesWrites reports whether a file lies where every write passes through this kernel, so that a lease and a time of change tell of
-// it, and where its number names one file only. What FUSE and network file systems show may change without a trace.
+// it, and where its number names one file only. What FUSE and network file systems show may change without a trace; tmpfs
+// may give out a number twice.
 func seesWrites(f *os.File) bool {
 	var fs unix.Statfs_t
 	if unix.Fstatfs(int(f.Fd()), &fs) != nil {
 		return false
 	}
 	switch fs.Type {
-	case unix.EXT4_SUPER_MAGIC, unix.XFS_SUPER_MAGIC, unix.BTRFS_SUPER_MAGIC, unix.F2FS_SUPER_MAGIC, unix.TMPFS_MAGIC, unix.OVERLAYFS_SUPER_MAGIC:
+	case unix.EXT4_SUPER_MAGIC, unix.XFS_SUPER_MAGIC, unix.BTRFS_SUPER_MAGIC, unix.F2FS_SUPER_MAGIC, unix.OVERLAYFS_SUPER_MAGIC:
 		return true
 	}
 	return false

@@ -20,10 +20,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// program writes a file that a server may consist of, long enough ago.
+// program writes a file that a server may consist of, where digests are shared: not in /tmp, which may be a tmpfs.
 func program(t *testing.T, text string) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "program")
+	dir, err := os.MkdirTemp("/var/tmp", "held-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	path := filepath.Join(dir, "program")
 	if err := os.WriteFile(path, []byte(text), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +51,7 @@ func needLeases(t *testing.T) {
 	t.Helper()
 	var cs heldFiles
 	l := leased(t, &cs, program(t, "any"))
-	need(t, len(cs.by) == 1, "leases on files in "+os.TempDir())
+	need(t, len(cs.by) == 1, "leases on files in /var/tmp")
 	l.release()
 }
 
