@@ -45,6 +45,7 @@ func (a *App) StartServer(name string) error {
 	if err := a.host.Servers.Start(a.ctx, name); err != nil {
 		return serverFailure(err)
 	}
+	a.host.Gate.Mended(name)
 	return nil
 }
 
@@ -56,6 +57,7 @@ func (a *App) RestartServer(name string) error {
 	if err := a.host.Servers.Reload(a.ctx, name); err != nil {
 		return serverFailure(err)
 	}
+	a.host.Gate.Mended(name)
 	return nil
 }
 

@@ -7,12 +7,14 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"cordon/host/audit"
 	"cordon/host/config"
 	"cordon/host/gate"
 	"cordon/host/secret"
 	"cordon/host/server"
+	"cordon/host/wire"
 )
 
 // TestCallOfAServerThatCannotStart: nothing was refused, so nothing stands in the log as denied, and each call is there.
@@ -98,5 +100,52 @@ func TestUnreadSecretsAsk(t *testing.T) {
 	}
 	if _, err := r.call("two", "read_echo", object{}); !errors.Is(err, secret.ErrAbsent) || !strings.Contains(err.Error(), `"token"`) {
 		t.Errorf("the server that needs it = %v, want ErrAbsent naming the secret", err)
+	}
+}
+
+// TestStopEverything: servers that want to live, one in the middle of a call, are gone at once, and so is the call. A server that is stopped politely
+// would have been given seconds.
+func TestStopEverything(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.open()
+	names := []string{"one", "two", "three"}
+	for _, name := range names {
+		r.add(name, filepath.Join(binaries, "fake"), "stubborn")
+		r.approve(name)
+	}
+	ended := make(chan error, len(names))
+	for _, name := range names {
+		go func() {
+			_, err := r.call(name, "read_later", object{"ms": 60_000})
+			ended <- err
+		}()
+	}
+	for _, name := range names { // until each is in the middle of it
+		for {
+			frames, err := r.Servers.Frames(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if slices.ContainsFunc(frames, func(f wire.Frame) bool { return f.Out && f.Method == "tools/call" }) {
+				break
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}
+	began := time.Now()
+	r.StopEverything(t.Context())
+	for range names {
+		if err := <-ended; err == nil || !strings.Contains(err.Error(), "stopped") {
+			t.Errorf("a call that was stopped: %v", err)
+		}
+	}
+	if took := time.Since(began); took > 3*time.Second { // twice Grace would be more
+		t.Errorf("stopping everything took %v", took)
+	}
+	for _, v := range r.Servers.Views() {
+		if v.State != server.Stopped || v.Pid != 0 {
+			t.Errorf("%s is %s, pid %d", v.Name, v.State, v.Pid)
+		}
 	}
 }

@@ -120,7 +120,7 @@ func Open(ctx context.Context, o Options) (h *Host, err error) {
 	signIns.Store = h.logins
 	h.Servers = server.New(server.Options{SignIns: signIns, Browse: o.Browse, Progress: h.progress, Sandbox: o.Sandbox, Secrets: h.Secrets, Audit: h, Trusted: h.trusted, Log: o.Log, Version: o.Version, Changed: o.Changed, Mask: h.Mask, Eras: newEras(o.Paths), Guarded: h.guarded, Elicit: o.Elicit})
 	h.Gate = &gate.Gate{User: userName(), Servers: h.Servers, Pins: h.Pins, Inspect: h.pipeline, Secrets: h.own, Labels: label.NewBook(),
-		Policy: h.Policy, Consent: attended{o.Prompter, h.Servers}, Audit: h, Tier: h.tier}
+		Policy: h.Policy, Consent: attended{o.Prompter, h.Servers}, Audit: h, Tier: h.tier, Limits: h.limits}
 	for _, def := range h.conf.Servers {
 		h.Servers.Set(def)
 	}
@@ -235,6 +235,11 @@ func (o ownSecrets) Each(f func(name, server string, value []byte)) error {
 		return fmt.Errorf("%w: %d in the keyring, the first is %q", inspect.ErrUnread, len(unread), unread[0].Name)
 	}
 	return nil
+}
+
+func (h *Host) limits(name string) gate.Limits {
+	def, _ := h.Config().Server(name)
+	return gate.Limits{PerMinute: def.Rate, PerDay: def.Budget, Tools: def.Rates}
 }
 
 func (h *Host) tier(name string) string {
@@ -491,10 +496,11 @@ func cloneMap(m map[string]string) map[string]string {
 	return out
 }
 
-// stopPatience bounds an orderly stop of everything.
-const stopPatience = 5 * time.Second
+// stopPatience is how long servers may take to end by themselves when everything is stopped. After it they are killed.
+const stopPatience = 300 * time.Millisecond
 
-// StopEverything ends every server and returns when nothing is left. Open questions are the caller's to deny first.
+// StopEverything ends every server, its calls with it, and returns when nothing is left, within a second. Open questions are the caller's to deny
+// first.
 func (h *Host) StopEverything(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, stopPatience)
 	defer cancel()

@@ -36,6 +36,9 @@ type Server struct {
 	Preset  string            `json:"preset,omitempty"`       // the preset that its profile began with, see package profile
 	Env     map[string]string `json:"env"`                    // plain settings; never secrets
 	Secrets map[string]string `json:"secrets"`                // environment variable → name of a secret
+	Rate    int               `json:"rate,omitempty"`         // calls in a minute; 0 is the usual limit
+	Budget  int               `json:"budget,omitempty"`       // calls in a day; 0 is no limit
+	Rates   map[string]int    `json:"rates,omitempty"`        // calls of a tool in a minute, by name; 0 is none at all
 	Idle    Duration          `json:"idle,omitzero"`          // without a call for so long it is stopped until the next one; 0 is never
 
 	URL     string            `json:"url,omitempty"`     // of a remote server, which has no program: nothing that says how to run one is set, and Net is NetNone
@@ -129,6 +132,7 @@ const (
 	MaxPids       = 32768
 	DefaultPids   = 128
 	MinIdle       = Duration(time.Second)
+	MaxRate       = 1_000_000
 	MaxIdle       = Duration(7 * 24 * time.Hour)
 
 	maxArgs     = 256
@@ -162,6 +166,17 @@ func (s Server) Validate(p Paths) error {
 	for _, f := range []struct{ field, text string }{{"title", s.Title}, {"source", s.Source}, {"version", s.Version}} {
 		if len(f.text) > maxText || !plain(f.text) {
 			return bad(f.field, "must be plain text of at most %d bytes", maxText)
+		}
+	}
+	if s.Rate < 0 || s.Rate > MaxRate || s.Budget < 0 || s.Budget > MaxRate {
+		return bad("rate", "rate and budget are numbers from 0 to %d", MaxRate)
+	}
+	if len(s.Rates) > maxEnv {
+		return bad("rates", "has %d tools, more than %d", len(s.Rates), maxEnv)
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Rates)) {
+		if n := s.Rates[name]; n < 0 || n > MaxRate || name == "" || len(name) > maxText || !plain(name) {
+			return bad("rates."+name, "has to be the name of a tool with a number from 0 to %d", MaxRate)
 		}
 	}
 	if s.Remote() {

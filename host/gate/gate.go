@@ -63,7 +63,7 @@ type Recorder interface {
 	Sync() error
 }
 
-// Gate holds the parts of the path. All fields are mandatory and must not change after the first call. Do is safe
+// Gate holds the parts of the path. All fields but Limits are mandatory and must not change after the first call. Do is safe
 // for concurrent use.
 type Gate struct {
 	User    string // who works here
@@ -76,8 +76,10 @@ type Gate struct {
 	Consent consent.Prompter
 	Audit   Recorder
 	Tier    func(server string) string // how well a server is confined now
+	Limits  func(server string) Limits // how often it may be called; nil is the defaults for all
 
 	schemas  schemaCache
+	limits   limiter
 	pending  pending
 	deadline time.Duration // for tests; 0 means DefaultDeadline
 }
@@ -151,6 +153,11 @@ func (g *Gate) walk(ctx context.Context, p tool.Proposal, t *trail) (r tool.Resu
 	if err != nil {
 		return r, err
 	}
+	broke := false
+	if err := g.admit(c, t); err != nil { // 5, before anybody is asked
+		return r, err
+	}
+	defer func() { g.limits.done(c, broke) }()
 	receipt, err := g.consent(ctx, c, decision, verdict, values, t) // 6
 	if err != nil {
 		return r, err
@@ -164,6 +171,8 @@ func (g *Gate) walk(ctx context.Context, p tool.Proposal, t *trail) (r tool.Resu
 		return r, err
 	}
 	if r, err = g.execute(ctx, p, c, decision, receipt, t); err != nil { // 8
+		var denied *Denied
+		broke = ctx.Err() == nil && !errors.As(err, &denied)
 		return tool.Result{}, err
 	}
 	return g.inspectResult(ctx, c, r, t) // 9
@@ -362,6 +371,21 @@ func (g *Gate) decide(c tool.Call, v inspect.Verdict, values []label.Value, s la
 	}
 	return d, nil
 }
+
+// admit counts the call against its server's limits.
+func (g *Gate) admit(c tool.Call, t *trail) error {
+	var limits Limits
+	if g.Limits != nil {
+		limits = g.Limits(c.Tool.ID.Server)
+	}
+	if rule, why := g.limits.admit(c, limits); rule != "" {
+		return t.deny(Decide, rule, why)
+	}
+	return nil
+}
+
+// Mended forgets that calls of a server broke.
+func (g *Gate) Mended(server string) { g.limits.reset(server) }
 
 // consent puts the call to a person if the policy wants that. The receipt is nil when nobody had to be asked.
 func (g *Gate) consent(ctx context.Context, c tool.Call, d policy.Decision, v inspect.Verdict, values []label.Value, t *trail) (*consent.Receipt, error) {
