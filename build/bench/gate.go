@@ -1,11 +1,15 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -24,17 +28,43 @@ import (
 // its command another one.
 const nullServerArg = "null-server"
 
+// nullWebArg makes it one that listens on the loopback and prints its address.
+const nullWebArg = "null-web"
+
 type nullArgs struct {
 	Path  string `json:"path" jsonschema:"what to read"`
 	Bytes int    `json:"bytes" jsonschema:"how much comes back"`
 }
 
 func nullServer(ctx context.Context, args []string) error {
+	s, err := null(args)
+	if err != nil {
+		return err
+	}
+	return s.Run(ctx, &mcp.StdioTransport{})
+}
+
+func nullWeb(ctx context.Context) error {
+	s, err := null(nil)
+	if err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	fmt.Printf("http://%s/mcp\n", l.Addr())
+	web := http.Server{Handler: mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return s }, nil), ReadHeaderTimeout: time.Minute}
+	defer context.AfterFunc(ctx, func() { _ = web.Close() })()
+	return web.Serve(l)
+}
+
+func null(args []string) (*mcp.Server, error) {
 	tools := 1
 	if len(args) > 0 {
 		var err error
 		if tools, err = strconv.Atoi(args[0]); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	s := mcp.NewServer(&mcp.Implementation{Name: "null", Version: "1"}, nil)
@@ -50,7 +80,7 @@ func nullServer(ctx context.Context, args []string) error {
 				return &mcp.CallToolResult{Content: []mcp.Content{&mcp.TextContent{Text: text}}}, nil, nil
 			})
 	}
-	return s.Run(ctx, &mcp.StdioTransport{})
+	return s, nil
 }
 
 // nobody answers no question: a read that asks is a failure of this measurement.
@@ -110,64 +140,157 @@ func (b *bench) null(name string) config.Server {
 		Memory: config.DefaultMemory, Pids: config.DefaultPids}
 }
 
-// gate measures a read through the whole host against the bare library, each on its own confined null server.
-func (b *bench) gate() (err error) {
+// pair is a bare library's session and a host, each with its own null server, in the same way.
+type pair struct {
+	way     string // stdio or HTTP
+	session *mcp.ClientSession
+	host    *host.Host
+	end     func() error
+}
+
+// pairs opens both pairs: over pipes, each server confined, and over HTTP, where it is the same one.
+func (b *bench) pairs() (all []pair, err error) {
 	session, end, err := b.sdk()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer func() { err = errors.Join(err, end()) }()
-	h, err := b.host("gate", b.sandbox)
+	all = append(all, pair{way: "stdio", session: session, end: end})
+	address, stop, err := b.web()
 	if err != nil {
-		return err
+		return all, err
 	}
-	defer func() { err = errors.Join(err, h.Close(context.WithoutCancel(b.ctx))) }()
-	if err := h.AddServer(b.null("null")); err != nil {
-		return err
+	all = append(all, pair{way: "HTTP", end: stop})
+	web := &all[1]
+	if web.session, err = mcp.NewClient(&mcp.Implementation{Name: "bench", Version: "1"}, nil).Connect(b.ctx, &mcp.StreamableClientTransport{Endpoint: address}, nil); err != nil {
+		return all, err
 	}
-	if err := h.Servers.Start(b.ctx, "null"); err != nil {
-		return err
-	}
-	review, err := h.Review(b.ctx, "null")
-	if err != nil {
-		return err
-	}
-	if err := h.Approve(b.ctx, "null", review.Digest); err != nil {
-		return err
-	}
-	for _, size := range []int{100, 64 << 10} {
-		args := fmt.Sprintf(`{"path":"/var/log/auth.log","bytes":%d}`, size)
-		bare := variant{"go-sdk", func() (time.Duration, error) {
-			begin := time.Now()
-			r, err := session.CallTool(b.ctx, &mcp.CallToolParams{Name: "read_log", Arguments: map[string]any{"path": "/var/log/auth.log", "bytes": size}})
-			took := time.Since(begin)
-			if err == nil && (r.IsError || len(r.Content) != 1) {
-				err = errors.New("the tool failed")
-			}
-			return took, err
-		}}
-		calls := 0
-		gated := variant{"gate", func() (time.Duration, error) {
-			calls++
-			// A new conversation now and then, as people begin one; its memory is bounded anyway.
-			p := tool.Proposal{Kind: tool.CallTool, Target: tool.ID{Server: "null", Name: "read_log"}, Args: []byte(args),
-				By: tool.Asker{Kind: "chat", Name: "bench", Conversation: fmt.Sprintf("c%d-%d", size, calls/20)}, Wrote: tool.OriginModel}
-			begin := time.Now()
-			r, err := h.Gate.Do(b.ctx, p)
-			took := time.Since(begin)
-			if err == nil && (r.IsError || len(r.Content) != 1 || len(r.Content[0].Text) != size) {
-				err = errors.New("the tool failed")
-			}
-			return took, err
-		}}
-		r, err := b.compare(fmt.Sprintf("read, %d B result", size), 5*b.n, bare, gated)
-		if err != nil {
-			return err
+	defs := []config.Server{b.null("null"), {Name: "null", Source: "url", URL: address, Net: config.NetNone, Open: true, Rate: config.MaxRate}}
+	defs[0].Rate = config.MaxRate
+	for i := range all {
+		p := &all[i]
+		if p.host, err = b.host("gate "+p.way, b.sandbox); err != nil {
+			return all, err
 		}
-		r.judge("gate", 500, "0.5 ms")
+		before := p.end
+		p.end = func() error {
+			_ = p.session.Close()
+			return errors.Join(p.host.Close(context.WithoutCancel(b.ctx)), before())
+		}
+		if err := b.approved(p.host, defs[i]); err != nil {
+			return all, err
+		}
+		if err := p.host.Servers.Start(b.ctx, "null"); err != nil {
+			return all, err
+		}
 	}
-	if rep, err := h.Log().Verify(b.ctx); err != nil || !rep.Intact {
-		return fmt.Errorf("the log does not verify: %s %w", rep.Problem, err)
+	return all, nil
+}
+
+// web starts a null server that listens on the loopback.
+func (b *bench) web() (address string, stop func() error, err error) {
+	c := exec.CommandContext(b.ctx, b.self, nullWebArg)
+	out, err := c.StdoutPipe()
+	if err != nil {
+		return "", nil, err
 	}
+	if err := c.Start(); err != nil {
+		return "", nil, err
+	}
+	stop = func() error {
+		_ = c.Process.Kill()
+		_ = c.Wait()
+		return nil
+	}
+	address, err = bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		return "", nil, errors.Join(err, stop())
+	}
+	return strings.TrimSpace(address), stop, nil
+}
+
+// gate measures a read against the bare library: by the client alone, as the supervisor makes it, and through the whole gate.
+func (b *bench) gate() (err error) {
+	all, err := b.pairs()
+	defer func() {
+		for _, p := range all {
+			err = errors.Join(err, p.end())
+		}
+	}()
+	if err != nil {
+		return err
+	}
+	for _, p := range all {
+		for _, size := range []int{100, 64 << 10, 1 << 20} {
+			if err := b.read(p, size); err != nil {
+				return err
+			}
+		}
+		if rep, err := p.host.Log().Verify(b.ctx); err != nil || !rep.Intact {
+			return fmt.Errorf("the log does not verify: %s %w", rep.Problem, err)
+		}
+	}
+	return nil
+}
+
+func (b *bench) read(p pair, size int) error {
+	args := fmt.Sprintf(`{"bytes":%d,"path":"/var/log/auth.log"}`, size)
+	whole := func(content int, isError bool, text int, err error) error {
+		if err == nil && (isError || content != 1 || text != size) {
+			err = errors.New("the tool failed")
+		}
+		return err
+	}
+	bare := variant{"go-sdk", func() (time.Duration, error) {
+		begin := time.Now()
+		r, err := p.session.CallTool(b.ctx, &mcp.CallToolParams{Name: "read_log", Arguments: map[string]any{"path": "/var/log/auth.log", "bytes": size}})
+		took := time.Since(begin)
+		if err != nil {
+			return took, err
+		}
+		text, ok := r.Content[0].(*mcp.TextContent)
+		if !ok {
+			return took, errors.New("no text")
+		}
+		return took, whole(len(r.Content), r.IsError, len(text.Text), nil)
+	}}
+	listed, err := p.host.Servers.View("null")
+	if err != nil {
+		return err
+	}
+	client := variant{"client", func() (time.Duration, error) {
+		c := tool.Call{ID: "0123456789abcdef", Trace: strings.Repeat("ab", 16), Kind: tool.CallTool, Tool: listed.Tools[0], Args: []byte(args)}
+		begin := time.Now()
+		r, err := p.host.Servers.Call(b.ctx, c)
+		took := time.Since(begin)
+		if err != nil {
+			return took, err
+		}
+		return took, whole(len(r.Content), r.IsError, len(r.Content[0].Text), nil)
+	}}
+	calls := 0
+	gated := variant{"gate", func() (time.Duration, error) {
+		calls++
+		// A new conversation now and then, as people begin one; its memory is bounded anyway.
+		proposal := tool.Proposal{Kind: tool.CallTool, Target: tool.ID{Server: "null", Name: "read_log"}, Args: []byte(args),
+			By: tool.Asker{Kind: "chat", Name: "bench", Conversation: fmt.Sprintf("c%d-%d", size, calls/20)}, Wrote: tool.OriginModel}
+		begin := time.Now()
+		r, err := p.host.Gate.Do(b.ctx, proposal)
+		took := time.Since(begin)
+		if err != nil {
+			return took, err
+		}
+		return took, whole(len(r.Content), r.IsError, len(r.Content[0].Text), nil)
+	}}
+	r, err := b.compare(fmt.Sprintf("read over %s, %d B", p.way, size), max(100, 5*b.n*1000/(1000+size/64)), bare, client, gated)
+	if err != nil {
+		return err
+	}
+	if size == 1<<20 {
+		r.judge("client", r.Results[0].Median/10, "a tenth")
+		return nil
+	}
+	r.judge("client", 300, "0.3 ms")
+	b.rows = append(b.rows, row{Name: r.Name + ", all of it", Results: []result{r.Results[0], r.get("gate")}})
+	b.rows[len(b.rows)-1].judge("gate", 500, "0.5 ms")
 	return nil
 }

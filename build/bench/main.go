@@ -67,6 +67,13 @@ func main() {
 		}
 		return
 	}
+	if len(os.Args) == 2 && os.Args[1] == nullWebArg {
+		if err := nullWeb(context.Background()); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	if len(os.Args) == 2 && os.Args[1] == connectArg {
 		if err := connectMain(); err != nil {
 			fmt.Fprintln(os.Stderr, "bench:", err)
