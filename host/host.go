@@ -61,6 +61,7 @@ type Host struct {
 	Gate    *gate.Gate
 
 	logins   *logins
+	tasks    *tasks
 	pipeline *inspect.Pipeline
 	own      *inspect.Secret
 
@@ -115,10 +116,10 @@ func Open(ctx context.Context, o Options) (h *Host, err error) {
 	h.sweepInstalls()
 	h.own = inspect.NewSecret(ownSecrets{h.Secrets})
 	h.pipeline = inspect.New(inspect.Hidden{}, h.own)
-	h.logins = &logins{s: h.Secrets}
+	h.logins, h.tasks = &logins{s: h.Secrets}, newTasks(o.Paths, o.Changed)
 	signIns := o.SignIns
 	signIns.Store = h.logins
-	h.Servers = server.New(server.Options{SignIns: signIns, Browse: o.Browse, Progress: h.progress, Sandbox: o.Sandbox, Secrets: h.Secrets, Audit: h, Trusted: h.trusted, Log: o.Log, Version: o.Version, Changed: o.Changed, Mask: h.Mask, Eras: newEras(o.Paths), Guarded: h.guarded, Elicit: o.Elicit})
+	h.Servers = server.New(server.Options{SignIns: signIns, Browse: o.Browse, Progress: h.progress, Tasks: h.tasks, Sandbox: o.Sandbox, Secrets: h.Secrets, Audit: h, Trusted: h.trusted, Log: o.Log, Version: o.Version, Changed: o.Changed, Mask: h.Mask, Eras: newEras(o.Paths), Guarded: h.guarded, Elicit: o.Elicit})
 	h.Gate = &gate.Gate{User: userName(), Servers: h.Servers, Pins: h.Pins, Inspect: h.pipeline, Secrets: h.own, Labels: label.NewBook(),
 		Policy: h.Policy, Consent: attended{o.Prompter, h.Servers}, Audit: h, Tier: h.tier, Limits: h.limits}
 	for _, def := range h.conf.Servers {
@@ -366,6 +367,7 @@ func (h *Host) RemoveServer(ctx context.Context, name string) error {
 		return err
 	}
 	err = errors.Join(h.Pins.Forget(name), h.removeInstalled(def))
+	h.tasks.forget(name)
 	if def.Remote() {
 		err = errors.Join(err, h.logins.forget(ctx, name))
 	}

@@ -181,7 +181,7 @@ func (g *Gate) walk(ctx context.Context, p tool.Proposal, t *trail) (r tool.Resu
 // resolve finds the tool, which wakes its server, parses the arguments strictly and freezes the call.
 func (g *Gate) resolve(ctx context.Context, p tool.Proposal, t *trail) (tool.Call, error) {
 	switch p.Kind {
-	case tool.CallTool, tool.GetPrompt:
+	case tool.CallTool, tool.GetPrompt, tool.FetchTask:
 	case tool.ReadResource:
 		if len(p.Args) > 0 {
 			return tool.Call{}, t.deny(Resolve, "resolve.arguments", "a resource is read by its address and takes no arguments")

@@ -17,7 +17,7 @@ func (r Request) problem() string {
 	switch {
 	case r.Call.Tool.ID.Server == "" || r.Call.Tool.ID.Name == "":
 		return "The call names no tool."
-	case r.Call.Kind != tool.CallTool && r.Call.Kind != tool.ReadResource && r.Call.Kind != tool.GetPrompt:
+	case !slices.Contains([]tool.Kind{tool.CallTool, tool.ReadResource, tool.GetPrompt, tool.FetchTask}, r.Call.Kind):
 		return "The call is of no kind that Cordon knows."
 	case r.User == "":
 		return "Nobody is named on whose behalf the call is made."

@@ -409,6 +409,7 @@ func (m message) mirror(h http.Header, headers map[string][]tool.Header) {
 	var p struct {
 		Name string         `json:"name"`
 		URI  string         `json:"uri"`
+		Task string         `json:"taskId"`
 		Args jsontext.Value `json:"arguments"`
 	}
 	_ = json.Unmarshal(m.Params, &p)
@@ -417,6 +418,8 @@ func (m message) mirror(h http.Header, headers map[string][]tool.Header) {
 		h.Set("Mcp-Name", tool.HeaderText(p.Name))
 	case "resources/read":
 		h.Set("Mcp-Name", tool.HeaderText(p.URI))
+	case "tasks/get", "tasks/update", "tasks/cancel":
+		h.Set("Mcp-Name", tool.HeaderText(p.Task))
 	}
 	if m.Method == "tools/call" {
 		for _, wanted := range headers[p.Name] {

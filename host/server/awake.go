@@ -58,6 +58,9 @@ func (u *unit) hold(ctx context.Context, kind tool.Kind, id tool.ID, call string
 	for _, t := range offered {
 		if t.ID == id {
 			u.holds[call] = u.session
+			if kind == tool.FetchTask {
+				t = taskTool(t)
+			}
 			return t, nil
 		}
 	}

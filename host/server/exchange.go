@@ -31,9 +31,9 @@ var exact = json.JoinOptions(json.Deterministic(true), jsontext.PreserveRawStrin
 
 // ServerError is an error that a server answered with. Its text is untrusted.
 type ServerError struct {
-	Code int
-	Text string
-	Data jsontext.Value
+	Code int            `json:"code"`
+	Text string         `json:"message"`
+	Data jsontext.Value `json:"data"`
 }
 
 func (e *ServerError) Error() string { return e.Text }
@@ -154,15 +154,11 @@ func resultOf(a wire.Answer) (jsontext.Value, error) {
 	if a.Result != nil {
 		return a.Result, nil
 	}
-	var e struct {
-		Code    int            `json:"code"`
-		Message string         `json:"message"`
-		Data    jsontext.Value `json:"data"`
-	}
-	if json.Unmarshal(a.Error, &e) != nil {
+	e := new(ServerError)
+	if json.Unmarshal(a.Error, e) != nil {
 		return nil, errUnreadable
 	}
-	return nil, &ServerError{e.Code, e.Message, e.Data}
+	return nil, e
 }
 
 // follow takes the server's notes of how a request goes for the call of ctx, until the function returned is called.
@@ -238,6 +234,10 @@ func (s *session) call(ctx context.Context, c tool.Call) (tool.Result, error) {
 		delete(s.busy, c.ID)
 		s.mu.Unlock()
 	}()
+	if c.Kind == tool.FetchTask {
+		raw, err := s.resumed(ctx, c)
+		return s.finished(c, raw, err, start)
+	}
 	method, params := requestOf(c)
 	for round := 0; ; round++ {
 		raw, err := s.request(ctx, method, params, map[string]any{"traceparent": "00-" + c.Trace + "-" + c.ID + "-01", "progressToken": true})
@@ -249,13 +249,11 @@ func (s *session) call(ctx context.Context, c tool.Call) (tool.Result, error) {
 			return tool.Result{}, errUnreadable
 		}
 		switch {
+		case r.Type == "task" && s.era == Modern && c.Kind == tool.CallTool:
+			raw, err := s.began(ctx, c, raw)
+			return s.finished(c, raw, err, start)
 		case r.Type != "input_required":
-			out, err := r.result(c)
-			out.CallID, out.Took = c.ID, time.Since(start)
-			if err == nil {
-				s.linked(out)
-			}
-			return out, err
+			return s.finished(c, raw, nil, start)
 		case s.era != Modern:
 			return tool.Result{}, errors.New("it asks for more in a way that its version of the protocol does not know")
 		case round >= maxRounds:
@@ -276,6 +274,23 @@ func (s *session) call(ctx context.Context, c tool.Call) (tool.Result, error) {
 			params["requestState"] = r.State
 		}
 	}
+}
+
+// finished reads the result of a call that began at start.
+func (s *session) finished(c tool.Call, raw jsontext.Value, err error, start time.Time) (tool.Result, error) {
+	if err != nil {
+		return tool.Result{}, err
+	}
+	var r answered
+	if json.Unmarshal(raw, &r) != nil {
+		return tool.Result{}, errUnreadable
+	}
+	out, err := r.result(c)
+	out.CallID, out.Took = c.ID, time.Since(start)
+	if err == nil {
+		s.linked(out)
+	}
+	return out, err
 }
 
 // requestOf is how a call is put to a server.
@@ -410,14 +425,6 @@ func resourceContent(raw jsontext.Value) (tool.Content, error) {
 		c.Data = data
 	}
 	return c, nil
-}
-
-// capabilities are what is offered to servers.
-func (s *session) capabilities() map[string]any {
-	if s.elicit == nil {
-		return map[string]any{}
-	}
-	return map[string]any{"elicitation": map[string]any{"form": map[string]any{}, "url": map[string]any{}}}
 }
 
 // questions reads what a result needs, all of it before anybody is asked.

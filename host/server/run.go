@@ -202,7 +202,7 @@ func (u *unit) serve(ctx context.Context, with *peer, guard watchedGuard, def co
 	}
 	program := programKey(u.startedFrom())
 	era := u.s.o.Eras.Era(program)
-	s, err := connect(handshake, opening{name: u.name, version: u.s.o.Version, era: era, guard: guard.Guard, with: with, changed: changed, progress: u.s.o.Progress,
+	s, err := connect(handshake, opening{name: u.name, version: u.s.o.Version, era: era, guard: guard.Guard, with: with, changed: changed, progress: u.s.o.Progress, tasks: u.s.o.Tasks,
 		elicit: u.elicit(), refused: func(why error) {
 			found(wire.QuestionRefused, "the server wants to ask you something that it may not: "+why.Error())
 		}})

@@ -67,7 +67,8 @@ type session struct {
 	calls  sync.WaitGroup             // what writes and asks; added to under mu
 
 	progress func(tool.Progress) // nil if nobody wants to know
-	changed  func()              // tools or prompts
+	tasks    Tasks
+	changed  func() // tools or prompts
 
 	followed map[string]context.Context // guarded by mu: the calls of requests whose progress is told, by the request's id
 	links    map[string]bool            // guarded by mu: resources that results named
@@ -104,8 +105,9 @@ type opening struct {
 	era           Era         // Unknown to ask the server
 	guard         *wire.Guard // new
 	with          *peer
-	changed       func()                                               // its list of tools or prompts
-	progress      func(tool.Progress)                                  // nil if nobody wants to know
+	changed       func()              // its list of tools or prompts
+	progress      func(tool.Progress) // nil if nobody wants to know
+	tasks         Tasks
 	elicit        func(context.Context, elicit.Question) elicit.Answer // nil offers no questions
 	refused       func(why error)                                      // a question that may not be asked
 }
@@ -140,7 +142,7 @@ func connect(ctx context.Context, o opening) (*session, error) {
 		}
 	})
 	ending, end := context.WithCancel(context.Background())
-	s := &session{over: ended, broken: &broken, changed: o.changed, progress: o.progress, elicit: o.elicit, refused: o.refused, busy: map[string]context.Context{}, pages: map[string]bool{}, guard: g, pipe: pr, in: o.with.in, name: o.name, version: o.version, era: o.era, ending: ending, end: end,
+	s := &session{over: ended, broken: &broken, changed: o.changed, progress: o.progress, tasks: o.tasks, elicit: o.elicit, refused: o.refused, busy: map[string]context.Context{}, pages: map[string]bool{}, guard: g, pipe: pr, in: o.with.in, name: o.name, version: o.version, era: o.era, ending: ending, end: end,
 		to: &wire.Tap{WriteCloser: inlet{o.with.in, writePatience}, Guard: g}}
 	ready.Store(s)
 	defer context.AfterFunc(ctx, func() { // also while the library closes what it could not open

@@ -73,6 +73,7 @@ type Options struct {
 	Browse   func(ctx context.Context, server, page string) error // opens a page on which one signs in; nil: nobody can
 	SignIns  oauth.Options                                        // Store, Redirect and MetadataURL of logins to remote servers
 	Progress func(tool.Progress)                                  // hears how calls go; must not block; nil does not
+	Tasks    Tasks                                                // nil remembers none
 	Eras     Eras                                                 // nil remembers until the end
 	Drain    time.Duration                                        // how long Reload waits for running calls; 0 means 30 s
 
@@ -121,6 +122,9 @@ func New(o Options) *Supervisor {
 	}
 	if o.Guarded == nil {
 		o.Guarded = func(string) bool { return false }
+	}
+	if o.Tasks == nil {
+		o.Tasks = noTasks{}
 	}
 	if o.Eras == nil {
 		o.Eras = new(erasInMemory)

@@ -87,6 +87,7 @@ const (
 	CallTool     Kind = "tool"
 	ReadResource Kind = "resource"
 	GetPrompt    Kind = "prompt"
+	FetchTask    Kind = "task" // the result of a call that its server works on; its argument is taskId
 )
 
 // Origin says who chose a value. The zero value is OriginOutside: what nobody vouches for is untrusted.

@@ -424,7 +424,7 @@ func (g *Guard) result(text []byte, method string, message map[string]jsontext.V
 	}
 	switch method {
 	case "tools/call", "prompts/get", "resources/read":
-		if kind := field(message["result"], "resultType"); kind != nil && string(kind) != `"complete"` && string(kind) != `"input_required"` {
+		if kind := field(message["result"], "resultType"); kind != nil && string(kind) != `"complete"` && string(kind) != `"input_required"` && !(method == "tools/call" && string(kind) == `"task"`) {
 			g.found(UnknownResult, "the server answered "+method+" with a result of type "+clip(string(kind))+", which means nothing here; the call failed")
 			return nil, errors.New("its type " + clip(string(kind)) + " means nothing here")
 		}

@@ -30,6 +30,7 @@ type request struct {
 		Cursor    string          `json:"cursor"`
 		Meta      map[string]any  `json:"_meta"`
 
+		Task      string          `json:"taskId"`
 		Responses json.RawMessage `json:"inputResponses"`
 		State     string          `json:"requestState"`
 	} `json:"params"`
@@ -115,6 +116,9 @@ func tools() []string {
 		tool("read_error", "Fails in the protocol.", `"text":{"type":"string"}`, ""),
 		tool("read_crash", "Ends in the middle of a call.", "", ""),
 		tool("get_changed", "Gets another description for read_thing.", "", ""),
+	}
+	if mode == "modern-tasks" {
+		list = append(list, tool("get_task", "Digs.", `"text":{"type":"string"}`, ""))
 	}
 	switch mode {
 	case "web":
@@ -249,6 +253,13 @@ func call(r request) {
 		} else {
 			line(`{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}`)
 		}
+	case "get_task": // text is how it goes
+		polls, plan = 0, args.Text
+		if r.Params.Meta["io.modelcontextprotocol/clientCapabilities"].(map[string]any)["extensions"] == nil {
+			failed(r.ID, "no tasks")
+			return
+		}
+		answer(r.ID, `{"resultType":"task","taskId":"t-1","status":"working","createdAt":"2026-11-27T10:00:00Z","lastUpdatedAt":"2026-11-27T10:00:00Z","ttlMs":60000,"pollIntervalMs":1}`)
 	case "needs_nothing":
 		answer(r.ID, `{"content":[],"inputRequests":{"x":null}}`)
 	case "odd_content":
@@ -281,6 +292,54 @@ func call(r request) {
 	}
 }
 
+// polls is how often the task was asked for, plan how it goes, given what it was given.
+var (
+	polls       int
+	plan, given string
+)
+
+// task answers what is asked of a task.
+func task(r request) {
+	if r.Params.Task != "t-1" {
+		line(`{"jsonrpc":"2.0","id":%s,"error":{"code":-32602,"message":"no such task"}}`, r.ID)
+		return
+	}
+	status := func(s string) {
+		answer(r.ID, `{"resultType":"complete","taskId":"t-1",`+s+`,"createdAt":"2026-11-27T10:00:00Z","lastUpdatedAt":"2026-11-27T10:00:00Z","ttlMs":60000,"pollIntervalMs":1}`)
+	}
+	switch r.Method {
+	case "tasks/update":
+		given = string(r.Params.Responses)
+		plan = "done"
+		answer(r.ID, `{"resultType":"complete"}`)
+		return
+	case "tasks/cancel":
+		fmt.Fprintln(os.Stderr, "task cancelled")
+		plan = "cancelled"
+		answer(r.ID, `{"resultType":"complete"}`)
+		return
+	}
+	polls++
+	switch {
+	case plan == "failed" && polls > 2:
+		status(`"status":"failed","error":{"code":-32000,"message":"the disk is full"}`)
+	case plan == "asks" && polls > 1:
+		status(`"status":"input_required","inputRequests":{"q":{"method":"elicitation/create","params":{"message":"Who?","requestedSchema":{"type":"object","properties":{"name":{"type":"string"}}}}}}`)
+	case plan == "asks-always":
+		status(fmt.Sprintf(`"status":"input_required","inputRequests":{"q%d":{"method":"elicitation/create","params":{"message":"Who?","requestedSchema":{"type":"object","properties":{"name":{"type":"string"}}}}}}`, polls))
+	case plan == "odd":
+		status(`"status":"levitating"`)
+	case plan == "other":
+		answer(r.ID, `{"resultType":"complete","taskId":"t-2","status":"working"}`)
+	case plan == "cancelled":
+		status(`"status":"cancelled"`)
+	case plan == "endless", polls < 4 && plan != "done":
+		status(`"status":"working","statusMessage":"digging"`)
+	default:
+		status(`"status":"completed","result":{"content":[{"type":"text","text":` + quote("dug "+given) + `}]}`)
+	}
+}
+
 func handle(r request) {
 	if modern() && len(r.ID) > 0 && (r.Method == "initialize" || r.Method == "ping") { // gone
 		line(`{"jsonrpc":"2.0","id":%s,"error":{"code":-32601,"message":"no such method"}}`, r.ID)
@@ -309,6 +368,8 @@ func handle(r request) {
 		default:
 			line(`{"jsonrpc":"2.0","id":%s,"error":{"code":-32601,"message":"no such method"}}`, r.ID)
 		}
+	case "tasks/get", "tasks/update", "tasks/cancel":
+		task(r)
 	case "subscriptions/listen":
 		subscribed = r.ID
 		line(`{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{"_meta":{"io.modelcontextprotocol/subscriptionId":%s},"notifications":{"toolsListChanged":true}}}`, r.ID)
