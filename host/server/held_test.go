@@ -284,10 +284,15 @@ func TestWaitingForADigest(t *testing.T) {
 	}
 	one, two := leased(t, &cs, path), leased(t, &cs, path)
 	c := one.held[path]
-	ctx, cancel := context.WithCancel(t.Context())
 	failed := make(chan error, 2)
-	go func() { _, _, err := one.digest(ctx, path); failed <- err }()
 	go func() { _, _, err := two.digest(t.Context(), path); failed <- err }()
+	for begun := false; !begun; time.Sleep(time.Millisecond) {
+		cs.mu.Lock()
+		begun = c.hashed != nil
+		cs.mu.Unlock()
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { _, _, err := one.digest(ctx, path); failed <- err }()
 	cancel()
 	if err := <-failed; !errors.Is(err, context.Canceled) {
 		t.Errorf("who gave up gets %v", err)
