@@ -163,6 +163,9 @@ func (a *App) Complete(r CompleteRequest) ([]string, error) {
 	return a.host.Complete(ctx, r.Server, server.Ref{Prompt: r.Prompt, Template: r.Template}, r.Argument, r.Value, r.Others)
 }
 
+// CancelTask tells a server that nobody wants the result of a task any more.
+func (a *App) CancelTask(name, id string) error { return a.host.CancelTask(a.ctx, name, id) }
+
 // progressed tells the page how a call goes.
 func (a *App) progressed(p tool.Progress) {
 	if p.Ticket == "" {

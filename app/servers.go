@@ -226,6 +226,18 @@ func (a *App) serverView(v server.View) ServerView {
 	for name, secret := range v.Def.Secrets {
 		s.Env = append(s.Env, EnvView{Name: name, Secret: secret})
 	}
+	s.Steps, s.Oddities, s.Tasks = []StepView{}, []OddityView{}, []TaskView{}
+	for _, x := range v.Steps {
+		s.Steps = append(s.Steps, StepView{string(x.Name), x.Took.Milliseconds(), a.host.Mask(x.Detail), x.Failed})
+	}
+	for _, x := range v.Oddities {
+		s.Oddities = append(s.Oddities, OddityView{stamp(x.At), string(x.Code), a.host.Mask(x.Text)})
+	}
+	for _, k := range a.host.Tasks() {
+		if k.Server == v.Name {
+			s.Tasks = append(s.Tasks, TaskView{k.ID, k.Tool, k.Call, stamp(k.Began), stamp(k.Ends)})
+		}
+	}
 	s.Remote, s.Reads, s.Prompts = remoteView(v), v.Reads, []ToolView{}
 	for _, p := range v.Prompts {
 		s.Prompts = append(s.Prompts, toolView(p, st.State.String(), a.cache.findings(a.host, a, p), 0))

@@ -96,9 +96,36 @@ type ServerView struct {
 	Asks        int             `json:"asks"`   // how many of them a person has to answer, or be warned of
 	Lent        []string        `json:"lent"`   // what it may touch besides its profile until it stops, in words
 	Removable   bool            `json:"removable"`
+	Steps       []StepView      `json:"steps"`    // what its last start came through
+	Oddities    []OddityView    `json:"oddities"` // what it did against the protocol since
+	Tasks       []TaskView      `json:"tasks"`    // calls that it works on without anybody waiting
 	Remote      *RemoteView     `json:"remote"`  // null for a server on this computer
 	Prompts     []ToolView      `json:"prompts"` // their arguments are texts
 	Reads       bool            `json:"reads"`   // it has resources; see Resources
+}
+
+// StepView is one part of a start; its detail may quote the server.
+type StepView struct {
+	Name       string `json:"name"` // files, sandbox, identity, version, session, tools
+	TookMillis int64  `json:"tookMillis"`
+	Detail     string `json:"detail"`
+	Failed     bool   `json:"failed"`
+}
+
+// OddityView is something that a server did against the protocol.
+type OddityView struct {
+	At   string `json:"at"`
+	Code string `json:"code"` // stable
+	Text string `json:"text"`
+}
+
+// TaskView is a call that a server works on without anybody waiting.
+type TaskView struct {
+	ID    string `json:"id"`
+	Tool  string `json:"tool"`
+	Call  string `json:"call"`
+	Began string `json:"began"`
+	Ends  string `json:"ends"` // or ""
 }
 
 // RemoteView is where a remote server is and how Cordon identifies itself there.

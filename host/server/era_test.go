@@ -139,3 +139,39 @@ func TestEraOf(t *testing.T) {
 		t.Error("the key is not that of the program")
 	}
 }
+
+// TestSteps: a start tells what it came through, and where it ended.
+func TestSteps(t *testing.T) {
+	t.Parallel()
+	for mode, want := range map[string]struct{ steps, last string }{
+		"ok":             {"files sandbox version session tools", "9 tools"},
+		"modern":         {"files sandbox version session tools", ""},
+		"text-exit":      {"files sandbox !version", "before it answered"},
+		"list-error":     {"files sandbox version session !tools", "the list is gone"},
+		"duplicate":      {"files sandbox version session tools", "1 are not offered"},
+	} {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, mode)
+			_ = r.Start(t.Context(), "one")
+			var got []string
+			v := r.view()
+			for _, s := range v.Steps {
+				name := string(s.Name)
+				if s.Failed {
+					name = "!" + name
+				}
+				got = append(got, name)
+				if s.Took < 0 || s.Took > time.Minute || s.Detail == "" {
+					t.Errorf("step %+v", s)
+				}
+			}
+			if strings.Join(got, " ") != want.steps || !strings.Contains(v.Steps[len(v.Steps)-1].Detail, want.last) {
+				t.Errorf("steps %+v, want %q", v.Steps, want.steps)
+			}
+			if odd := len(v.Oddities); (mode == "duplicate" || mode == "text-exit") != (odd == 1) {
+				t.Errorf("oddities %+v", v.Oddities)
+			}
+		})
+	}
+}

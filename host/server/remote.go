@@ -130,6 +130,16 @@ func (u *unit) connectOnce(ctx context.Context, def config.Server, ready func())
 	if u.s.o.SignIns.Store != nil && headers["Authorization"] == "" { // a key takes the place of signing in
 		o.Auth = auth
 	}
+	switch st := auth.Status(); {
+	case st.SignedIn:
+		u.step(StepIdentity, "signed in at "+st.Issuer)
+	case len(headers) > 0:
+		u.step(StepIdentity, many(len(headers), "header")+" with a key or the like")
+	case def.Login.Kind != "":
+		u.step(StepIdentity, "by "+def.Login.Kind)
+	default:
+		u.step(StepIdentity, "nobody is signed in")
+	}
 	conn := remote.Open(o)
 	with := u.elsewhere(conn, def)
 	began := time.Now()

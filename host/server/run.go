@@ -32,6 +32,7 @@ func (e *startError) Unwrap() error { return e.err }
 // runOnce starts the server when it is its turn, calls ready when it lists its tools, and returns when it has ended and
 // everything is cleaned up. It returns nil only when ctx ended it.
 func (u *unit) runOnce(ctx context.Context, restart bool, ready func()) (err error) {
+	u.begins()
 	if def := u.definition(); def.Remote() {
 		return u.connectOnce(ctx, def, ready)
 	}
@@ -57,6 +58,7 @@ func (u *unit) runOnce(ctx context.Context, restart bool, ready func()) (err err
 		return &startError{err}
 	}
 	defer l.release()
+	u.step(StepFiles, many(l.files.fingerprint.Files+1, "file"))
 	pipes, err := openPipes()
 	if err != nil {
 		return &startError{err}
@@ -80,6 +82,7 @@ func (u *unit) runOnce(ctx context.Context, restart bool, ready func()) (err err
 	drained.Go(func() { u.lines.drain(pipes.err) })
 	u.update(func(v *View) { v.Pid, v.Report = proc.Pid, proc.Report })
 	enforced, of := proc.Report.Count()
+	u.step(StepSandbox, fmt.Sprintf("%s, %d of %d guarantees, process %d", proc.Report.Tier, enforced, of, proc.Pid))
 	facts := map[string]string{"pid": strconv.Itoa(proc.Pid), "tier": string(proc.Report.Tier), "enforced": fmt.Sprintf("%d of %d", enforced, of),
 		"landlock": strconv.Itoa(proc.Report.Landlock), "limits": proc.Report.Limits, "command": strings.Join(l.command.Argv, " ")}
 	if l.limited {
@@ -161,6 +164,7 @@ func (u *unit) newGuard() watchedGuard {
 			g.dropped.Store(&text)
 		}
 		u.note("%s: %s", code, text)
+		u.odd(code, text)
 		if findings.Add(1) <= maxFindings {
 			u.record(audit.Event{Kind: audit.FindingMade, Rule: string(code), Reason: text, Decision: audit.Marked})
 		}
@@ -202,7 +206,7 @@ func (u *unit) serve(ctx context.Context, with *peer, guard watchedGuard, def co
 	}
 	program := programKey(u.startedFrom())
 	era := u.s.o.Eras.Era(program)
-	s, err := connect(handshake, opening{name: u.name, version: u.s.o.Version, era: era, guard: guard.Guard, with: with, changed: changed, progress: u.s.o.Progress, tasks: u.s.o.Tasks,
+	s, err := connect(handshake, opening{name: u.name, version: u.s.o.Version, era: era, guard: guard.Guard, with: with, step: u.step, changed: changed, progress: u.s.o.Progress, tasks: u.s.o.Tasks,
 		elicit: u.elicit(), refused: func(why error) {
 			found(wire.QuestionRefused, "the server wants to ask you something that it may not: "+why.Error())
 		}})
@@ -251,6 +255,14 @@ func (u *unit) serve(ctx context.Context, with *peer, guard watchedGuard, def co
 	if err := with.offers(tools); err != nil {
 		return err
 	}
+	offered := many(len(tools), "tool")
+	if len(prompts) > 0 {
+		offered += " and " + many(len(prompts), "prompt")
+	}
+	if len(refused) > 0 {
+		offered += fmt.Sprintf("; %d are not offered", len(refused))
+	}
+	u.step(StepTools, offered)
 	u.publish(s, tools, prompts, refused)
 	ready()
 	stale := holdsFor(s.lasts)
@@ -358,6 +370,14 @@ func (u *unit) publish(s *session, tools, prompts []tool.Tool, refused []string)
 		v.Reads = s.reads()
 		u.look() // a change of the files seen since the start stays seen
 	})
+}
+
+// many counts in words.
+func many(n int, of string) string {
+	if n == 1 {
+		return "1 " + of
+	}
+	return fmt.Sprintf("%d %ss", n, of)
 }
 
 func definitions(offered []tool.Tool) map[string][]byte {

@@ -105,6 +105,7 @@ type opening struct {
 	era           Era         // Unknown to ask the server
 	guard         *wire.Guard // new
 	with          *peer
+	step          func(StepName, string)
 	changed       func()              // its list of tools or prompts
 	progress      func(tool.Progress) // nil if nobody wants to know
 	tasks         Tasks
@@ -185,6 +186,9 @@ func (s *session) open(ctx context.Context, o opening, ended <-chan struct{}) (e
 		if !s.known {
 			s.era = Legacy
 		}
+		o.step(StepVersion, map[bool]string{true: string(s.era) + ", as it says", false: fmt.Sprintf("%s is assumed: it did not say in %s", s.era, eraPatience)}[s.known])
+	} else {
+		o.step(StepVersion, string(s.era)+", as it spoke before")
 	}
 	if s.era == Modern {
 		s.guard.Modern()
@@ -206,6 +210,8 @@ func (s *session) open(ctx context.Context, o opening, ended <-chan struct{}) (e
 		_ = s.mcp.Close()
 		return errLegacyAfterAll
 	}
+	title, version, _ := s.info()
+	o.step(StepSession, strings.TrimSpace(title+" "+version))
 	return nil
 }
 

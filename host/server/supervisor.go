@@ -276,6 +276,8 @@ type View struct {
 	Version      string // from the handshake, untrusted
 	Protocol     Era    // that it speaks; Unknown before the first session
 	Report       sandbox.Report
+	Steps        []Step        // of the last start
+	Oddities     []Oddity      // what the server did against the protocol since
 	Login        *oauth.Status // to a remote server; nil for others, and before the first connection
 	Usage        sandbox.Usage
 	Tools        []tool.Tool

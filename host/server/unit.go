@@ -39,6 +39,9 @@ type unit struct {
 	first     *attempt           // guarded by mu; the first one since it was wanted
 	done      chan struct{}      // guarded by mu; closed when the goroutine has ended
 	session   *session           // guarded by mu; nil unless running
+	steps     []Step             // guarded by mu; of the last start
+	stepped   time.Time          // guarded by mu; when the last of them was done
+	oddities  []Oddity           // guarded by mu; of the last session
 	login     *login             // guarded by mu; of a remote server, once it was needed
 	with      *peer              // guarded by mu; of this run; nil between runs
 	proc      *sandbox.Process   // guarded by mu; nil unless there is a process
@@ -84,6 +87,7 @@ func (u *unit) snapshot() View {
 	u.mu.Lock()
 	v, proc := u.view, u.proc
 	v.Def, v.Lent = u.def, u.lent.And(u.next)
+	v.Steps, v.Oddities = slices.Clone(u.steps), slices.Clone(u.oddities)
 	if u.guard != nil {
 		v.Frames = u.guard.Passed()
 	}
@@ -252,6 +256,9 @@ func (u *unit) keepRunning(ctx context.Context, ready func()) error {
 			u.pausing = false
 		})
 		err := u.runOnce(ctx, restarts > 0, func() { worked = true; ready() })
+		if err != nil && ctx.Err() == nil {
+			u.fails(err)
+		}
 		for again := 0; again < 2 && ctx.Err() == nil && anotherStart(err); again++ {
 			u.note("%v; it is started again", err)
 			err = u.runOnce(ctx, true, func() { worked = true; ready() })

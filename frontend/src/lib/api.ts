@@ -72,6 +72,7 @@ export const api: Bound = {
   CancelCall: (ticket) => call('CancelCall', ticket),
   AddServer: (s) => call('AddServer', s),
   AddRemote: (s) => call('AddRemote', s),
+  CancelTask: (server, id) => call('CancelTask', server, id),
   SignIn: (name) => call('SignIn', name),
   SignOut: (name) => call('SignOut', name),
   AllowNameless: (name) => call('AllowNameless', name),

@@ -74,6 +74,12 @@ export interface ServerView {
   /** What it may touch besides its profile until it stops, in words. */
   lent: string[]
   removable: boolean
+  /** What its last start came through. */
+  steps: StepView[]
+  /** What it did against the protocol since. */
+  oddities: OddityView[]
+  /** Calls that it works on without anybody waiting. */
+  tasks: TaskView[]
   /** null for a server on this computer. */
   remote: RemoteView | null
   /** Their arguments are texts. */
@@ -188,7 +194,7 @@ export interface RuleView { id: string; reason: string; then: string }
 export interface Answer { id: string; digest: string; allow: boolean; typed: string }
 
 /** `kind` is tool, resource or prompt; of a resource `tool` is the address and `args` empty. */
-export interface CallRequest { ticket: string; server: string; kind: 'tool' | 'resource' | 'prompt'; tool: string; args: string }
+export interface CallRequest { ticket: string; server: string; kind: 'tool' | 'resource' | 'prompt' | 'task'; tool: string; args: string }
 /** How a call goes, in its server's words; `total` is 0 if it is not known. */
 export interface CallProgress { ticket: string; server: string; done: number; total: number; text: string }
 /** Asks to complete an argument of a prompt or of a resource template. */
@@ -212,6 +218,11 @@ export interface CallView {
 }
 /** `role` is that of a prompt's message: user or assistant. */
 export interface ContentView { type: string; text: string; mime: string; dataUrl: string; uri: string; bytes: number; role: string }
+/** One part of a start; its detail may quote the server. */
+export interface StepView { name: 'files' | 'sandbox' | 'identity' | 'version' | 'session' | 'tools'; tookMillis: number; detail: string; failed: boolean }
+/** Something that a server did against the protocol; the code is stable. */
+export interface OddityView { at: string; code: string; text: string }
+export interface TaskView { id: string; tool: string; call: string; began: string; ends: string }
 /** Where a remote server is and how Cordon identifies itself there. `wanted` is what a person has to sign in again for. */
 export interface RemoteView { url: string; login: string; signedIn: boolean; issuer: string; scopes: string[]; wanted: string[]; expires: string; bound: boolean; open: boolean; nameless: boolean; privateHosts: string[] }
 /** Something that a server lets be read, or a template of such things. All text in it is the server's. */
@@ -270,6 +281,7 @@ export interface Bound {
   AddServer(s: NewServer): Promise<void>
   AddRemote(s: NewRemote): Promise<void>
   SignIn(name: string): Promise<void>
+  CancelTask(server: string, id: string): Promise<void>
   SignOut(name: string): Promise<void>
   AllowNameless(name: string): Promise<void>
   Resources(name: string): Promise<ResourceView[]>
