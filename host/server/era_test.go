@@ -144,11 +144,11 @@ func TestEraOf(t *testing.T) {
 func TestSteps(t *testing.T) {
 	t.Parallel()
 	for mode, want := range map[string]struct{ steps, last string }{
-		"ok":             {"files sandbox version session tools", "9 tools"},
-		"modern":         {"files sandbox version session tools", ""},
-		"text-exit":      {"files sandbox !version", "before it answered"},
-		"list-error":     {"files sandbox version session !tools", "the list is gone"},
-		"duplicate":      {"files sandbox version session tools", "1 are not offered"},
+		"ok":         {"files sandbox version session tools", "9 tools"},
+		"modern":     {"files sandbox version session tools", ""},
+		"text-exit":  {"files sandbox !version", "before it answered"},
+		"list-error": {"files sandbox version session !tools", "the list is gone"},
+		"duplicate":  {"files sandbox version session tools", "1 are not offered"},
 	} {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
