@@ -10,13 +10,14 @@ import (
 
 func read(t testing.TB, text string, r func(io.Reader) io.Reader) (got string, s *events) {
 	t.Helper()
+	var all strings.Builder
 	s = newEvents(r(strings.NewReader(text)))
 	for {
 		e, err := s.next()
 		if err != nil {
-			return got, s
+			return all.String(), s
 		}
-		got += e.name + "(" + e.id + ")" + string(e.data) + ";"
+		all.WriteString(e.name + "(" + e.id + ")" + string(e.data) + ";")
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"cordon/host/audit"
 	"cordon/host/elicit"
 
+	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 )
 
@@ -178,5 +179,49 @@ func TestQuestionEndsWithItsCall(t *testing.T) {
 			t.Errorf("%s: recorded %+v", mode, e)
 		}
 		r.works()
+	}
+}
+
+// TestPageFirst: a legacy server that wants a page visited gets its call again once it says that this is done.
+func TestPageFirst(t *testing.T) {
+	t.Parallel()
+	const page = `{"mode":"url","message":"Sign in there.","url":"https://example.org/in","elicitationId":"page-1"}`
+	for name, c := range map[string]struct {
+		page   string
+		action elicit.Action
+		want   string // or ! and what the error says
+		asked  int
+	}{
+		"visited":  {page, elicit.Accept, "been there", 1},
+		"declined": {page, elicit.Decline, "!you did not", 1},
+		"a form":   {`{"mode":"form","message":"x","requestedSchema":{"type":"object","properties":{}}}`, elicit.Accept, "!may not", 0},
+		"http":     {strings.Replace(page, "https", "http", 1), elicit.Accept, "!may not", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			asked := 0
+			r := newRig(t, "ok", func(o *Options) {
+				o.Elicit = func(_ context.Context, q elicit.Question) elicit.Answer {
+					asked++
+					if q.Host != "example.org" || q.Call == "" {
+						t.Errorf("asked %+v", q)
+					}
+					return elicit.Answer{Action: c.action}
+				}
+			})
+			r.start()
+			args, err := json.Marshal(map[string]string{"text": c.page})
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := r.call("needs_page", string(args))
+			if words, fails := strings.CutPrefix(c.want, "!"); fails && (err == nil || !strings.Contains(err.Error(), words)) || !fails && (err != nil || got != c.want) {
+				t.Errorf("got %q, %v, want %q", got, err, c.want)
+			}
+			if asked != c.asked {
+				t.Errorf("asked %d times", asked)
+			}
+			r.works()
+		})
 	}
 }

@@ -187,6 +187,13 @@ func (s *session) told(method string, params jsontext.Value) {
 		s.changed()
 	case "notifications/resources/list_changed":
 		s.forgetResources()
+	case "notifications/elicitation/complete":
+		var p struct {
+			ID string `json:"elicitationId"`
+		}
+		if json.Unmarshal(params, &p) == nil {
+			s.visited(p.ID)
+		}
 	}
 }
 
@@ -241,6 +248,12 @@ func (s *session) call(ctx context.Context, c tool.Call) (tool.Result, error) {
 	method, params := requestOf(c)
 	for round := 0; ; round++ {
 		raw, err := s.request(ctx, method, params, map[string]any{"traceparent": "00-" + c.Trace + "-" + c.ID + "-01", "progressToken": true})
+		if pages := pagesOf(err); pages != nil && s.era != Modern && round < maxRounds {
+			if err := s.visit(ctx, c.ID, pages); err != nil {
+				return tool.Result{}, err
+			}
+			continue
+		}
 		if err != nil {
 			return tool.Result{}, err
 		}

@@ -70,6 +70,7 @@ type session struct {
 	tasks    Tasks
 	changed  func() // tools or prompts
 
+	visits   map[string]chan struct{}   // guarded by mu: pages that a person has open for a call, by the server's id; closed when it is done there
 	followed map[string]context.Context // guarded by mu: the calls of requests whose progress is told, by the request's id
 	links    map[string]bool            // guarded by mu: resources that results named
 	readable *catalogue                 // guarded by mu; nil if it has to be asked for

@@ -253,6 +253,16 @@ func call(r request) {
 		} else {
 			line(`{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}`)
 		}
+	case "needs_page": // text is what is asked
+		if rounds++; rounds > 1 {
+			text(r.ID, "been there")
+			return
+		}
+		line(`{"jsonrpc":"2.0","id":%s,"error":{"code":-32042,"message":"go there first","data":{"elicitations":[%s]}}}`, r.ID, args.Text)
+		go func() {
+			time.Sleep(300 * time.Millisecond)
+			line(`{"jsonrpc":"2.0","method":"notifications/elicitation/complete","params":{"elicitationId":"page-1"}}`)
+		}()
 	case "get_task": // text is how it goes
 		polls, plan = 0, args.Text
 		if r.Params.Meta["io.modelcontextprotocol/clientCapabilities"].(map[string]any)["extensions"] == nil {
