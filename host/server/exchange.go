@@ -187,6 +187,8 @@ func (s *session) told(method string, params jsontext.Value) {
 		s.changed()
 	case "notifications/resources/list_changed":
 		s.forgetResources()
+	case "notifications/resources/updated":
+		s.updated(params)
 	case "notifications/elicitation/complete":
 		var p struct {
 			ID string `json:"elicitationId"`

@@ -25,11 +25,18 @@ import (
 
 // everything is a server of the library with one of each primitive.
 func everything() *mcp.Server {
-	s := mcp.NewServer(&mcp.Implementation{Name: "everything", Title: "Everything", Version: "3"}, &mcp.ServerOptions{
+	var s *mcp.Server
+	s = mcp.NewServer(&mcp.Implementation{Name: "everything", Title: "Everything", Version: "3"}, &mcp.ServerOptions{
 		CompletionHandler: func(_ context.Context, r *mcp.CompleteRequest) (*mcp.CompleteResult, error) {
 			p := r.Params
 			return &mcp.CompleteResult{Completion: mcp.CompletionResultDetails{Values: []string{p.Argument.Value + "1", p.Ref.Name + p.Ref.URI, fmt.Sprint(p.Context)}}}, nil
-		}})
+		},
+		SubscribeHandler:   func(context.Context, *mcp.SubscribeRequest) error { return nil },
+		UnsubscribeHandler: func(context.Context, *mcp.UnsubscribeRequest) error { return nil },
+	})
+	s.AddTool(&mcp.Tool{Name: "get_update", InputSchema: &jsonschema.Schema{Type: "object"}}, func(ctx context.Context, _ *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+		return &mcp.CallToolResult{}, s.ResourceUpdated(ctx, &mcp.ResourceUpdatedNotificationParams{URI: "memo://one"})
+	})
 	s.AddTool(&mcp.Tool{Name: "read_echo", InputSchema: &jsonschema.Schema{Type: "object"}}, func(_ context.Context, r *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
 		return &mcp.CallToolResult{Content: []mcp.Content{&mcp.TextContent{Text: string(r.Params.Arguments)}}}, nil
 	})
@@ -125,7 +132,7 @@ func TestRemoteServer(t *testing.T) {
 		r, f := newRemote(t, era)
 		r.start()
 		v := r.view()
-		if v.State != Running || v.Title != "Everything" || v.Version != "3" || v.Protocol != era || v.Report.Tier != TierRemote || v.Pid != 0 || !v.Reads || len(v.Prompts) != 1 || len(v.Tools) != 4 {
+		if v.State != Running || v.Title != "Everything" || v.Version != "3" || v.Protocol != era || v.Report.Tier != TierRemote || v.Pid != 0 || !v.Reads || len(v.Prompts) != 1 || len(v.Tools) != 5 {
 			t.Errorf("view = %+v", v)
 		}
 		r.works()
@@ -355,4 +362,87 @@ func TestElicitationOverHTTP(t *testing.T) {
 	if err := r.Stop(t.Context(), "one"); err != nil { // before the server is closed
 		t.Error(err)
 	}
+}
+
+// TestWatch: whoever looks at a resource hears of changes, also from the next connection, until it looks away.
+func TestWatch(t *testing.T) {
+	t.Parallel()
+	r, _ := newRemote(t, Legacy)
+	r.start()
+	var changes atomic.Int32
+	ctx, away := context.WithCancel(t.Context())
+	if err := r.Watch(ctx, "one", "memo://one", func() { changes.Add(1) }); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Watch(ctx, "one", "memo://other", func() {}); err == nil {
+		t.Error("what is not offered is watched")
+	}
+	update := func(want int32) {
+		t.Helper()
+		for range 300 { // it is told of the watching after it has started
+			if _, err := r.call("get_update", `{}`); err != nil {
+				t.Fatal(err)
+			}
+			if changes.Load() >= want {
+				return
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		t.Fatalf("heard of %d changes, want %d", changes.Load(), want)
+	}
+	update(1)
+	if err := r.Restart(t.Context(), "one"); err != nil {
+		t.Fatal(err)
+	}
+	update(changes.Load() + 1)
+	away()
+	for range 300 {
+		before := changes.Load()
+		if _, err := r.call("get_update", `{}`); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(20 * time.Millisecond)
+		if changes.Load() == before {
+			return
+		}
+	}
+	t.Error("changes are told after looking away")
+}
+
+// TestWatchModern: one stream for all that is watched, replaced when that changes.
+func TestWatchModern(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "modern")
+	r.start()
+	var one, two atomic.Int32
+	ctx, away := context.WithCancel(t.Context())
+	if err := r.Watch(ctx, "one", "memo://one", func() { one.Add(1) }); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Watch(t.Context(), "one", "memo://two", func() { two.Add(1) }); err != nil {
+		t.Fatal(err)
+	}
+	wait := func(streams string, ok func() bool) {
+		t.Helper()
+		for range 300 {
+			one.Store(0)
+			two.Store(0)
+			got, err := r.call("get_updates", `{}`)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got == streams && ok() {
+				return
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		t.Fatalf("one %d, two %d", one.Load(), two.Load())
+	}
+	wait("1", func() bool { return one.Load() == 1 && two.Load() == 1 })
+	away()
+	wait("1", func() bool { return one.Load() == 0 && two.Load() == 1 })
+	if err := r.Restart(t.Context(), "one"); err != nil {
+		t.Fatal(err)
+	}
+	wait("1", func() bool { return one.Load() == 0 && two.Load() == 1 })
 }

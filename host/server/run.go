@@ -206,7 +206,7 @@ func (u *unit) serve(ctx context.Context, with *peer, guard watchedGuard, def co
 	}
 	program := programKey(u.startedFrom())
 	era := u.s.o.Eras.Era(program)
-	s, err := connect(handshake, opening{name: u.name, version: u.s.o.Version, era: era, guard: guard.Guard, with: with, step: u.step, changed: changed, progress: u.s.o.Progress, tasks: u.s.o.Tasks,
+	s, err := connect(handshake, opening{name: u.name, version: u.s.o.Version, era: era, guard: guard.Guard, with: with, step: u.step, changed: changed, progress: u.s.o.Progress, tasks: u.s.o.Tasks, update: u.watches.changed,
 		elicit: u.elicit(), refused: func(why error) {
 			found(wire.QuestionRefused, "the server wants to ask you something that it may not: "+why.Error())
 		}})
@@ -264,6 +264,9 @@ func (u *unit) serve(ctx context.Context, with *peer, guard watchedGuard, def co
 	}
 	u.step(StepTools, offered)
 	u.publish(s, tools, prompts, refused)
+	if uris := u.watches.all(); len(uris) > 0 {
+		s.do(func() { _ = s.watch(s.ending, uris) })
+	}
 	ready()
 	stale := holdsFor(s.lasts)
 	gone := make(chan struct{})

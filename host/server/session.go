@@ -70,6 +70,10 @@ type session struct {
 	tasks    Tasks
 	changed  func() // tools or prompts
 
+	watching sync.Mutex                 // held while what is watched changes
+	watched  map[string]bool            // guarded by watching; of a legacy server
+	unlisten func()                     // guarded by watching; of a modern one; nil if nothing is watched
+	update   func(uri string)           // hears which resource has changed; nil if nobody wants to know
 	visits   map[string]chan struct{}   // guarded by mu: pages that a person has open for a call, by the server's id; closed when it is done there
 	followed map[string]context.Context // guarded by mu: the calls of requests whose progress is told, by the request's id
 	links    map[string]bool            // guarded by mu: resources that results named
@@ -110,6 +114,7 @@ type opening struct {
 	changed       func()              // its list of tools or prompts
 	progress      func(tool.Progress) // nil if nobody wants to know
 	tasks         Tasks
+	update        func(uri string)                                     // hears which resource has changed; nil if nobody wants to know
 	elicit        func(context.Context, elicit.Question) elicit.Answer // nil offers no questions
 	refused       func(why error)                                      // a question that may not be asked
 }
@@ -144,7 +149,7 @@ func connect(ctx context.Context, o opening) (*session, error) {
 		}
 	})
 	ending, end := context.WithCancel(context.Background())
-	s := &session{over: ended, broken: &broken, changed: o.changed, progress: o.progress, tasks: o.tasks, elicit: o.elicit, refused: o.refused, busy: map[string]context.Context{}, pages: map[string]bool{}, guard: g, pipe: pr, in: o.with.in, name: o.name, version: o.version, era: o.era, ending: ending, end: end,
+	s := &session{over: ended, broken: &broken, changed: o.changed, progress: o.progress, tasks: o.tasks, update: o.update, elicit: o.elicit, refused: o.refused, busy: map[string]context.Context{}, pages: map[string]bool{}, guard: g, pipe: pr, in: o.with.in, name: o.name, version: o.version, era: o.era, ending: ending, end: end,
 		to: &wire.Tap{WriteCloser: inlet{o.with.in, writePatience}, Guard: g}}
 	ready.Store(s)
 	defer context.AfterFunc(ctx, func() { // also while the library closes what it could not open
@@ -198,6 +203,9 @@ func (s *session) open(ctx context.Context, o opening, ended <-chan struct{}) (e
 		Capabilities:           s.libraryCapabilities(), // nil would offer roots
 		MultiRoundTrip:         &mcp.MultiRoundTripOptions{Disabled: true},
 		ToolListChangedHandler: func(context.Context, *mcp.ToolListChangedRequest) { o.changed() },
+		// These two make the library ask for them; what comes is heard by told.
+		PromptListChangedHandler:   func(context.Context, *mcp.PromptListChangedRequest) {},
+		ResourceListChangedHandler: func(context.Context, *mcp.ResourceListChangedRequest) {},
 	})
 	s.mcp, err = client.Connect(ctx, &mcp.IOTransport{Reader: s.pipe, Writer: kept{s.to}, MaxLineLength: wire.MaxMessage + 1}, &mcp.ClientSessionOptions{ProtocolVersion: string(s.era)})
 	if err != nil {

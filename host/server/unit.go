@@ -21,10 +21,11 @@ import (
 
 // unit is one server: its definition and, while it is wanted, the goroutine that keeps it running.
 type unit struct {
-	s      *Supervisor
-	name   string
-	lines  ring
-	wanted wanted
+	s       *Supervisor
+	name    string
+	lines   ring
+	wanted  wanted
+	watches watches
 
 	mu        sync.Mutex
 	def       config.Server      // guarded by mu

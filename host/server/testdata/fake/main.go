@@ -30,6 +30,10 @@ type request struct {
 		Cursor    string          `json:"cursor"`
 		Meta      map[string]any  `json:"_meta"`
 
+		Request       json.RawMessage `json:"requestId"`
+		Notifications struct {
+			Resources []string `json:"resourceSubscriptions"`
+		} `json:"notifications"`
 		Task      string          `json:"taskId"`
 		Responses json.RawMessage `json:"inputResponses"`
 		State     string          `json:"requestState"`
@@ -253,6 +257,13 @@ func call(r request) {
 		} else {
 			line(`{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}`)
 		}
+	case "get_updates":
+		for _, uris := range watched {
+			for _, uri := range uris {
+				line(`{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":%s}}`, quote(uri))
+			}
+		}
+		text(r.ID, strconv.Itoa(len(watched)))
 	case "needs_page": // text is what is asked
 		if rounds++; rounds > 1 {
 			text(r.ID, "been there")
@@ -301,6 +312,9 @@ func call(r request) {
 		line(`{"jsonrpc":"2.0","id":%s,"error":{"code":-32602,"message":"no such tool"}}`, r.ID)
 	}
 }
+
+// watched are the resources that are listened for, by the request that did.
+var watched = map[string][]string{}
 
 // polls is how often the task was asked for, plan how it goes, given what it was given.
 var (
@@ -359,6 +373,8 @@ func handle(r request) {
 		return
 	}
 	switch r.Method {
+	case "notifications/cancelled":
+		delete(watched, string(r.Params.Request))
 	case "server/discover":
 		switch {
 		case mode == "offended":
@@ -380,7 +396,13 @@ func handle(r request) {
 		}
 	case "tasks/get", "tasks/update", "tasks/cancel":
 		task(r)
+	case "resources/list":
+		answer(r.ID, `{"resultType":"complete","resources":[{"uri":"memo://one","name":"one"},{"uri":"memo://two","name":"two"}]}`)
 	case "subscriptions/listen":
+		if uris := r.Params.Notifications.Resources; len(uris) > 0 {
+			watched[string(r.ID)] = uris
+			return
+		}
 		subscribed = r.ID
 		line(`{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{"_meta":{"io.modelcontextprotocol/subscriptionId":%s},"notifications":{"toolsListChanged":true}}}`, r.ID)
 	case "initialize":
@@ -469,7 +491,7 @@ func discovered(r request) {
 	if mode == "both" {
 		versions += `,"2025-11-25"`
 	}
-	answer(r.ID, `{"resultType":"complete","supportedVersions":[`+versions+`],"capabilities":{"tools":{"listChanged":true}},"instructions":"Be careful.","_meta":{"io.modelcontextprotocol/serverInfo":{"name":"fake","title":"A fake","version":"1.2.3"}}}`)
+	answer(r.ID, `{"resultType":"complete","supportedVersions":[`+versions+`],"capabilities":{"tools":{"listChanged":true},"resources":{"subscribe":true}},"instructions":"Be careful.","_meta":{"io.modelcontextprotocol/serverInfo":{"name":"fake","title":"A fake","version":"1.2.3"}}}`)
 }
 
 // spawn starts this program again in another mode, in a session of its own, with the same streams.
