@@ -44,6 +44,7 @@ type Server struct {
 	URL     string            `json:"url,omitempty"`     // of a remote server, which has no program: nothing that says how to run one is set, and Net is NetNone
 	Headers map[string]string `json:"headers,omitempty"` // of a remote server: sent with each request; never secrets. Secrets has headers too, LoginSecret and LoginToken
 	Login   Login             `json:"login,omitzero"`    // of a remote server
+	SSE     bool              `json:"sse,omitempty"`     // of a remote server: it speaks the transport of 2024, HTTP+SSE
 	Open    bool              `json:"open,omitempty"`    // of a remote server: a person accepts that it does not want to know who calls
 
 	Demand  []sandbox.Guarantee `json:"demand,omitempty"`  // without which it must not start, besides sandbox.Isolation
@@ -185,8 +186,8 @@ func (s Server) Validate(p Paths) error {
 		}
 		return nil
 	}
-	if len(s.Headers) > 0 || s.Open || !s.Login.IsZero() {
-		return bad("headers", "headers, login and open are for servers with a url")
+	if len(s.Headers) > 0 || s.Open || s.SSE || !s.Login.IsZero() {
+		return bad("headers", "headers, login, sse and open are for servers with a url")
 	}
 	if field, why := badCommand(s.Command); why != "" {
 		return bad(field, "%s", why)

@@ -49,7 +49,7 @@ type Auth interface {
 	Challenged(ctx context.Context, resp *http.Response) (again bool, err error)
 }
 
-// Options are what a Conn needs. All but Auth, Headers and Final are mandatory.
+// Options are what a Conn needs. All but Auth, Headers, SSE and Final are mandatory.
 type Options struct {
 	Endpoint *url.URL
 	HTTP     *http.Client
@@ -57,6 +57,7 @@ type Options struct {
 	Auth     Auth              // nil sends no token
 	Headers  map[string]string // sent with every request; secrets in them
 	Version  string            // of Cordon
+	SSE      bool              // it speaks HTTP+SSE, as servers of 2024 did
 	Final    func(error) bool  // reports whether an error of Auth ends the connection; the others fail their request
 }
 
@@ -81,6 +82,8 @@ type Conn struct {
 	barrier chan struct{}                 // guarded by mu; what follows is sent when it is closed
 	headers map[string][]tool.Header      // guarded by mu; by tool
 	failed  error                         // guarded by mu; why it ended
+	sse     chan struct{}                 // guarded by mu; of HTTP+SSE: closed when posts is known; nil before the first message
+	posts   *url.URL                      // guarded by mu; of HTTP+SSE: where messages go
 }
 
 // Open returns a connection; nothing is sent yet. Close it.
@@ -202,7 +205,10 @@ func (c *Conn) Write(b []byte) (int, error) {
 	if id := m.id(); id != "" {
 		c.waits[id] = cancel
 	}
-	first := c.barrier
+	first := (<-chan struct{})(c.barrier)
+	if c.o.SSE {
+		first = c.opened()
+	}
 	var done chan struct{}
 	if m.Method == "notifications/initialized" { // servers refuse what comes before it
 		done = make(chan struct{})
@@ -258,6 +264,9 @@ func (c *Conn) send(ctx context.Context, m message) {
 	resp, err := c.post(ctx, m)
 	if err == nil {
 		defer resp.Body.Close()
+		if c.o.SSE && resp.StatusCode/100 == 2 {
+			return // the answer comes on the stream
+		}
 		if id == "" {
 			if m.Method == "notifications/initialized" && resp.StatusCode/100 == 2 {
 				c.listen()
@@ -357,7 +366,13 @@ func plain(err error) error {
 
 // request builds one. body is nil for none.
 func (c *Conn) request(ctx context.Context, method string, body []byte, m message) (*http.Request, error) {
-	r, err := http.NewRequestWithContext(ctx, method, c.o.Endpoint.String(), bytes.NewReader(body))
+	to := c.o.Endpoint
+	c.mu.Lock()
+	if c.posts != nil && method == http.MethodPost {
+		to = c.posts
+	}
+	c.mu.Unlock()
+	r, err := http.NewRequestWithContext(ctx, method, to.String(), bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
@@ -489,6 +504,11 @@ func (c *Conn) take(m message, text []byte) {
 
 // deliver lets the guard look at a message and waits until what it lets through is read. only is the one request that it may answer, "" for none.
 func (c *Conn) deliver(only string, text []byte) {
+	c.receive(text, func(text []byte) ([]byte, error) { return c.o.Guard.InFor(only, text) })
+}
+
+// receive is deliver by a check of the guard's.
+func (c *Conn) receive(text []byte, check func([]byte) ([]byte, error)) {
 	for i, b := range text { // a message is a line; within a string neither is JSON, nor is what takes its place
 		if b == '\n' || b == '\r' {
 			text[i] = '\t'
@@ -496,7 +516,7 @@ func (c *Conn) deliver(only string, text []byte) {
 	}
 	c.in.Lock()
 	defer c.in.Unlock()
-	out, err := c.o.Guard.InFor(only, text)
+	out, err := check(text)
 	if err != nil {
 		c.end(err)
 		return

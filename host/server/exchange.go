@@ -82,8 +82,9 @@ func (s *session) request(ctx context.Context, method string, params map[string]
 		return nil, err
 	}
 	key := `"` + id + `"`
-	answer, wrote := s.guard.Ask(key), make(chan error, 1)
+	answer, wrote, sent := s.guard.Ask(key), make(chan error, 1), make(chan struct{})
 	if !s.do(func() { // a server that reads nothing holds it up
+		defer close(sent)
 		_, err := s.to.Write(append(text, '\n'))
 		wrote <- err
 	}) {
@@ -116,7 +117,10 @@ func (s *session) request(ctx context.Context, method string, params map[string]
 				return resultOf(a)
 			default:
 			}
-			s.do(func() { s.cancel(id, context.Cause(ctx)) })
+			s.do(func() {
+				<-sent // what is cancelled has to be known first
+				s.cancel(id, context.Cause(ctx))
+			})
 			return nil, context.Cause(ctx)
 		case <-s.ending.Done():
 			return nil, errStopped

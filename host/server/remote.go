@@ -140,6 +140,7 @@ func (u *unit) connectOnce(ctx context.Context, def config.Server, ready func())
 	default:
 		u.step(StepIdentity, "nobody is signed in")
 	}
+	o.SSE = def.SSE
 	conn := remote.Open(o)
 	with := u.elsewhere(conn, def)
 	began := time.Now()

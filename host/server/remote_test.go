@@ -446,3 +446,45 @@ func TestWatchModern(t *testing.T) {
 	}
 	wait("1", func() bool { return one.Load() == 0 && two.Load() == 1 })
 }
+
+// TestOldTransport: a server of 2024 works if its definition says that it is one, and posts go nowhere else.
+func TestOldTransport(t *testing.T) {
+	t.Parallel()
+	server := everything()
+	h := httptest.NewServer(mcp.NewSSEHandler(func(*http.Request) *mcp.Server { return server }, nil))
+	t.Cleanup(h.Close)
+	r := newRig(t, "ok")
+	def := config.Server{Name: "one", URL: h.URL + "/sse", Net: config.NetNone, Open: true}
+	r.Set(def)
+	if err := r.Start(t.Context(), "one"); err == nil {
+		t.Error("it is spoken without being asked for")
+	}
+	def.SSE = true
+	r.Set(def)
+	r.start()
+	r.works()
+	if got, err := r.Resources(t.Context(), "one"); err != nil || len(got) != 2 {
+		t.Errorf("resources %+v, %v", got, err)
+	}
+	if err := r.Stop(t.Context(), "one"); err != nil {
+		t.Fatal(err)
+	}
+	for name, first := range map[string]string{"elsewhere": "event: endpoint\ndata: https://evil.example/post\n\n", "another port": "event: endpoint\ndata: http://127.0.0.1:1/post\n\n", "no address": "data: {}\n\n", "nothing": "", "a person in it": "event: endpoint\ndata: //u:p@" + "HOST/post\n\n"} {
+		t.Run(name, func(t *testing.T) {
+			posts := atomic.Int32{}
+			h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+				if q.Method == http.MethodPost {
+					posts.Add(1)
+				}
+				w.Header().Set("Content-Type", "text/event-stream")
+				fmt.Fprint(w, strings.ReplaceAll(first, "HOST", q.Host))
+			}))
+			defer h.Close()
+			r := newRig(t, "ok")
+			r.Set(config.Server{Name: "one", URL: h.URL, Net: config.NetNone, Open: true, SSE: true})
+			if err := r.Start(t.Context(), "one"); err == nil || posts.Load() > 0 {
+				t.Errorf("it starts: %v, %d posts", err, posts.Load())
+			}
+		})
+	}
+}

@@ -206,6 +206,9 @@ func (u *unit) serve(ctx context.Context, with *peer, guard watchedGuard, def co
 	}
 	program := programKey(u.startedFrom())
 	era := u.s.o.Eras.Era(program)
+	if def.SSE { // there was no other
+		era = Legacy
+	}
 	s, err := connect(handshake, opening{name: u.name, version: u.s.o.Version, era: era, guard: guard.Guard, with: with, step: u.step, changed: changed, progress: u.s.o.Progress, tasks: u.s.o.Tasks, update: u.watches.changed,
 		elicit: u.elicit(), refused: func(why error) {
 			found(wire.QuestionRefused, "the server wants to ask you something that it may not: "+why.Error())
