@@ -155,8 +155,8 @@ func Parse(server string, params jsontext.Value) (Question, error) {
 		return Question{}, fmt.Errorf("its question has no text of at most %d bytes", maxMessage)
 	case q.Kind == Form && (p.URL != "" || p.Schema == nil):
 		return Question{}, errors.New("its form has no fields, or has an address besides")
-	case q.Kind == URL && (p.Schema != nil || p.ID == "" || len(p.ID) > maxName*2):
-		return Question{}, errors.New("its page has fields, or no id")
+	case q.Kind == URL && (p.Schema != nil || len(p.ID) > maxName*2): // from 2026-07-28 on it has no id
+		return Question{}, errors.New("its page has fields, or a very long id")
 	case q.Kind != Form && q.Kind != URL:
 		return Question{}, fmt.Errorf("it asks in the unknown mode %.20q", p.Mode)
 	}

@@ -45,6 +45,8 @@ func (s *session) visit(ctx context.Context, call string, pages []jsontext.Value
 		q, err := elicit.Parse(s.name, raw)
 		if err == nil && q.Kind != elicit.URL {
 			err = errors.New("it is no page")
+		} else if err == nil && q.ID == "" {
+			err = errors.New("the page has no id")
 		}
 		if err != nil {
 			s.refused(err)
