@@ -54,7 +54,7 @@ func (a *App) AddRemote(n NewRemote) error {
 // SignIn lets the person sign in to a remote server: it shows the page that is going to be opened, waits for the browser, and connects. CancelProgress
 // with the server's name ends it.
 func (a *App) SignIn(name string) error {
-	ctx, done, err := a.long(signInID(name))
+	ctx, done, err := a.cancellable(a.progress, signInID(name))
 	if err != nil {
 		return err
 	}
@@ -66,26 +66,6 @@ func (a *App) SignIn(name string) error {
 }
 
 func signInID(name string) string { return "sign in " + name }
-
-// long registers work that CancelProgress ends.
-func (a *App) long(id string) (context.Context, func(), error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.stopping {
-		return nil, nil, errors.New("everything is being stopped")
-	}
-	if a.progress[id] != nil {
-		return nil, nil, errors.New("that is under way already")
-	}
-	ctx, cancel := context.WithCancel(a.ctx)
-	a.progress[id] = cancel
-	return ctx, func() {
-		cancel()
-		a.mu.Lock()
-		delete(a.progress, id)
-		a.mu.Unlock()
-	}, nil
-}
 
 // SignOut forgets how one is signed in to a remote server.
 func (a *App) SignOut(name string) error { return a.host.Servers.SignOut(a.ctx, name) }

@@ -36,20 +36,28 @@ func (a *App) CancelCall(ticket string) error {
 
 // ticket registers a cancellable call.
 func (a *App) ticket(name string) (context.Context, func(), error) {
+	if name == "" || len(name) > 100 {
+		return nil, nil, errors.New("the ticket is missing")
+	}
+	return a.cancellable(a.calls, name)
+}
+
+// cancellable registers work in one of the maps of what can be cancelled, until the function returned is called.
+func (a *App) cancellable(in map[string]context.CancelFunc, id string) (context.Context, func(), error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.stopping {
 		return nil, nil, errors.New("everything is being stopped")
 	}
-	if name == "" || len(name) > 100 || a.calls[name] != nil {
-		return nil, nil, errors.New("the ticket is missing or in use")
+	if in[id] != nil {
+		return nil, nil, errors.New("that is under way already")
 	}
 	ctx, cancel := context.WithCancel(a.ctx)
-	a.calls[name] = cancel
+	in[id] = cancel
 	return ctx, func() {
 		cancel()
 		a.mu.Lock()
-		delete(a.calls, name)
+		delete(in, id)
 		a.mu.Unlock()
 	}, nil
 }
