@@ -99,9 +99,9 @@ type ServerView struct {
 	Steps       []StepView      `json:"steps"`    // what its last start came through
 	Oddities    []OddityView    `json:"oddities"` // what it did against the protocol since
 	Tasks       []TaskView      `json:"tasks"`    // calls that it works on without anybody waiting
-	Remote      *RemoteView     `json:"remote"`  // null for a server on this computer
-	Prompts     []ToolView      `json:"prompts"` // their arguments are texts
-	Reads       bool            `json:"reads"`   // it has resources; see Resources
+	Remote      *RemoteView     `json:"remote"`   // null for a server on this computer
+	Prompts     []ToolView      `json:"prompts"`  // their arguments are texts
+	Reads       bool            `json:"reads"`    // it has resources; see Resources
 }
 
 // StepView is one part of a start; its detail may quote the server.

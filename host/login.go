@@ -44,7 +44,7 @@ func loginRef(server, issuer string) secret.Ref {
 func (l *logins) Load(ctx context.Context, server, issuer string) ([]byte, error) {
 	ref := loginRef(server, issuer)
 	v, err := l.s.Get(ctx, ref)
-	if errors.Is(err, secret.ErrNotFound) {
+	if errors.Is(err, secret.ErrNotFound) || errors.Is(err, secret.ErrAbsent) { // where there is no keyring, nothing can have been kept
 		return nil, oauth.ErrNothing
 	}
 	if err != nil {

@@ -132,6 +132,9 @@ func add(ctx context.Context, h *host.Host, address string, g given) error {
 	if err != nil {
 		return err
 	}
+	if g.Issuer == "" && (g.ClientSecret != "" || g.Assertion != "") {
+		g.Issuer = documented(ctx, u)
+	}
 	def := config.Server{Name: name, Title: name, Source: "url", URL: u.String(), Net: config.NetNone,
 		Login: config.Login{ClientID: g.ClientID, Issuer: g.Issuer, Algorithm: g.Algorithm}}
 	entered := map[string]string{config.LoginSecret: g.ClientSecret}
@@ -156,6 +159,29 @@ func add(ctx context.Context, h *host.Host, address string, g given) error {
 		}
 	}
 	return nil
+}
+
+// documented is the issuer that a person reads in the service's manual before giving Cordon a secret for it. Here the manual is what the service
+// says of itself.
+func documented(ctx context.Context, endpoint *url.URL) string {
+	manual := *endpoint
+	manual.Path = "/.well-known/oauth-protected-resource" + endpoint.Path
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, manual.String(), nil)
+	if err != nil {
+		return ""
+	}
+	resp, err := (&http.Client{Timeout: 10 * time.Second}).Do(r)
+	if err != nil {
+		return ""
+	}
+	defer resp.Body.Close()
+	var says struct {
+		Issuers []string `json:"authorization_servers"`
+	}
+	if json.UnmarshalRead(resp.Body, &says) != nil || len(says.Issuers) == 0 {
+		return ""
+	}
+	return says.Issuers[0]
 }
 
 func changeLogin(ctx context.Context, h *host.Host, kind string) error {

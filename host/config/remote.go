@@ -130,7 +130,13 @@ func (s Server) validateRemote() (field, why string) {
 			}
 		}
 	}
-	return s.Login.bad()
+	if field, why := s.Login.bad(); why != "" {
+		return field, why
+	}
+	if s.Secrets[LoginSecret] != "" && s.Login.Kind != LoginPrivateKey && s.Login.Issuer == "" { // a signed assertion is for one issuer
+		return "login.issuer", "is missing: without it the server would choose who gets the secret"
+	}
+	return "", ""
 }
 
 func (l Login) bad() (field, why string) {

@@ -329,6 +329,9 @@ func (c *Conn) do(ctx context.Context, r *http.Request) (resp *http.Response, ag
 	named := r.Header.Get("Authorization") != "" || len(c.o.Headers) > 0
 	switch s := resp.StatusCode; {
 	case s/100 == 2:
+		if h, ok := c.o.Auth.(interface{ Heard(*http.Response) }); ok {
+			h.Heard(resp)
+		}
 		if named {
 			c.known.Store(true)
 		} else {

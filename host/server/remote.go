@@ -124,6 +124,11 @@ func (u *unit) connectOnce(ctx context.Context, def config.Server, ready func())
 	if err != nil {
 		return &startError{err}
 	}
+	if u.s.o.SignIns.Store != nil {
+		if err := auth.Load(ctx); err != nil {
+			return &startError{fmt.Errorf("%s: %w", u.name, err)}
+		}
+	}
 	guard := u.newGuard()
 	guard.Headers = true
 	o := remote.Options{Endpoint: auth.endpoint, HTTP: auth.client, Guard: guard.Guard, Headers: headers, Version: u.s.o.Version, Final: needsPerson}
