@@ -100,7 +100,7 @@ func (s Server) validateRemote() (field, why string) {
 	}{
 		{"command", len(s.Command) > 0}, {"dir", s.Dir != ""}, {"read", len(s.Read) > 0}, {"write", len(s.Write) > 0}, {"hosts", len(s.Hosts) > 0}, {"reach", len(s.Reach) > 0},
 		{"serve", len(s.Serve) > 0}, {"memory", s.Memory != 0}, {"pids", s.Pids != 0}, {"cpu", s.CPU != 0}, {"env", len(s.Env) > 0}, {"idle", s.Idle != 0}, {"demand", len(s.Demand) > 0},
-		{"observe", s.Observe}, {"never", len(s.Never) > 0}, {"preset", s.Preset != ""}, {"net", s.Net != NetNone},
+		{"observe", s.Observe}, {"never", len(s.Never) > 0}, {"preset", s.Preset != ""}, {"roots", s.Roots}, {"net", s.Net != NetNone},
 	} {
 		if f.set {
 			return f.field, "is for programs on this computer; a server with a url has none"

@@ -36,6 +36,7 @@ type Server struct {
 	Preset  string            `json:"preset,omitempty"`       // the preset that its profile began with, see package profile
 	Env     map[string]string `json:"env"`                    // plain settings; never secrets
 	Secrets map[string]string `json:"secrets"`                // environment variable → name of a secret
+	Roots   bool              `json:"roots,omitempty"`        // it may ask which folders it is granted (deprecated in MCP); a person is asked each time
 	Rate    int               `json:"rate,omitempty"`         // calls in a minute; 0 is the usual limit
 	Budget  int               `json:"budget,omitempty"`       // calls in a day; 0 is no limit
 	Rates   map[string]int    `json:"rates,omitempty"`        // calls of a tool in a minute, by name; 0 is none at all

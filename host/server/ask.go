@@ -34,6 +34,10 @@ const (
 // libraryCapabilities are those that the library tells of, see capabilities.
 func (s *session) libraryCapabilities() *mcp.ClientCapabilities {
 	c := &mcp.ClientCapabilities{}
+	if s.roots != nil {
+		//lint:ignore SA1019 servers that need it say so by asking
+		c.RootsV2 = &mcp.RootCapabilities{}
+	}
 	if s.elicit != nil {
 		c.Elicitation = &mcp.ElicitationCapabilities{Form: &mcp.FormElicitationCapabilities{}, URL: &mcp.URLElicitationCapabilities{}}
 	}
@@ -73,8 +77,8 @@ func (u *unit) elicit() func(context.Context, elicit.Question) elicit.Answer {
 }
 
 // question answers a legacy server's. It returns at once.
-func (s *session) question(id string, params jsontext.Value) {
-	q, err := elicit.Parse(s.name, params)
+func (s *session) question(id, method string, params jsontext.Value) {
+	q, err := s.read(method, params)
 	s.mu.Lock()
 	call, calls := "", slices.Collect(maps.Values(s.busy))
 	if len(s.busy) == 1 {
@@ -83,11 +87,11 @@ func (s *session) question(id string, params jsontext.Value) {
 	}
 	switch {
 	case err != nil:
-	case len(calls) == 0:
+	case len(calls) == 0 && method != "roots/list": // which is asked when a session begins
 		err = errors.New("it asks although no call is running")
 	case s.asking >= maxQuestions:
 		err = fmt.Errorf("it asks more than %d questions at a time", maxQuestions)
-	case s.asked >= maxRounds*len(calls):
+	case s.asked >= maxRounds*max(1, len(calls)):
 		err = fmt.Errorf("it asks more than %d questions in a call", maxRounds)
 	}
 	s.asked++
@@ -103,15 +107,19 @@ func (s *session) question(id string, params jsontext.Value) {
 			s.mu.Unlock()
 		}()
 		if err != nil {
+			code := -32602
+			if _, foreign := errors.AsType[errNotOfferedTo](err); foreign {
+				code = methodNotFound
+			}
 			s.refused(err)
-			s.reply(id, map[string]any{"error": map[string]any{"code": -32602, "message": err.Error()}})
+			s.reply(id, map[string]any{"error": map[string]any{"code": code, "message": err.Error()}})
 			return
 		}
 		q.Call = call
-		a := s.askPerson(calls, q)
-		r := map[string]any{"action": a.Action}
-		if a.Values != nil {
-			r["content"] = a.Values
+		r, err := s.answer(method, s.askPerson(calls, q))
+		if err != nil {
+			s.reply(id, map[string]any{"error": map[string]any{"code": -32603, "message": err.Error()}})
+			return
 		}
 		s.reply(id, map[string]any{"result": r})
 	})
@@ -167,11 +175,9 @@ func (s *session) answers(ctx context.Context, call string, needs map[string]inq
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		r := map[string]any{"action": a.Action}
-		if a.Values != nil {
-			r["content"] = a.Values
+		if out[key], err = s.answer(needs[key].Method, a); err != nil {
+			return nil, fmt.Errorf("%w; the call did not run", err)
 		}
-		out[key] = r
 	}
 	return out, nil
 }

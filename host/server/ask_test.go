@@ -3,8 +3,11 @@ package server
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -220,6 +223,50 @@ func TestPageFirst(t *testing.T) {
 			}
 			if asked != c.asked {
 				t.Errorf("asked %d times", asked)
+			}
+			r.works()
+		})
+	}
+}
+
+// TestRoots: a server learns its folders if its definition says that it may ask, and a person agrees.
+func TestRoots(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		may    bool
+		action elicit.Action
+		want   string
+		asked  int
+	}{
+		"agreed":      {true, elicit.Accept, `{"roots":[{"name":"a case","uri":"file://DIR/a%20case"}]}`, 1},
+		"declined":    {true, elicit.Decline, "you did not tell it", 1},
+		"not offered": {false, elicit.Accept, "not offered", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var asked atomic.Int32
+			dir := t.TempDir()
+			granted := filepath.Join(dir, "a case")
+			if err := os.Mkdir(granted, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			want := strings.ReplaceAll(c.want, "DIR", dir)
+			r := newRig(t, "asks-for-roots", func(o *Options) {
+				o.Elicit = func(_ context.Context, q elicit.Question) elicit.Answer {
+					asked.Add(1)
+					if !strings.Contains(q.Message, granted) || len(q.Fields) > 0 {
+						t.Errorf("asked %+v", q)
+					}
+					return elicit.Answer{Action: c.action}
+				}
+			})
+			def := r.view().Def
+			def.Roots, def.Read = c.may, []string{granted}
+			r.Set(def)
+			r.start()
+			r.waitFor("the answer", func(View) bool { return strings.Contains(r.log(), want) })
+			if int(asked.Load()) != c.asked {
+				t.Errorf("asked %d times", asked.Load())
 			}
 			r.works()
 		})

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -453,10 +452,13 @@ func (s *session) questions(needs map[string]inquiry) (map[string]elicit.Questio
 	}
 	all := map[string]elicit.Question{}
 	for key, n := range needs {
-		if n.Method != "elicitation/create" || s.elicit == nil {
-			return nil, fmt.Errorf("it needs something that was not offered to it (%s)", strings.TrimSpace(brief(n.Method)))
+		if s.elicit == nil {
+			return nil, errNotOfferedTo(n.Method)
 		}
-		q, err := elicit.Parse(s.name, n.Params)
+		q, err := s.read(n.Method, n.Params)
+		if _, foreign := errors.AsType[errNotOfferedTo](err); foreign {
+			return nil, err
+		}
 		if err != nil {
 			return nil, fmt.Errorf("it wants to ask you something that it may not: %w", err)
 		}

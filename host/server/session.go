@@ -68,7 +68,8 @@ type session struct {
 
 	progress func(tool.Progress) // nil if nobody wants to know
 	tasks    Tasks
-	changed  func() // tools or prompts
+	roots    []string // folders that it may ask for; nil if it may not
+	changed  func()   // tools or prompts
 
 	watching sync.Mutex                 // held while what is watched changes
 	watched  map[string]bool            // guarded by watching; of a legacy server
@@ -114,6 +115,7 @@ type opening struct {
 	changed       func()              // its list of tools or prompts
 	progress      func(tool.Progress) // nil if nobody wants to know
 	tasks         Tasks
+	roots         []string                                             // folders that it may ask for; nil if it may not
 	update        func(uri string)                                     // hears which resource has changed; nil if nobody wants to know
 	elicit        func(context.Context, elicit.Question) elicit.Answer // nil offers no questions
 	refused       func(why error)                                      // a question that may not be asked
@@ -125,9 +127,9 @@ func connect(ctx context.Context, o opening) (*session, error) {
 	g := o.guard
 	var ready atomic.Pointer[session]
 	if o.elicit != nil {
-		g.Question = func(id string, params jsontext.Value) {
+		g.Question = func(id, method string, params jsontext.Value) {
 			if s := ready.Load(); s != nil {
-				s.question(id, params)
+				s.question(id, method, params)
 			}
 		}
 	}
@@ -149,7 +151,7 @@ func connect(ctx context.Context, o opening) (*session, error) {
 		}
 	})
 	ending, end := context.WithCancel(context.Background())
-	s := &session{over: ended, broken: &broken, changed: o.changed, progress: o.progress, tasks: o.tasks, update: o.update, elicit: o.elicit, refused: o.refused, busy: map[string]context.Context{}, pages: map[string]bool{}, guard: g, pipe: pr, in: o.with.in, name: o.name, version: o.version, era: o.era, ending: ending, end: end,
+	s := &session{over: ended, broken: &broken, changed: o.changed, progress: o.progress, tasks: o.tasks, roots: o.roots, update: o.update, elicit: o.elicit, refused: o.refused, busy: map[string]context.Context{}, pages: map[string]bool{}, guard: g, pipe: pr, in: o.with.in, name: o.name, version: o.version, era: o.era, ending: ending, end: end,
 		to: &wire.Tap{WriteCloser: inlet{o.with.in, writePatience}, Guard: g}}
 	ready.Store(s)
 	defer context.AfterFunc(ctx, func() { // also while the library closes what it could not open

@@ -229,6 +229,9 @@ func taskTool(t tool.Tool) tool.Tool {
 // capabilities are what is offered to servers: whatever is asked of a person, and that a call may become a task.
 func (s *session) capabilities() map[string]any {
 	c := map[string]any{"extensions": map[string]any{tasksExtension: struct{}{}}}
+	if s.roots != nil {
+		c["roots"] = struct{}{}
+	}
 	if s.elicit != nil {
 		c["elicitation"] = map[string]any{"form": struct{}{}, "url": struct{}{}}
 	}

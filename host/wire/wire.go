@@ -72,9 +72,9 @@ type Guard struct {
 	noise  func(line []byte)            // a line that is no message; at most 4 KiB of it
 	frames ring
 
-	// Question takes the requests of elicitation/create in the library's place, if it is not nil: its id as JSON and its params, which
-	// are the callee's. It must not block. Set it before anything is read.
-	Question func(id string, params jsontext.Value)
+	// Question takes requests of elicitation/create and roots/list in the library's place, if it is not nil: the id as JSON, the method and
+	// the params, which are the callee's. It must not block. Set it before anything is read.
+	Question func(id, method string, params jsontext.Value)
 	// Told gets the notifications of a session, if it is not nil, and their params, which are the callee's. It must not block. Set it
 	// before anything is read.
 	Told func(method string, params jsontext.Value)
@@ -329,8 +329,8 @@ func notified(method string) []byte {
 // would answer more than was offered: completion/complete by asking the server the same, and waiting for ever.
 func (g *Guard) requested(id, method string, message map[string]jsontext.Value) []byte {
 	switch {
-	case method == "elicitation/create" && g.Question != nil:
-		g.Question(id, message["params"].Clone())
+	case (method == "elicitation/create" || method == "roots/list") && g.Question != nil:
+		g.Question(id, method, message["params"].Clone())
 		return nil
 	case method != "ping":
 		method = "cordon/not-offered"

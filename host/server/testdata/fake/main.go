@@ -414,6 +414,8 @@ func handle(r request) {
 			line(`{"jsonrpc":"2.0","method":"notifications/cancelled","params":null}`)
 			line(`{"jsonrpc":"2.0","method":"notifications/progress"}`)
 			line(`{"jsonrpc":"2.0","method":"notifications/message","params":null}`)
+		case "asks-for-roots":
+			line(`{"jsonrpc":"2.0","id":"r1","method":"roots/list"}`)
 		case "asks-for-completion":
 			for i := range 5 {
 				line(`{"jsonrpc":"2.0","id":"c%d","method":"completion/complete","params":{"ref":{"type":"ref/prompt","name":"a"},"argument":{"name":"a","value":"b"}}}`, i)
@@ -464,6 +466,9 @@ func handle(r request) {
 		if len(r.ID) > 0 && r.Method != "" {
 			line(`{"jsonrpc":"2.0","id":%s,"error":{"code":-32601,"message":"no such method"}}`, r.ID)
 		}
+	}
+	if r.Method == "" && string(r.ID) == `"r1"` {
+		fmt.Fprintln(os.Stderr, "roots:", string(r.Result)+string(r.Error))
 	}
 	if r.Method == "" && string(r.ID) == `"e1"` && waiting != nil {
 		if again != "" && r.Error == nil {
