@@ -42,7 +42,7 @@ func TestMain(m *testing.M) {
 	binaries = os.Getenv("SERVER_BINARIES") // built before by whoever runs this as another user
 	if binaries == "" {
 		binaries = dir
-		for name, pkg := range map[string]string{"cordon-launch": "cordon/sandbox/launcher", "fake": "./testdata/fake"} {
+		for name, pkg := range map[string]string{"cordon-launch": "cordon/sandbox/launcher", "fake": "./testdata/fake", "hostile": "./testdata/hostile"} {
 			c := exec.Command("go", "build", "-o", filepath.Join(dir, name), pkg)
 			c.Env = append(os.Environ(), "CGO_ENABLED=0")
 			if out, err := c.CombinedOutput(); err != nil {
