@@ -50,6 +50,7 @@ const (
 
 	requestsPerSecond      = 20 // of a server's own, each of which the library answers and keeps until then
 	notificationsPerSecond = 1000
+	noisePerSecond         = 1000 // lines that are no messages
 	maxDropped             = 100_000
 	maxAnswered            = 1024 // requests that are remembered after their answer
 
@@ -57,6 +58,8 @@ const (
 	maxID      = 128       // bytes of a request's id
 	maxNeeds   = 16        // questions in a result
 	maxCursor  = 4 << 10   // bytes
+	maxWelcome = 256 << 10 // bytes of what a server says about itself, instructions not counted
+	maxError   = 8 << 10   // bytes of an error; of a longer one the beginning of its words is kept
 )
 
 // ErrLineTooLong ends a connection: a message without end would fill the memory.
@@ -83,6 +86,7 @@ type Guard struct {
 
 	only                    *string // used by In only, with those below; the one request that may be answered, nil for any
 	requests, notifications budget
+	lines                   budget // that are no messages
 	dropped                 int
 	drops                   map[Code]int // the same by kind
 
@@ -107,7 +111,7 @@ type Answer struct {
 
 // New returns a guard. Both functions are called while a message is looked at and must not block.
 func New(noise func(line []byte), found func(code Code, text string)) *Guard {
-	return &Guard{noise: noise, found: found, requests: newBudget(requestsPerSecond), notifications: newBudget(notificationsPerSecond),
+	return &Guard{noise: noise, found: found, requests: newBudget(requestsPerSecond), notifications: newBudget(notificationsPerSecond), lines: newBudget(noisePerSecond),
 		drops: map[Code]int{}, asked: map[string]chan Answer{}, open: map[string]string{}, answered: map[string]bool{}}
 }
 
@@ -377,10 +381,10 @@ func (g *Guard) answer(text []byte, id string, message map[string]jsontext.Value
 		return failure(id, bad)
 	}
 	if message["result"] == nil {
-		if err := wellFormed(message["error"]); err != nil {
-			return failure(id, err)
-		}
-		return text
+		return failed(text, id, message["error"])
+	}
+	if message["error"].Kind() == '{' {
+		return failure(id, errors.New("it is a result and an error"))
 	}
 	out, err := g.result(text, method, message)
 	if err != nil {
@@ -389,16 +393,24 @@ func (g *Guard) answer(text []byte, id string, message map[string]jsontext.Value
 	return out
 }
 
-// wellFormed reports what is wrong with an error, which would end the session in the library.
-func wellFormed(e jsontext.Value) error {
+// failed is an answer that is an error. A malformed one would end the session in the library, and a long one would go into every log.
+func failed(text []byte, id string, e jsontext.Value) []byte {
 	var is struct {
 		Code    *int64  `json:"code"`
 		Message *string `json:"message"`
 	}
 	if json.Unmarshal(e, &is) != nil || is.Code == nil || is.Message == nil {
-		return errors.New("it is an error without a number or words")
+		return failure(id, errors.New("it is an error without a number or words"))
 	}
-	return nil
+	if len(e) <= maxError {
+		return text
+	}
+	words := *is.Message
+	if len(words) > maxError/2 {
+		words = strings.ToValidUTF8(words[:maxError/2], "") + "…"
+	}
+	short, _ := json.Marshal(map[string]any{"jsonrpc": "2.0", "id": jsontext.Value(id), "error": map[string]any{"code": *is.Code, "message": words}})
+	return short
 }
 
 // failure is an answer that ends the call concerned.
@@ -419,7 +431,11 @@ func unusable(why error) jsontext.Value {
 
 // result checks the result of a method. The caller holds mu.
 func (g *Guard) result(text []byte, method string, message map[string]jsontext.Value) ([]byte, error) {
-	if message["result"].Kind() != '{' {
+	switch message["result"].Kind() {
+	case '{':
+	case 'n':
+		return nil, errors.New("it is null") // which the library takes for an empty one
+	default:
 		return text, nil // the library says what is wrong
 	}
 	switch method {
@@ -431,6 +447,10 @@ func (g *Guard) result(text []byte, method string, message map[string]jsontext.V
 		if err := askable(field(message["result"], "inputRequests")); err != nil {
 			g.found(InvalidMessage, "the server answered "+method+" with what it needs in a form that cannot be used; the call failed")
 			return nil, err
+		}
+	case "initialize", "server/discover": // which is kept for as long as the session
+		if n := len(message["result"]) - len(field(message["result"], "instructions")); n > maxWelcome {
+			return nil, fmt.Errorf("it has %d KiB beside its instructions", n>>10)
 		}
 	case "tools/list":
 		return g.listing.clean(g, message)
@@ -478,7 +498,16 @@ func field(object jsontext.Value, name string) jsontext.Value {
 	return nil
 }
 
-func (g *Guard) skip(text []byte) { g.noise(text[:min(len(text), 4096)]) }
+// skip keeps a line that is no message, if there are not too many.
+func (g *Guard) skip(text []byte) {
+	const most = 4 << 10
+	if g.lines.take() {
+		g.noise(text[:min(len(text), most)])
+		return
+	}
+	g.dropped += len(text) / most
+	g.drop(Noise, fmt.Sprintf("the server sends more than %v lines a second that are no messages; the others were dropped", g.lines.rate))
+}
 
 // drop counts something that came for nothing, and tells of the first of a kind, of the tenth, of the hundredth and so on.
 func (g *Guard) drop(code Code, text string) {
@@ -543,11 +572,18 @@ func (b *budget) take() bool {
 func shaped(message map[string]jsontext.Value) bool {
 	id := message["id"].Kind()
 	if method, ok := message["method"]; ok {
-		return method.Kind() == '"' && (id == jsontext.KindInvalid || id == 'n' || id == '"' || id == '0')
+		return method.Kind() == '"' && (id == jsontext.KindInvalid || id == 'n' || id == '"' || id == '0' && whole(message["id"]))
 	}
 	e := message["error"].Kind()
 	answers := e == '{' || message["result"] != nil && (e == jsontext.KindInvalid || e == 'n')
 	return answers && (id == '"' || id == '0')
+}
+
+// whole reports whether a number is an integer that is written as one. The library reads others as some integer, and ends the session over
+// 1e400.
+func whole(n jsontext.Value) bool {
+	_, err := strconv.ParseInt(string(n), 10, 64)
+	return err == nil
 }
 
 // errComplex means that a message is valid, and costs more to read than any message is worth.
@@ -600,6 +636,9 @@ func complexity(text []byte) error {
 		case '{', '[':
 			if depth++; depth > maxDepth {
 				return fmt.Errorf("%w: it is nested more than %d deep", errComplex, maxDepth)
+			}
+			if values++; values > maxValues { // in each other they need no comma
+				return fmt.Errorf("%w: it has more than %d values", errComplex, maxValues)
 			}
 		case '}', ']':
 			depth--
