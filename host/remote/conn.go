@@ -479,7 +479,7 @@ func (c *Conn) answered(ctx context.Context, m message, resp *http.Response) err
 
 // begin keeps the id of the session.
 func (c *Conn) begin(session string) error {
-	if len(session) > maxEventLine || !printable(session) {
+	if len(session) > maxEventLine || !printable(session) || strings.Contains(session, " ") {
 		return errors.New("the id of its session cannot be sent back")
 	}
 	c.mu.Lock()
@@ -586,7 +586,7 @@ func (c *Conn) stream(ctx context.Context, m message, resp *http.Response) error
 		if !c.waiting(id) || ctx.Err() != nil {
 			return nil
 		}
-		if errors.Is(err, errEventTooLong) {
+		if errors.Is(err, errEventTooLong) || errors.Is(err, errNothing) {
 			return err
 		}
 		c.mu.Lock()
@@ -634,6 +634,7 @@ func (c *Conn) events(ctx context.Context, m message, resp *http.Response, last 
 		if len(bytes.TrimSpace(e.data)) == 0 || e.name != "" && e.name != "message" {
 			continue
 		}
+		s.spent = 0
 		c.take(m, e.data)
 		if id := m.id(); id != "" && !c.o.Guard.Open(id) {
 			c.done(id)
@@ -709,7 +710,7 @@ func (c *Conn) listen() {
 			if c.ctx.Err() != nil {
 				return
 			}
-			if errors.Is(err, errEventTooLong) {
+			if errors.Is(err, errEventTooLong) || errors.Is(err, errNothing) {
 				c.end(err)
 				return
 			}

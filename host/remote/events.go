@@ -27,6 +27,9 @@ const (
 	maxRetry   = time.Minute
 )
 
+// errNothing ends a stream that is nothing but comments and the like.
+var errNothing = errors.New("what it streams is no message")
+
 // errEventTooLong ends a stream whose event would fill the memory.
 var errEventTooLong = errors.New("an event of it is longer than a message may be")
 
@@ -36,6 +39,7 @@ type events struct {
 	last  string        // id of the last event that had one
 	retry time.Duration // what the server wants; 0 if it said nothing
 	begun bool
+	spent int // bytes since the last message
 }
 
 func newEvents(r io.Reader) *events { return &events{r: bufio.NewReaderSize(&newlines{r: r}, 64<<10)} }
@@ -48,6 +52,9 @@ func (s *events) next() (event, error) {
 		line, err := s.line(len(e.data))
 		if err != nil {
 			return event{}, err
+		}
+		if s.spent += len(line) + 1; s.spent > 2*wire.MaxMessage {
+			return event{}, errNothing
 		}
 		if !s.begun {
 			s.begun = true
