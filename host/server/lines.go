@@ -30,6 +30,9 @@ type ring struct {
 }
 
 func (r *ring) add(text string) {
+	if len(text) > maxLogLine+len(noisePrefix) { // an error may quote a server
+		text = text[:maxLogLine] + "…"
+	}
 	text = strings.ToValidUTF8(text, "\uFFFD")
 	r.mu.Lock()
 	defer r.mu.Unlock()

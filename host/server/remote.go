@@ -163,6 +163,7 @@ func (u *unit) connectOnce(ctx context.Context, def config.Server, ready func())
 		bye = context.WithoutCancel(ctx) // it is short
 	}
 	conn.Bye(bye)
+	auth.client.CloseIdleConnections()
 	with.drain.Wait()
 	u.mu.Lock()
 	u.session, u.with = nil, nil

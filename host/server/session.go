@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode"
 
 	"cordon/host/elicit"
 	"cordon/host/tool"
@@ -221,6 +222,11 @@ func (s *session) open(ctx context.Context, o opening, ended <-chan struct{}) (e
 		_ = s.mcp.Close()
 		return errLegacyAfterAll
 	}
+	if r := s.mcp.InitializeResult(); s.era == Legacy && r != nil && r.ProtocolVersion >= string(Modern) { // that version has no handshake
+		_ = s.pipe.Close()
+		_ = s.mcp.Close()
+		return fmt.Errorf("it answers the handshake with version %s, which has none", Modern)
+	}
 	title, version, _ := s.info()
 	o.step(StepSession, strings.TrimSpace(title+" "+version))
 	return nil
@@ -281,9 +287,15 @@ func (s *session) info() (title, version, instructions string) {
 	return brief(title), brief(version), r.Instructions
 }
 
-// brief makes one short line of what a server calls itself.
+// brief makes one short line of what a server calls itself, in which everything can be seen.
 func brief(s string) string {
 	s = strings.Join(strings.Fields(strings.ToValidUTF8(s[:min(len(s), 8*maxBrief)], "")), " ")
+	s = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '·'
+		}
+		return r
+	}, s)
 	if r := []rune(s); len(r) > maxBrief {
 		s = string(r[:maxBrief]) + "…"
 	}

@@ -219,7 +219,7 @@ func main() {
 			continue
 		}
 		send := func(text string) { raw(text + "\n") }
-		if m.Method == "tools/call" || m.Method == "tools/list" || m.Method == "subscriptions/listen" {
+		if m.Method == "tools/call" || m.Method == "tools/list" || m.Method == "subscriptions/listen" || m.Method == "server/discover" {
 			go s.handle(m, send)
 			continue
 		}
