@@ -400,7 +400,7 @@ func contentOf(raw jsontext.Value) (tool.Content, error) {
 		Name     string         `json:"name"`
 		Resource jsontext.Value `json:"resource"`
 	}
-	if json.Unmarshal(raw, &b) != nil {
+	if raw.Kind() != '{' || json.Unmarshal(raw, &b) != nil {
 		return tool.Content{}, errUnreadable
 	}
 	switch b.Type {
@@ -431,7 +431,7 @@ func resourceContent(raw jsontext.Value) (tool.Content, error) {
 		Text string  `json:"text"`
 		Blob *string `json:"blob"`
 	}
-	if json.Unmarshal(raw, &b) != nil {
+	if raw.Kind() != '{' || json.Unmarshal(raw, &b) != nil {
 		return tool.Content{}, errUnreadable
 	}
 	c := tool.Content{Type: "resource", URI: b.URI, MIME: b.MIME, Text: b.Text}

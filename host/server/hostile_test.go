@@ -210,7 +210,8 @@ func (a *arena) meet(t *testing.T, b hostile) (o outcome) {
 	before, asked := int64(heap()), a.asked.Load()
 	watch := peak()
 	a.Set(def)
-	stop := a.neighbour(t)
+	stop := sync.OnceFunc(a.neighbour(t))
+	t.Cleanup(stop)
 	o.end, o.text = a.attempt(t, b.name, "read_it")
 	if o.end == runs && b.end == ends { // it may take a while
 		for range 1000 {
@@ -286,7 +287,7 @@ func (a *arena) call(t *testing.T, server, name string) (end, string) {
 	defer cancel()
 	var res tool.Result
 	var err error
-	within(t, hostilePatience+10*time.Second, "a call", func() { res, err = a.Call(ctx, frozen(server, name, "{}")) })
+	within(t, 10*hostilePatience+10*time.Second, "a call", func() { res, err = a.Call(ctx, frozen(server, name, "{}")) })
 	if err == nil {
 		var b strings.Builder
 		for _, c := range res.Content {

@@ -27,7 +27,7 @@ type patienceKey struct{}
 func WithPatience(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	now := time.Now()
-	p := &patience{left: d, started: now, limit: d, ends: now.Add(max(d, MaxPatience)), done: math.Inf(-1)}
+	p := &patience{left: d, started: now, limit: d, ends: now.Add(max(d, min(MaxPatience, maxTimes*d))), done: math.Inf(-1)}
 	p.timer = time.AfterFunc(d, func() { cancel(context.DeadlineExceeded) })
 	return context.WithValue(ctx, patienceKey{}, p), func() {
 		p.timer.Stop()
@@ -35,8 +35,12 @@ func WithPatience(ctx context.Context, d time.Duration) (context.Context, contex
 	}
 }
 
-// MaxPatience is how long a call may take that says how it goes, without the time in which a person was asked.
-const MaxPatience = 10 * time.Minute
+// MaxPatience is how long a call may take that says how it goes, without the time in which a person was asked; and not more than some times what it
+// was given.
+const (
+	MaxPatience = 10 * time.Minute
+	maxTimes    = 10
+)
 
 // Progress is what a server says of how a call goes. Text is untrusted.
 type Progress struct {
@@ -48,7 +52,7 @@ type Progress struct {
 	Text   string
 }
 
-// GoesOn gives the clock of WithPatience what it had at first, at most until MaxPatience is over, because the call has got further: to done, which
+// GoesOn gives the clock of WithPatience what it had at first, within MaxPatience, because the call has got further: to done, which
 // has to be more than before. It reports whether it is. Without a clock it does nothing.
 func GoesOn(ctx context.Context, done float64) bool {
 	p, ok := ctx.Value(patienceKey{}).(*patience)

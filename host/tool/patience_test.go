@@ -46,3 +46,44 @@ func TestPatience(t *testing.T) {
 		}
 	})
 }
+
+// TestGoesOn: news gives a call its time again, old news does not, and in the end it is over all the same.
+func TestGoesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := WithPatience(t.Context(), 2*time.Second)
+		defer cancel()
+		begin := time.Now()
+		for i := 0; ctx.Err() == nil; i++ {
+			if !GoesOn(ctx, float64(i)) && ctx.Err() == nil {
+				t.Fatal("news is none")
+			}
+			if GoesOn(ctx, float64(i)) {
+				t.Fatal("old news is news")
+			}
+			select {
+			case <-ctx.Done():
+			case <-time.After(time.Second):
+			}
+		}
+		if took := time.Since(begin); took != 20*time.Second {
+			t.Errorf("it took %v", took)
+		}
+		ctx, cancel = WithPatience(t.Context(), 2*time.Minute)
+		defer cancel()
+		begin = time.Now()
+		resume := Pause(ctx)
+		time.Sleep(time.Hour)
+		GoesOn(ctx, 1)
+		resume()
+		for i := 2; ctx.Err() == nil; i++ {
+			GoesOn(ctx, float64(i))
+			select {
+			case <-ctx.Done():
+			case <-time.After(time.Minute):
+			}
+		}
+		if took := time.Since(begin); took != time.Hour+MaxPatience {
+			t.Errorf("it took %v", took)
+		}
+	})
+}

@@ -364,69 +364,69 @@ func (g *Guard) answer(text []byte, id string, message map[string]jsontext.Value
 		return nil
 	}
 	g.close(id, false)
-	if asked := g.asked[id]; asked != nil {
-		delete(g.asked, id)
-		a := Answer{message["result"].Clone(), message["error"].Clone()}
-		if bad == nil && a.Result.Kind() == '{' && method != "tools/list" {
-			_, bad = g.result(text, method, message)
+	asked := g.asked[id]
+	delete(g.asked, id)
+	out, problem, err := text, message["error"], error(nil)
+	switch {
+	case bad != nil && method != "tools/list": // of that little is passed on
+		g.found(TooComplex, fmt.Sprintf("the server's answer to %s has %v; the call failed", method, bad))
+		err = bad
+	case message["result"] == nil:
+		if problem, err = shortened(problem); len(problem) < len(message["error"]) {
+			out = answerOf(id, "error", problem)
 		}
-		if bad != nil || a.Result.Kind() != '{' && a.Error.Kind() != '{' {
-			a = Answer{Error: unusable(bad)}
+	case problem.Kind() == '{':
+		err = errors.New("it is a result and an error")
+	case asked != nil && message["result"].Kind() != '{' && message["result"].Kind() != 'n':
+		err = errors.New("its result cannot be read")
+	default:
+		out, err = g.result(text, method, message)
+	}
+	if asked != nil {
+		a := Answer{Result: message["result"].Clone(), Error: problem.Clone()}
+		if err != nil {
+			a = Answer{Error: unusable(err)}
+		} else if a.Result != nil {
+			a.Error = nil
 		}
 		asked <- a
 		return nil
 	}
-	if bad != nil && method != "tools/list" { // of that little is passed on
-		g.found(TooComplex, fmt.Sprintf("the server's answer to %s has %v; the call failed", method, bad))
-		return failure(id, bad)
-	}
-	if message["result"] == nil {
-		return failed(text, id, message["error"])
-	}
-	if message["error"].Kind() == '{' {
-		return failure(id, errors.New("it is a result and an error"))
-	}
-	out, err := g.result(text, method, message)
 	if err != nil {
-		return failure(id, err)
+		return answerOf(id, "error", unusable(err))
 	}
 	return out
 }
 
-// failed is an answer that is an error. A malformed one would end the session in the library, and a long one would go into every log.
-func failed(text []byte, id string, e jsontext.Value) []byte {
+// shortened is an error of a server's without what would go into every log: its data is kept if it is small, of its words the first ones.
+func shortened(e jsontext.Value) (jsontext.Value, error) {
 	var is struct {
 		Code    *int64  `json:"code"`
 		Message *string `json:"message"`
 	}
-	if json.Unmarshal(e, &is) != nil || is.Code == nil || is.Message == nil {
-		return failure(id, errors.New("it is an error without a number or words"))
+	if json.Unmarshal(e, &is) != nil || is.Code == nil || is.Message == nil { // in the library it would end the session
+		return nil, errors.New("it is an error without a number or words")
 	}
 	if len(e) <= maxError {
-		return text
+		return e, nil
 	}
 	words := *is.Message
 	if len(words) > maxError/2 {
 		words = strings.ToValidUTF8(words[:maxError/2], "") + "…"
 	}
-	short, _ := json.Marshal(map[string]any{"jsonrpc": "2.0", "id": jsontext.Value(id), "error": map[string]any{"code": *is.Code, "message": words}})
-	return short
+	return json.Marshal(map[string]any{"code": *is.Code, "message": words})
 }
 
-// failure is an answer that ends the call concerned.
-func failure(id string, err error) []byte {
-	text, _ := json.Marshal(map[string]any{"jsonrpc": "2.0", "id": jsontext.Value(id), "error": map[string]any{"code": -32603, "message": "the server's answer cannot be used: " + err.Error()}})
+// answerOf is an answer that Cordon writes in the server's place.
+func answerOf(id, member string, value jsontext.Value) []byte {
+	text, _ := json.Marshal(map[string]any{"jsonrpc": "2.0", "id": jsontext.Value(id), member: value})
 	return text
 }
 
-// unusable is the error in the place of an answer to Ask that says nothing, or too much.
+// unusable is the error in the place of an answer that cannot be used.
 func unusable(why error) jsontext.Value {
-	text := "the server's answer cannot be used"
-	if why != nil {
-		text += ": " + why.Error()
-	}
-	b, _ := json.Marshal(map[string]any{"code": -32603, "message": text})
-	return b
+	text, _ := json.Marshal(map[string]any{"code": -32603, "message": "the server's answer cannot be used: " + why.Error()})
+	return text
 }
 
 // result checks the result of a method. The caller holds mu.

@@ -66,8 +66,8 @@ var answers = map[string]func() string{
 	"a-batch":            text(`[{"jsonrpc":"2.0","id":ID,"result":BAD}]`),
 	"no-id":              text(`{"jsonrpc":"2.0","result":BAD}` + "\n" + `{"jsonrpc":"2.0","id":ID,"result":GOOD}`),
 	"null-id":            text(`{"jsonrpc":"2.0","id":null,"result":BAD}` + "\n" + `{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"parse error"}}` + "\n" + `{"jsonrpc":"2.0","id":ID,"result":GOOD}`),
-	"float-id":           text(`{"jsonrpc":"2.0","id":ID.0,"result":BAD}` + "\n" + `{"jsonrpc":"2.0","id":ID.5,"result":BAD}` + "\n" + `{"jsonrpc":"2.0","id":ID,"result":GOOD}`),
-	"text-id":            text(`{"jsonrpc":"2.0","id":"ID","result":BAD}` + "\n" + `{"jsonrpc":"2.0","id":{"n":1},"result":BAD}` + "\n" + `{"jsonrpc":"2.0","id":ID,"result":GOOD}`),
+	"float-id":           text(`{"jsonrpc":"2.0","id":1.0,"result":BAD}` + "\n" + `{"jsonrpc":"2.0","id":1.5,"result":BAD}` + "\n" + `{"jsonrpc":"2.0","id":ID,"result":GOOD}`),
+	"text-id":            text(`{"jsonrpc":"2.0","id":UPPER,"result":BAD}` + "\n" + `{"jsonrpc":"2.0","id":{"n":1},"result":BAD}` + "\n" + `{"jsonrpc":"2.0","id":ID,"result":GOOD}`),
 	"unknown-ids":        text(`{"jsonrpc":"2.0","id":99999,"result":BAD}` + "\n" + `{"jsonrpc":"2.0","id":"nobody","result":BAD}` + "\n" + `{"jsonrpc":"2.0","id":ID,"result":GOOD}`),
 	"answers-twice":      text(`{"jsonrpc":"2.0","id":ID,"result":GOOD}` + "\n" + `{"jsonrpc":"2.0","id":ID,"result":BAD}`),
 	"method-and-result":  text(`{"jsonrpc":"2.0","id":ID,"method":"ping","result":BAD}` + "\n" + `{"jsonrpc":"2.0","id":ID,"result":GOOD}`),
@@ -218,7 +218,7 @@ func (s *server) odd(m message, send func(string)) bool {
 	}
 	if a := answers[s.name]; a != nil && m.calls() {
 		for line := range strings.SplitSeq(a(), "\n") {
-			send(strings.ReplaceAll(s.fill(line, m), `"ID"`, `"`+strings.Trim(string(m.ID), `"`)+`"`))
+			send(strings.ReplaceAll(s.fill(line, m), "UPPER", strings.ToUpper(string(m.ID))))
 		}
 		return true
 	}
