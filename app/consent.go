@@ -3,6 +3,7 @@ package app
 import (
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -139,6 +140,17 @@ func shorten(s string, n int) string {
 }
 
 func leaves(def config.Server) (answer, detail string) {
+	if def.Remote() {
+		how := "over TLS"
+		u, err := url.Parse(def.URL)
+		if err != nil {
+			return "The arguments of this call", "To another computer."
+		}
+		if u.Scheme == "http" {
+			how = "not encrypted"
+		}
+		return "The arguments of this call", fmt.Sprintf("To %s, %s. What is done with them there cannot be confined.", u.Host, how)
+	}
 	if len(def.Reach) > 0 {
 		to := fmt.Sprintf("services of this computer at port %s", sandbox.Ports(def.Reach))
 		if def.Net == config.NetHosts {

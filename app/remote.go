@@ -60,9 +60,21 @@ func (a *App) SignIn(name string) error {
 	}
 	defer done()
 	if err := a.host.Servers.SignIn(ctx, name); err != nil {
-		return serverFailure(err)
+		return signInFailure(err)
 	}
 	return nil
+}
+
+// signInFailure is FailureOf for a sign-in that came to nothing.
+func signInFailure(err error) *Failure {
+	f := FailureOf(err)
+	switch f.Code {
+	case "CRD-GEN-01":
+		f.Code, f.Means, f.Fix = "CRD-NET-04", "Signing in came to nothing; what was there before still counts.", "Try again. If it happens again, look at the notes below."
+	case "CRD-NET-01": // it was just tried
+		f.Fix = "Sign in again; if it keeps asking, ask its operator."
+	}
+	return &f
 }
 
 func signInID(name string) string { return "sign in " + name }

@@ -100,27 +100,27 @@ func (a *App) Review(name string) (ReviewView, error) {
 	if r.Unlisted != nil {
 		v.Unlisted = r.Unlisted.Error()
 	}
-	for _, p := range r.Prompts {
-		v.Prompts = append(v.Prompts, toolView(p, "pinned", r.PromptFindings[p.ID.Name], 0))
-	}
-	changed := changedTools(r.Changes)
-	for _, t := range r.Tools {
-		state := "pinned"
+	as := func(changed map[string]string, name string) string {
 		if r.First {
-			state = "new"
-		} else if k, ok := changed[t.ID.Name]; ok {
-			state = k
+			return "new"
 		}
-		v.Tools = append(v.Tools, toolView(t, state, r.Findings[t.ID.Name], 0))
+		return cmp.Or(changed[name], "pinned")
+	}
+	tools, prompts := changedOf(r.Changes, "tool "), changedOf(r.Changes, "prompt ")
+	for _, t := range r.Tools {
+		v.Tools = append(v.Tools, toolView(t, as(tools, t.ID.Name), r.Findings[t.ID.Name], 0))
+	}
+	for _, p := range r.Prompts {
+		v.Prompts = append(v.Prompts, toolView(p, as(prompts, p.ID.Name), r.PromptFindings[p.ID.Name], 0))
 	}
 	return v, nil
 }
 
-// changedTools maps a tool's name to "new" or "changed".
-func changedTools(changes []pin.Change) map[string]string {
+// changedOf maps the names of one kind, "tool " or "prompt ", to "new" or "changed".
+func changedOf(changes []pin.Change, kind string) map[string]string {
 	out := map[string]string{}
 	for _, c := range changes {
-		if name, ok := strings.CutPrefix(c.What, "tool "); ok {
+		if name, ok := strings.CutPrefix(c.What, kind); ok {
 			out[name] = map[string]string{"added": "new"}[c.Kind]
 			if out[name] == "" {
 				out[name] = "changed"
@@ -194,7 +194,9 @@ func (a *App) serverView(v server.View) ServerView {
 		s.PinDetail = "nobody has reviewed it yet"
 	case pin.Pinned:
 		s.PinDetail = "definition and files match the pin of " + st.At.UTC().Format(time.DateOnly)
-		if n := v.Fingerprint.Files + 1; v.Fingerprint.BinaryPath != "" && n > 1 {
+		if v.Def.Remote() {
+			s.PinDetail = "address and definitions match the pin of " + st.At.UTC().Format(time.DateOnly)
+		} else if n := v.Fingerprint.Files + 1; v.Fingerprint.BinaryPath != "" && n > 1 {
 			s.PinDetail = fmt.Sprintf("definition and %d files match the pin of %s", n, st.At.UTC().Format(time.DateOnly))
 		}
 	case pin.Changed:
@@ -206,19 +208,20 @@ func (a *App) serverView(v server.View) ServerView {
 	switch {
 	case v.State == server.Running && v.Restarts > 0:
 		s.Detail = fmt.Sprintf("restarted %d times", v.Restarts)
+	case v.State == server.Idle && v.Def.Remote():
+		s.Detail = "It is connected again at the next call."
 	case v.State == server.Idle:
 		s.Detail = "It sleeps and starts at the next call."
 	}
-	changed := changedTools(st.Changes)
-	for _, t := range v.Tools {
-		state := st.State.String()
-		if st.State == pin.Changed {
-			state = "pinned"
-			if k, ok := changed[t.ID.Name]; ok {
-				state = k
-			}
+	as := func(changed map[string]string, name string) string {
+		if st.State != pin.Changed {
+			return st.State.String()
 		}
-		s.Tools = append(s.Tools, toolView(t, state, a.cache.findings(a.host, a, t), a.callsToday(t.ID)))
+		return cmp.Or(changed[name], "pinned")
+	}
+	tools, prompts := changedOf(st.Changes, "tool "), changedOf(st.Changes, "prompt ")
+	for _, t := range v.Tools {
+		s.Tools = append(s.Tools, toolView(t, as(tools, t.ID.Name), a.cache.findings(a.host, a, t), a.callsToday(t.ID)))
 	}
 	for name, value := range v.Def.Env {
 		s.Env = append(s.Env, EnvView{Name: name, Value: value})
@@ -240,7 +243,7 @@ func (a *App) serverView(v server.View) ServerView {
 	}
 	s.Remote, s.Reads, s.Prompts = remoteView(v), v.Reads, []ToolView{}
 	for _, p := range v.Prompts {
-		s.Prompts = append(s.Prompts, toolView(p, st.State.String(), a.cache.findings(a.host, a, p), 0))
+		s.Prompts = append(s.Prompts, toolView(p, as(prompts, p.ID.Name), a.cache.findings(a.host, a, p), 0))
 	}
 	sort.Slice(s.Env, func(i, j int) bool { return s.Env[i].Name < s.Env[j].Name })
 	return s
