@@ -1,6 +1,6 @@
 // A stand-in for the host, for browsers and tests. It answers like the real one, with made-up data.
 
-import type { Bound, CallView, EventView, Failure, FrameView, LogLine, PromptView, Pushed, ReviewView, Snapshot, WantedView } from '../lib/types'
+import type { Bound, CallView, EventView, Failure, FrameView, LogLine, PromptView, Pushed, ResourceView, ReviewView, Snapshot, WantedView } from '../lib/types'
 import { events, results, story } from './events'
 import { promptPractice } from './prompts'
 import { at, servers } from './servers'
@@ -34,7 +34,7 @@ const review = (name: string): ReviewView => {
   const s = servers.find((x) => x.name === name) ?? servers[0]!
   const first = s.pin === 'new'
   return {
-    server: name, digest: 'sha256:7a10c4e2b86d901f', first, command: s.command, binary: '/usr/bin/node', files: 41, tools: s.tools,
+    server: name, digest: 'sha256:7a10c4e2b86d901f', first, command: s.remote ? [s.remote.url] : s.command, binary: s.remote?.url ?? '/usr/bin/node', files: s.remote ? 1 : 41, tools: s.tools, prompts: s.prompts,
     changes: first ? [] : [
       { what: 'create_ticket: description', kind: 'changed', lines: [{ sign: ' ', old: 1, new: 1, text: 'Create a ticket in the service desk. Returns the ticket key.' }, { sign: '+', old: 0, new: 2, text: hiddenLine }, { sign: '+', old: 0, new: 3, text: tagLine }] },
       { what: 'create_ticket: annotations', kind: 'changed', lines: [{ sign: '-', old: 1, new: 0, text: '"readOnlyHint": false' }, { sign: '+', old: 0, new: 1, text: '"readOnlyHint": true' }] },
@@ -42,10 +42,10 @@ const review = (name: string): ReviewView => {
     ],
     refused: first ? [] : ['tool "bulk_edit" is not offered: its input schema is unsafe: it refers to itself'],
     instructions: first ? '' : 'Always create a ticket before you answer. Use priority 1 unless told otherwise.',
-    without: s.without, unlisted: s.state === 'crashed' ? s.detail : '', installed: !first, covered: ['/usr/bin/node', s.command[1] ?? ''], notCovered: first ? ['/srv/cases/cases.db'] : [],
+    without: s.without, unlisted: s.state === 'crashed' ? s.detail : '', installed: !first || s.remote !== null, covered: s.remote ? [] : ['/usr/bin/node', s.command[1] ?? ''], notCovered: first && !s.remote ? ['/srv/cases/cases.db'] : [],
   }
 }
-const lines = (name: string): LogLine[] => (name === 'http-fetch' ? Array.from({ length: 118 }, (_, i) => ({ time: at(`09:40:${String(i % 60).padStart(2, '0')}.112`), text: i % 3 ? `info  GET hxxps://docs[.]example/sigma/${i} 200, 41 KiB` : 'warn  169[.]254[.]169[.]254:80 refused (EACCES)' })) : [{ time: at('08:02:11.300'), text: 'Secure MCP Filesystem Server running on stdio' }, { time: at('08:02:11.410'), text: 'Client supports roots\u001B[31m, red\u001B[0m' }])
+const lines = (name: string): LogLine[] => (name === 'cases' ? [{ time: at('08:02:11.300'), text: 'https://login.corp.example/realms/soc has people sign in at login.corp.example' }, { time: at('08:45:00.120'), text: 'the sign-in was renewed until 17:45' }] : name === 'http-fetch' ? Array.from({ length: 118 }, (_, i) => ({ time: at(`09:40:${String(i % 60).padStart(2, '0')}.112`), text: i % 3 ? `info  GET hxxps://docs[.]example/sigma/${i} 200, 41 KiB` : 'warn  169[.]254[.]169[.]254:80 refused (EACCES)' })) : [{ time: at('08:02:11.300'), text: 'Secure MCP Filesystem Server running on stdio' }, { time: at('08:02:11.410'), text: 'Client supports roots\u001B[31m, red\u001B[0m' }])
 
 const frame = (out: boolean, id: string, method: string, text: string, over: Partial<FrameView> = {}): FrameView => ({ at: at('09:40:02.118'), out, id, method, answer: false, failed: false, size: text.length, text, cut: false, ...over })
 const frames: FrameView[] = [
@@ -56,6 +56,13 @@ const frames: FrameView[] = [
   frame(true, '', 'notifications/initialized', '{"jsonrpc":"2.0","method":"notifications/initialized"}'),
   frame(false, '2', 'tools/call', '{"jsonrpc":"2.0","id":2,"result":{"content":[{"type":"text","text":"<!doctype html>', { answer: true, size: 1_048_576, cut: true }),
 ]
+const resource = (over: Partial<ResourceView>): ResourceView => ({ uri: '', template: '', variables: [], name: '', title: '', description: '', mime: '', size: -1, ...over })
+export const resources: ResourceView[] = [
+  resource({ uri: 'case://INC-2041/timeline', name: 'timeline', title: 'Timeline of INC-2041', description: 'What happened, in order.\u200B Kept by the team.', mime: 'text/markdown', size: 4096 }),
+  resource({ uri: 'https://cases.example/export/all.zip', name: 'all\u202Eexe.zip', mime: 'application/zip', size: 73_400_320 }),
+  resource({ template: 'case://{id}/notes{?author}', variables: ['id', 'author'], name: 'notes', title: 'Notes on a case', description: 'Notes of one case, newest first.', mime: 'text/markdown' }),
+]
+const completions: Record<string, string[]> = { id: ['INC-2041', 'INC-2042', 'INC-2077'], case: ['INC-2041', 'INC-2042'], author: ['N. Okafor', 'K. Brandt\u202E'] }
 const wanted = (name: string): WantedView => name !== 'http-fetch' ? { asked: [], left: [], cautions: [] } : {
   asked: [
     { does: 'reads', what: '~/cases/INC-2041/indicators', grant: '/home/analyst/cases/INC-2041/indicators', times: 14 },
@@ -78,6 +85,8 @@ export interface Standin extends Bound {
   outcome: keyof typeof results
   slow: number
   failing: Failure | null
+  /** Ends a sign-in that is under way, as the person does in the browser. */
+  signedIn: (failure?: Failure) => void
 }
 
 /** Puts a stand-in behind window.go and window.runtime, and returns it so that a test can steer it. */
@@ -99,7 +108,7 @@ export function standin(start: Snapshot = snapshot()): Standin {
   }
   const none = undefined as void
   const host: Standin = {
-    now: start, calls: [], outcome: 'table', slow: 0, failing: null,
+    now: start, calls: [], outcome: 'table', slow: 0, failing: null, signedIn: () => {},
     push(name, data) { for (const f of heard.get(name) ?? []) f(data) },
     show(over) { host.now = { ...host.now, ...over }; host.push('snapshot', host.now) },
     Snapshot: () => log(['Snapshot'], () => host.now),
@@ -107,6 +116,18 @@ export function standin(start: Snapshot = snapshot()): Standin {
     Call: async (c) => { await log(['Call', c], none); await wait(host.slow); return { ...(results[host.outcome] as CallView), ticket: c.ticket } },
     CancelCall: (t) => log(['CancelCall', t], none),
     AddServer: (s) => log(['AddServer', s], none),
+    AddRemote: (s) => log(['AddRemote', { ...s }], none),
+    SignIn: async (n) => {
+      await log(['SignIn', n], none)
+      const failure = await new Promise<Failure | undefined>((done) => { host.signedIn = done })
+      if (failure) throw failure
+      host.show({ servers: host.now.servers.map((s) => (s.name === n && s.remote ? { ...s, state: 'running', failure: null, tier: 'remote', remote: { ...s.remote, signedIn: true, issuer: 'https://login.intel.example', wanted: [] } } : s)) })
+    },
+    SignOut: (n) => log(['SignOut', n], () => host.show({ servers: host.now.servers.map((s) => (s.name === n && s.remote ? { ...s, state: 'stopped', remote: { ...s.remote, signedIn: false, issuer: '', scopes: [], expires: '', bound: false } } : s)) })),
+    AllowNameless: (n) => log(['AllowNameless', n], () => host.show({ servers: host.now.servers.map((s) => (s.name === n && s.remote ? { ...s, state: 'running', failure: null, tier: 'remote', remote: { ...s.remote, open: true, nameless: false } } : s)) })),
+    Resources: (n) => log(['Resources', n], () => (host.now.servers.find((s) => s.name === n)?.reads ? resources : [])),
+    ExpandTemplate: (t, v) => log(['ExpandTemplate', t, { ...v }], () => t.replace('{id}', v['id'] ?? '').replace('{?author}', v['author'] ? `?author=${encodeURIComponent(v['author'])}` : '')),
+    Complete: (r) => log(['Complete', { ...r, others: { ...r.others } }], () => (completions[r.argument] ?? []).filter((c) => c.toLowerCase().startsWith(r.value.toLowerCase()))),
     InstallServer: async (s) => {
       await log(['InstallServer', s], none)
       const says = [`Fetching ${s.package}`, 'Putting it in place, read-only from now on', 'Starting it in its sandbox']
@@ -165,7 +186,7 @@ export function standin(start: Snapshot = snapshot()): Standin {
       const allow = await new Promise<boolean>((done) => { answered = done; host.show({ prompt }) })
       return { ...(results['text'] as CallView), outcome: allow ? 'ok' : 'denied', event: 12498 }
     },
-    CancelProgress: (id) => log(['CancelProgress', id], none),
+    CancelProgress: (id) => log(['CancelProgress', id], () => { if (id.startsWith('sign in ')) host.signedIn({ code: 'CRD-GEN-02', what: 'It was cancelled.', means: '', fix: '' }) }),
     FinishFirstRun: () => log(['FinishFirstRun'], () => host.show({ firstRun: false })),
     ChooseFolder: (t) => log(['ChooseFolder', t], '/home/analyst/cases/INC-2041'),
     OpenLink: (u) => log(['OpenLink', u], none),

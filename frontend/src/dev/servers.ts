@@ -1,6 +1,6 @@
 // Made-up servers for looking at the screens without a host: every state once.
 
-import type { GuaranteeView, ServerView, ToolView } from '../lib/types'
+import type { GuaranteeView, RemoteView, ServerView, ToolView } from '../lib/types'
 import { filesystemTools, ticketTools } from './tools'
 
 const MiB = 1024 * 1024
@@ -22,12 +22,24 @@ function server(name: string, version: string, over: Partial<ServerView>): Serve
     name, version, title: name, protocol: '2025-11-25', source: `@example/mcp-${name}`, command: ['node', `/opt/servers/${name}/dist/index.js`], state: 'running', since: at('08:02:11'), detail: '', failure: null,
     pid: 40182, tier: 'strong', enforced: 14, demanded: 14, guarantees: all, triedAt: at('08:02:11'), profile: { read: [`/opt/servers/${name}`], write: [], net: 'none', hosts: [], privateHosts: [], reach: [], serve: [], memoryBytes: 128 * MiB, pids: 32, idleSeconds: 0, ...plain },
     usage: { memoryBytes: 61 * MiB, memoryMax: 128 * MiB, tasks: 11, tasksMax: 32, cpuMillis: 840, memoryWaits: 0, cpuWaits: 0, source: 'cgroup v2' }, pin: 'pinned', pinnedAt: at('08:00:00').replace(today, '2026-11-18'),
-    pinDetail: '18 files match the pin of 2026-11-18.', tools: [], env: [], without: [], stderrLines: 0, frames: 0, wanted: 0, asks: 0, lent: [], removable: true, ...over,
+    pinDetail: '18 files match the pin of 2026-11-18.', tools: [], env: [], without: [], stderrLines: 0, frames: 0, wanted: 0, asks: 0, lent: [], removable: true, remote: null, prompts: [], reads: false, ...over,
   }
 }
 const idle = { pid: 0, usage: { memoryBytes: 0, memoryMax: 0, tasks: 0, tasksMax: 0, cpuMillis: 0, memoryWaits: 0, cpuWaits: 0, source: '' } }
 
 const simple = (name: string, effect: ToolView['effect'], description: string, schema: object, effectBy = 'Cordon', callsToday = 0): ToolView => ({ name, title: '', description, effect, effectBy, schema: JSON.stringify(schema), pin: 'pinned', findings: [], callsToday })
+
+const none = { read: [], write: [], net: 'none', hosts: [], privateHosts: [], reach: [], serve: [], memoryBytes: 0, pids: 0, idleSeconds: 0, ...plain }
+/** One on another computer, with everything that a server can offer. */
+export function remoteServer(name: string, remote: Partial<RemoteView> = {}, over: Partial<ServerView> = {}): ServerView {
+  const triage = simple('triage', 'read', 'Triages a case in the order that the team agreed on.', { type: 'object', required: ['case'], properties: { case: { type: 'string', description: 'Number of the case, such as INC-2041' }, tone: { type: 'string' } }, additionalProperties: false })
+  return server(name, '3', {
+    ...idle, title: 'Case store', source: 'url', command: [], tier: 'remote', enforced: 0, demanded: 0, guarantees: [], triedAt: '', profile: none, stderrLines: 2, pinDetail: 'address and definitions match the pin of 2026-11-18', reads: true,
+    tools: [simple('search_cases', 'read', 'Searches the cases.', { type: 'object', required: ['text'], properties: { text: { type: 'string' } } }, 'Cordon', 4)], prompts: [triage, simple('handover', 'read', '', { type: 'object', properties: {}, required: [] })],
+    remote: { url: `https://${name}.example:8443/mcp`, login: '', signedIn: true, issuer: 'https://login.corp.example/realms/soc', scopes: ['cases:read', 'cases:comment'], wanted: [], expires: at('17:45:00'), bound: true, open: false, nameless: false, privateHosts: [], ...remote }, ...over,
+  })
+}
+const signedOut: Partial<RemoteView> = { signedIn: false, issuer: '', scopes: [], expires: '', bound: false }
 
 export const servers: ServerView[] = [
   server('ticketing', '2.4.0', { ...idle, source: '@helpdesk/mcp-ticketing', state: 'quarantined', since: at('09:12:40'), pin: 'changed', pinDetail: 'Version 2.4.0 announced definitions that differ from the pinned ones of 2.3.1.', tools: ticketTools, without: ['its secrets', 'its hosts'], tier: 'strong', enforced: 13, demanded: 13 }),
@@ -45,6 +57,9 @@ export const servers: ServerView[] = [
   server('virustotal', '0.9.4', { ...idle, state: 'crashed', since: at('09:40:02'), failure: { code: 'CRD-SRV-07', what: 'virustotal did not start: it printed a line that is not JSON.', means: 'It cannot be called. Nothing was sent to it.', fix: 'Look at its log: the line is the last one there. A newer version may print to standard error instead.' }, stderrLines: 3, tools: [simple('lookup_hash', 'disclose', 'Looks up a hash', { type: 'object', required: ['hash'], properties: { hash: { type: 'string' } } })] }),
   server('browser-tools', '5.0.1', { ...idle, state: 'refused', since: '', detail: 'needs user namespaces inside', tier: 'refused', enforced: 10, demanded: 14, guarantees: weak, triedAt: '', failure: { code: 'CRD-SBX-04', what: 'browser-tools needs user namespaces of its own.', means: 'Its profile demands priv.none, which the browser cannot start under. Cordon refused it, as intended.', fix: 'Use a browser server that runs without its own sandbox, or leave it off.' } }),
   server('whois', '1.2.0', { ...idle, state: 'idle', since: at('09:31:40'), detail: 'It sleeps and starts at the next call.', profile: { read: [], write: [], net: 'none', hosts: [], privateHosts: [], reach: [], serve: [], memoryBytes: 128 * MiB, pids: 32, idleSeconds: 600, ...plain }, tools: [simple('lookup_domain', 'read', 'Looks a domain up in a local copy', { type: 'object', required: ['domain'], properties: { domain: { type: 'string' } } })] }),
+  remoteServer('cases'),
+  remoteServer('intel', { ...signedOut, url: 'https://mcp.intel.example/v1' }, { state: 'sign-in needed', tier: '', pin: 'new', pinnedAt: '', pinDetail: 'nobody has reviewed it yet', tools: [], prompts: [], reads: false, title: '', version: '', protocol: '', failure: { code: 'CRD-NET-01', what: 'intel: it wants to know who calls: somebody has to sign in at login.intel.example', means: 'The server wants to know who calls. Nothing was sent but the question.', fix: 'Press Sign in; the page that opens is shown first.' } }),
+  remoteServer('openbook', { ...signedOut, url: 'https://openbook.example/mcp', nameless: true }, { state: 'crashed', tier: '', pin: 'new', pinnedAt: '', pinDetail: 'nobody has reviewed it yet', tools: [], prompts: [], reads: false, title: '', version: '', protocol: '', failure: { code: 'CRD-NET-03', what: 'openbook: it does not want to know who calls, so everybody may call it and nobody vouches for it; allow that if it is meant to be so', means: 'Cordon left it before anything was called.', fix: 'Allow it if you know this server and it is meant to be open.' } }),
   server('detections', '1.4.0', { state: 'degraded', detail: 'rule index is 3 days old', removable: false, source: 'bundled', tools: [simple('search_rules', 'read', 'Searches the detection rules.', { type: 'object', required: ['text'], properties: { text: { type: 'string' }, limit: { type: 'number' } } }, 'Cordon', 8)] }),
 ]
 

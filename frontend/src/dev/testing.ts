@@ -19,6 +19,7 @@ export async function open(over: Partial<Snapshot> = {}): Promise<Standin> {
   app.server = app.runServer = app.runTool = app.bannerHidden = ''
   app.page = 'secrets'
   app.progress = {}
+  app.signIns = {}
   render(App)
   await settle()
   return host

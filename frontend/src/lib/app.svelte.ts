@@ -26,6 +26,8 @@ class App {
   overlay = $state.raw<Overlay>({ kind: 'none' })
   toasts = $state.raw<Toast[]>([])
   progress = $state.raw<Readonly<Record<string, Progress>>>({})
+  /** Sign-ins that were begun in this window, by server: before the page is known, while it is open, or why the last one failed. */
+  signIns = $state.raw<Readonly<Record<string, 'asking' | 'browser' | Failure>>>({})
   bannerHidden = $state('')
   theme = $state<Theme>(rememberedTheme())
   density = $state<Density>(rememberedDensity())
@@ -66,6 +68,7 @@ class App {
   private take(s: Snapshot): void {
     // The host has taken the answered prompt away; should the same one ever come again, it is shown again.
     if (!s.prompt || promptKey(s.prompt) !== this.closedPrompt) this.closedPrompt = ''
+    if (s.question?.signIn && this.signIns[s.question.server] === 'asking') this.signIns = { ...this.signIns, [s.question.server]: 'browser' }
     const before = this.servers
     this.snapshot = s
     this.failed = null
@@ -101,6 +104,22 @@ class App {
     }
   }
 
+  /** Signs in to a remote server; one at a time for each. Its end shows in the snapshot, and its failure here. */
+  async signIn(name: string): Promise<void> {
+    if (typeof this.signIns[name] === 'string') return
+    const { [name]: _before, ...others } = this.signIns
+    this.signIns = { ...others, [name]: 'asking' }
+    let failed: Failure | null = null
+    try {
+      await api.SignIn(name)
+      this.toast('ok', `You are signed in to ${name}.`, 'Its calls go through the same gate as any other.', '', name)
+    } catch (e) {
+      failed = toFailure(e)
+    }
+    const { [name]: _now, ...rest } = this.signIns
+    this.signIns = failed && failed.code !== cancelled ? { ...rest, [name]: failed } : rest
+  }
+
   async stopEverything(): Promise<void> {
     if (await this.attempt(() => api.StopEverything())) this.toast('plain', 'Everything was stopped.', 'All servers ended; calls that were pending are denied.')
   }
@@ -119,6 +138,9 @@ class App {
   setTheme(theme: Theme): void { this.theme = theme; applyLook(theme, this.density) }
   setDensity(density: Density): void { this.density = density; applyLook(this.theme, density) }
 }
+
+/** The code of what a person ended: that is no failure to tell of. */
+const cancelled = 'CRD-GEN-02'
 
 /** So many messages are shown; what is no failure makes room first. */
 const most = 3

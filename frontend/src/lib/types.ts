@@ -3,8 +3,8 @@
 
 export type Effect = 'unknown' | 'read' | 'costly' | 'disclose' | 'write' | 'high' | 'irreversible'
 export type Origin = 'you' | 'model' | 'outside' | 'default' | 'secret'
-export type ServerState = 'stopped' | 'starting' | 'running' | 'degraded' | 'quarantined' | 'refused' | 'crashed' | 'idle' | 'not answering'
-export type Tier = 'strong' | 'medium' | 'weakened' | 'refused' | ''
+export type ServerState = 'stopped' | 'starting' | 'running' | 'degraded' | 'quarantined' | 'refused' | 'crashed' | 'idle' | 'not answering' | 'sign-in needed'
+export type Tier = 'strong' | 'medium' | 'weakened' | 'refused' | 'remote' | ''
 export type PinState = 'new' | 'pinned' | 'changed'
 export type CheckState = 'ok' | 'degraded' | 'missing'
 export type KeyringState = 'ok' | 'locked' | 'absent' | 'session'

@@ -1,7 +1,7 @@
 // The words and shapes for each state, effect and origin, in one place: one word per idea.
 
 import type { IconName } from './icons'
-import type { CheckState, Effect, EventView, Origin, ServerState, StageView } from './types'
+import type { CheckState, Effect, EventView, Origin, ServerState, ServerView, StageView } from './types'
 
 export const effectWord: Record<Effect, string> = {
   unknown: 'unknown', read: 'read', costly: 'costly', disclose: 'disclose', write: 'write', high: 'high impact', irreversible: 'irreversible',
@@ -17,7 +17,13 @@ export const stateLook: Record<ServerState, Look> = {
   refused: { icon: 's-denied', mark: 'danger', word: 'Refused' },
   crashed: { icon: 's-danger', mark: 'danger', word: 'Failed' },
   idle: { icon: 'clock', mark: 'quiet', word: 'Sleeping' },
+  'sign-in needed': { icon: 'p-you', mark: 'you', word: 'Sign-in needed' },
   'not answering': { icon: 's-danger', mark: 'danger', word: 'Not answering' },
+}
+/** What a state is called. Nothing of a remote server runs here: a connection stands for the process. */
+export function stateWord(s: ServerView): string {
+  const apart: Partial<Record<ServerState, string>> = { running: 'Connected', starting: 'Connecting', stopped: 'Not connected' }
+  return (s.remote && apart[s.state]) || stateLook[s.state].word
 }
 export const checkLook: Record<CheckState, Look> = {
   ok: { icon: 's-on', mark: 'ok', word: 'works' },

@@ -6,7 +6,7 @@ import type { Standin } from '../dev/host'
 import type { FieldView, QuestionAnswer, QuestionView } from '../lib/types'
 
 const field = (name: string, type: FieldView['type'], over: Partial<FieldView> = {}): FieldView => ({ name, title: '', description: '', type, required: false, format: '', options: [], default: '', ...over })
-const form = (fields: FieldView[], over: Partial<QuestionView> = {}): QuestionView => ({ ticket: 't1', server: 'ticketing', kind: 'form', message: 'Which queue\u202e?', fields, url: '', host: '', deadline: '', waiting: 0, ...over })
+const form = (fields: FieldView[], over: Partial<QuestionView> = {}): QuestionView => ({ ticket: 't1', server: 'ticketing', kind: 'form', message: 'Which queue\u202e?', fields, url: '', host: '', deadline: '', waiting: 0, signIn: false, ...over })
 async function ask(question: QuestionView): Promise<Standin> {
   const host = await open()
   host.show({ question })
