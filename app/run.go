@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"cordon/host/gate"
+	"cordon/host/server"
 	"cordon/host/tool"
 )
 
@@ -20,7 +21,19 @@ func (a *App) Call(r CallRequest) (CallView, error) {
 	defer done()
 	res, err := a.host.Call(ctx, tool.Proposal{Kind: tool.Kind(r.Kind), Target: tool.ID{Server: r.Server, Name: r.Tool}, Args: []byte(r.Args), Ticket: r.Ticket,
 		By: tool.Asker{Kind: "window", Name: "Run a tool", Conversation: "window"}, Wrote: tool.OriginUser})
-	return callView(r.Ticket, r.Server, res, err), nil
+	v := callView(r.Ticket, r.Server, res, err)
+	if v.Failure != nil && a.needsMore(r.Server, err) {
+		v.Failure.Code, v.Failure.Means, v.Failure.Fix = "CRD-NET-01", "It did not run: it needs more than you are signed in for.", "Open the server and sign in again; it says there what it wants."
+	}
+	return v, nil
+}
+
+// needsMore reports whether a call failed because the server wants to be allowed more. The connection answers for the server then, so that only its
+// words are left of the error.
+func (a *App) needsMore(name string, err error) bool {
+	v, known := a.host.Servers.View(name)
+	said, ok := errors.AsType[*server.ServerError](err)
+	return known == nil && ok && v.Login != nil && len(v.Login.Wanted) > 0 && strings.Contains(said.Text, "the server wants to be allowed more")
 }
 
 // CancelCall abandons a call: an open question is denied, a running tool is no longer waited for.
@@ -62,6 +75,15 @@ func (a *App) cancellable(in map[string]context.CancelFunc, id string) (context.
 	}, nil
 }
 
+// callFailure is serverFailure for a call: a server that answers with an error is running.
+func callFailure(err error) *Failure {
+	f := serverFailure(err)
+	if _, ok := errors.AsType[*server.ServerError](err); ok && f.Code == "CRD-SRV-01" {
+		f.Code, f.Means, f.Fix = "CRD-SRV-04", "The server answered with an error. What it had done by then is not known.", "Look at its log; correct what was sent, or run it again."
+	}
+	return f
+}
+
 func callView(ticket, name string, r tool.Result, err error) CallView {
 	v := CallView{Ticket: ticket, CallID: r.CallID, Event: r.Event, Outcome: "ok", Content: []ContentView{}, Findings: findingViews(r.Findings), Number: r.Number,
 		TookMillis: r.Took.Milliseconds(), At: stamp(time.Now()), Changes: []ChangeView{}, Structured: string(r.Structured)}
@@ -73,7 +95,7 @@ func callView(ticket, name string, r tool.Result, err error) CallView {
 	case errors.Is(err, context.Canceled):
 		v.Outcome, v.Reason = "cancelled", "You cancelled it."
 	case err != nil:
-		f := serverFailure(err)
+		f := callFailure(err)
 		v.Outcome, v.Failure, v.Reason = "failed", f, f.What
 	case r.IsError:
 		v.Outcome = "tool-error"
