@@ -1,8 +1,7 @@
 package app
 
 import (
-	"fmt"
-
+	"cordon/app/browser"
 	"cordon/host/elicit"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -29,23 +28,16 @@ func (a *App) AnswerQuestion(an QuestionAnswer) error {
 		return elicit.ErrStale
 	}
 	for name, value := range an.Values {
-		v := jsontext.Value(value)
-		if !v.IsValid() {
-			return &elicit.FieldError{Field: name, Err: fmt.Errorf("it cannot be sent")}
-		}
-		if a.host.HoldsSecret(value) {
-			return &elicit.FieldError{Field: name, Err: fmt.Errorf("it holds one of your secrets, or cannot be searched for them; %s would read it, so it is not sent", open.Server)}
-		}
 		if answer.Values == nil {
 			answer.Values = map[string]jsontext.Value{}
 		}
-		answer.Values[name] = v
+		answer.Values[name] = jsontext.Value(value)
 	}
-	if err := open.Check(answer); err != nil {
+	if err := a.host.CheckAnswer(open.Question, answer); err != nil {
 		return err
 	}
 	if open.Kind == elicit.URL && answer.Action == elicit.Accept {
-		if err := a.openPage(open.URL, open.SignIn); err != nil {
+		if err := browser.Open(open.URL, open.SignIn); err != nil {
 			return err
 		}
 	}

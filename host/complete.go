@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"cordon/host/elicit"
 	"cordon/host/pin"
 	"cordon/host/server"
 )
@@ -33,4 +34,18 @@ func (h *Host) Complete(ctx context.Context, name string, of server.Ref, argumen
 		values[i] = h.Mask(values[i])
 	}
 	return values, err
+}
+
+// CheckAnswer reports why a person's answer to a server is not sent: it does not fit, or a value holds one of the user's own secrets. The error is a
+// *elicit.FieldError if it is about a field.
+func (h *Host) CheckAnswer(q elicit.Question, a elicit.Answer) error {
+	for name, value := range a.Values {
+		if !value.IsValid() {
+			return &elicit.FieldError{Field: name, Err: errors.New("it cannot be sent")}
+		}
+		if h.HoldsSecret(string(value)) {
+			return &elicit.FieldError{Field: name, Err: fmt.Errorf("it holds one of your secrets, or cannot be searched for them; %s would read it, so it is not sent", q.Server)}
+		}
+	}
+	return q.Check(a)
 }

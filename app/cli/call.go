@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"text/tabwriter"
@@ -15,6 +16,7 @@ import (
 	"cordon/host/audit"
 	"cordon/host/consent"
 	"cordon/host/gate"
+	"cordon/host/server"
 	"cordon/host/tool"
 	"cordon/sandbox"
 
@@ -66,24 +68,63 @@ func (e *env) call(ctx context.Context, args []string, within time.Duration) err
 			json = b
 		}
 	}
+	return e.run(ctx, tool.Proposal{Kind: tool.CallTool, Target: tool.ID{Server: args[0], Name: args[1]}, Args: json, Within: within}, e.printCalled)
+}
+
+// run takes a proposal through the gate and gives its result to print.
+func (e *env) run(ctx context.Context, p tool.Proposal, print func(tool.Result) error) error {
 	h, done, err := e.open(ctx)
 	if err != nil {
 		return err
 	}
 	defer done()
-	if err := e.loadSecrets(ctx, h, args[0]); err != nil {
+	return e.runIn(ctx, h, p, print)
+}
+
+func (e *env) runIn(ctx context.Context, h *host.Host, p tool.Proposal, print func(tool.Result) error) error {
+	name := p.Target.Server
+	if err := e.loadSecrets(ctx, h, name); err != nil {
 		return err
 	}
-	r, err := h.Call(ctx, tool.Proposal{Kind: tool.CallTool, Target: tool.ID{Server: args[0], Name: args[1]}, Args: json, Within: within,
-		By: tool.Asker{Kind: "terminal", Name: "cordon call", Conversation: "terminal"}, Wrote: tool.OriginUser})
+	command := map[tool.Kind]string{tool.CallTool: "call", tool.ReadResource: "read", tool.GetPrompt: "prompt", tool.FetchTask: "tasks get"}[p.Kind]
+	p.By, p.Wrote, p.Ticket = tool.Asker{Kind: "terminal", Name: "cordon " + command, Conversation: "terminal"}, tool.OriginUser, "call"
+	before := h.Tasks()
+	end := e.progress.follow(e.progressTo(), p.Ticket)
+	r, err := h.Call(ctx, p)
+	end()
 	if err != nil {
+		err := &serverError{name: name, error: err}
+		for _, k := range h.Tasks() {
+			if k.Server == name && !slices.ContainsFunc(before, func(b server.Task) bool { return b.ID == k.ID && b.Server == name }) {
+				err.fix = "cordon tasks get " + name + " " + quoted(k.ID)
+			}
+		}
 		return err
 	}
-	out := called{OK: !r.IsError, CallID: r.CallID, Event: r.Event, Content: r.Content, Findings: r.Findings, Micros: r.Took.Microseconds()}
-	if r.Structured != nil {
-		out.Structured = rawJSON(r.Structured)
+	return print(r)
+}
+
+// progressTo is where progress is shown: nowhere for machines.
+func (e *env) progressTo() io.Writer {
+	if e.json {
+		return nil
 	}
-	if err := e.print(out, func(w io.Writer) { printResult(w, e.err, r) }); err != nil {
+	return e.err
+}
+
+// quoted is a word as a shell reads it.
+func quoted(word string) string {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_.:/@%+=,", r)
+	}
+	if word != "" && !strings.ContainsFunc(word, func(r rune) bool { return !plain(r) }) {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+}
+
+func (e *env) printCalled(r tool.Result) error {
+	if err := e.print(calledOf(r), func(w io.Writer) { printResult(w, e.err, r) }); err != nil {
 		return err
 	}
 	if r.IsError {
@@ -92,36 +133,60 @@ func (e *env) call(ctx context.Context, args []string, within time.Duration) err
 	return nil
 }
 
+func calledOf(r tool.Result) called {
+	out := called{OK: !r.IsError, CallID: r.CallID, Event: r.Event, Content: r.Content, Findings: r.Findings, Micros: r.Took.Microseconds()}
+	if r.Structured != nil {
+		out.Structured = rawJSON(r.Structured)
+	}
+	return out
+}
+
 type rawJSON []byte
 
 // MarshalJSON returns the bytes themselves.
 func (r rawJSON) MarshalJSON() ([]byte, error) { return r, nil }
 
-// printResult writes text as it is when it goes to a file or a pipe, and with control characters escaped on a
-// terminal, where they could do things.
-func printResult(w, errw io.Writer, r tool.Result) {
+// textTo writes text as it is when it goes to a file or a pipe, and with control characters escaped on a terminal, where they could do things.
+func textTo(w io.Writer, indent string) func(s string) {
 	f, _ := w.(*os.File)
 	terminal := f != nil && isTerminal(f)
-	text := func(s string) {
-		if !terminal {
+	return func(s string) {
+		if !terminal && indent == "" {
 			fmt.Fprintln(w, s)
 			return
 		}
 		for line := range strings.SplitSeq(s, "\n") {
-			fmt.Fprintln(w, consent.Escape(line))
+			if terminal {
+				line = consent.Escape(line)
+			}
+			fmt.Fprintln(w, indent+line)
 		}
 	}
+}
+
+// printResult writes what a call returned, and findings to errw.
+func printResult(w, errw io.Writer, r tool.Result) {
+	text := textTo(w, "")
 	for _, c := range r.Content {
-		if c.Type != "text" {
-			fmt.Fprintf(w, "[%s %s, %s] %s\n", c.Type, consent.Escape(c.MIME), sandbox.Bytes(int64(len(c.Data)+len(c.Text))), consent.Escape(c.URI))
-		}
-		if c.Text != "" || c.Type == "text" {
-			text(c.Text)
-		}
+		printContent(w, text, c)
 	}
 	if len(r.Content) == 0 && r.Structured != nil {
 		text(string(r.Structured))
 	}
+	printFindings(errw, r)
+}
+
+// printContent writes one part, what is not text by its heading alone.
+func printContent(w io.Writer, text func(string), c tool.Content) {
+	if c.Type != "text" {
+		fmt.Fprintf(w, "[%s %s, %s] %s\n", c.Type, consent.Escape(c.MIME), sandbox.Bytes(int64(len(c.Data)+len(c.Text))), consent.Escape(c.URI))
+	}
+	if c.Text != "" || c.Type == "text" {
+		text(c.Text)
+	}
+}
+
+func printFindings(errw io.Writer, r tool.Result) {
 	for _, f := range r.Findings {
 		fmt.Fprintf(errw, "%s: %s\n", f.Rule, consent.Escape(f.Text))
 	}

@@ -19,8 +19,11 @@ import (
 	"cordon/host/catalog"
 	"cordon/host/config"
 	"cordon/host/consent"
+	"cordon/host/elicit"
 	"cordon/host/gate"
+	"cordon/host/oauth"
 	"cordon/host/secret"
+	"cordon/host/server"
 	"cordon/sandbox"
 
 	"github.com/spf13/cobra"
@@ -44,6 +47,11 @@ type env struct {
 	out, err io.Writer
 	json     bool
 	prompter consent.Prompter // nil: the controlling terminal
+
+	talk     *consent.Terminal                                       // where servers' questions are asked; nil: nowhere
+	check    func(elicit.Question, elicit.Answer) error              // reports why an answer is not sent
+	browse   func(ctx context.Context, server, address string) error // opens a page to sign in on; nil: nobody can
+	progress progress
 }
 
 // exitError ends the command with a code. A nil err prints nothing.
@@ -108,7 +116,18 @@ func (e *env) fail(err error, code int) {
 	var held *config.HeldError
 	var conf *config.Error
 	var fault *catalog.Fault
+	var signIn *oauth.SignInNeeded
+	var of *serverError
+	errors.As(err, &of)
 	switch {
+	case of != nil && errors.As(err, &signIn):
+		fix = "cordon servers sign-in " + of.name
+	case of != nil && errors.Is(err, oauth.ErrNoPerson):
+		fix = fmt.Sprintf("only programs that are registered there are let in: cordon servers remove %s, then add it again with --login, --client-id and --client-secret", of.name)
+	case of != nil && errors.Is(err, server.ErrNameless):
+		fix = fmt.Sprintf("if you know it and it is meant to be open: cordon servers remove %s, then add it again with --open", of.name)
+	case of != nil && of.fix != "":
+		fix = of.fix
 	case errors.Is(err, audit.ErrBroken):
 		fix = "nothing runs without a record: keep the file as evidence, move it away, then try again"
 	case errors.Is(err, audit.ErrUnusable):
@@ -136,7 +155,7 @@ func (e *env) fail(err error, code int) {
 		}
 	}
 	if fix != "" {
-		fmt.Fprintf(e.err, "  what to do: %s\n", fix)
+		fmt.Fprintf(e.err, "  what to do: %s\n", consent.Escape(fix))
 	}
 }
 
@@ -166,7 +185,7 @@ if it was tampered with. The window is cordon-desktop; this command does the sam
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return &exitError{exitUsage, fmt.Errorf("%w; see %s --help", err, c.CommandPath())}
 	})
-	root.AddCommand(sandboxCommand(), learnCommand(e), callCommand(e), serversCommand(e), profileCommand(e), secretsCommand(e), doctorCommand(e), auditCommand(e), tryCommand(e), attemptCommand(e), practiceCommand())
+	root.AddCommand(sandboxCommand(), learnCommand(e), callCommand(e), resourcesCommand(e), readCommand(e), promptsCommand(e), promptCommand(e), tasksCommand(e), serversCommand(e), profileCommand(e), secretsCommand(e), doctorCommand(e), auditCommand(e), tryCommand(e), attemptCommand(e), practiceCommand())
 	strictTopics(root)
 	return root
 }
@@ -237,9 +256,12 @@ func (e *env) open(ctx context.Context) (*host.Host, func(), error) {
 	if prompter == nil {
 		var t *consent.Terminal
 		t, closer = consent.OpenTerminal()
-		prompter = t
+		prompter, e.talk = t, t
 	}
-	h, err := host.Open(ctx, host.Options{Paths: p, Sandbox: sb, Prompter: prompter, Version: Version, Log: slog.New(plainLog{e})})
+	h, err := host.Open(ctx, host.Options{Paths: p, Sandbox: sb, Prompter: prompter, Version: Version, Log: slog.New(plainLog{e}), Elicit: e.elicit, Browse: e.browse, Progress: e.progress.tell})
+	if err == nil {
+		e.check = h.CheckAnswer
+	}
 	done := func() {
 		if h != nil {
 			_ = h.Close(context.WithoutCancel(ctx))

@@ -23,7 +23,7 @@ func secretsCommand(e *env) *cobra.Command {
 		if ref.Server == "" || ref.Env == "" {
 			return &exitError{exitUsage, errors.New("name the server with --server and its variable with --env")}
 		}
-		value, err := e.readSecret()
+		value, err := e.readSecret(c.Context(), "Value")
 		if err != nil {
 			return err
 		}
@@ -40,7 +40,7 @@ func secretsCommand(e *env) *cobra.Command {
 		})
 	}}
 	set.Flags().StringVar(&ref.Server, "server", "", "the server that gets it")
-	set.Flags().StringVar(&ref.Env, "env", "", "environment variable it arrives in")
+	set.Flags().StringVar(&ref.Env, "env", "", "environment variable it arrives in; of a remote server, the header")
 	list := &cobra.Command{Use: "list", Short: "List secrets by name", Args: usage(cobra.NoArgs), RunE: func(*cobra.Command, []string) error {
 		conf, _, err := definitions()
 		if err != nil {
@@ -71,16 +71,44 @@ func secretsCommand(e *env) *cobra.Command {
 	return c
 }
 
-// readSecret reads without echo from a terminal, or everything from a pipe, less one final newline.
-func (e *env) readSecret() (secret.Value, error) {
-	if f, ok := e.in.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		fmt.Fprint(e.err, "Value (not shown): ")
-		b, err := term.ReadPassword(int(f.Fd()))
-		fmt.Fprintln(e.err)
-		return secret.NewValue(string(b)), err
+// terminal is the descriptor that is read from, if it is a file.
+func (e *env) terminal() (fd int, ok bool) {
+	f, ok := e.in.(*os.File)
+	if !ok {
+		return 0, false
 	}
-	b, err := io.ReadAll(io.LimitReader(e.in, secret.MaxBytes+2))
-	return secret.NewValue(strings.TrimSuffix(strings.TrimSuffix(string(b), "\n"), "\r")), err
+	return int(f.Fd()), true
+}
+
+// readSecret reads without echo from a terminal, or everything from a pipe, less one final newline. what says what is typed. The end of ctx ends it.
+func (e *env) readSecret(ctx context.Context, what string) (secret.Value, error) {
+	if !e.typed() {
+		b, err := io.ReadAll(io.LimitReader(e.in, secret.MaxBytes+2))
+		return secret.NewValue(strings.TrimSuffix(strings.TrimSuffix(string(b), "\n"), "\r")), err
+	}
+	fd, _ := e.terminal()
+	before, err := term.GetState(fd)
+	if err != nil {
+		return secret.Value{}, err
+	}
+	type typed struct {
+		b   []byte
+		err error
+	}
+	fmt.Fprintf(e.err, "%s (not shown): ", what)
+	read := make(chan typed, 1)
+	go func() { // it outlives Ctrl-C, since a read cannot be taken back
+		b, err := term.ReadPassword(fd)
+		read <- typed{b, err}
+	}()
+	defer fmt.Fprintln(e.err)
+	select {
+	case t := <-read:
+		return secret.NewValue(string(t.b)), t.err
+	case <-ctx.Done():
+		_ = term.Restore(fd, before)
+		return secret.Value{}, errors.New("nothing was entered")
+	}
 }
 
 // loadSecrets reads the user's secrets before server is started, so that they are noticed in arguments. Those of other

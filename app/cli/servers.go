@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -24,21 +26,45 @@ import (
 
 func serversCommand(e *env) *cobra.Command {
 	c := group(&cobra.Command{Use: "servers", Short: "Define, review and remove servers"})
-	c.AddCommand(addCommand(e), installCommand(e), grantCommand(e, true), grantCommand(e, false), listCommand(e), showCommand(e), removeCommand(e), reviewCommand(e))
+	c.AddCommand(addCommand(e), installCommand(e), grantCommand(e, true), grantCommand(e, false), listCommand(e), showCommand(e), removeCommand(e), reviewCommand(e), signInCommand(e), signOutCommand(e), limitCommand(e))
 	return c
 }
 
 func addCommand(e *env) *cobra.Command {
-	d := newDefinition()
+	d, far := newDefinition(), new(remoteDefinition)
 	c := &cobra.Command{
-		Use:   "add NAME [flags] -- PROGRAM [ARGUMENT]...",
-		Short: "Define a server by its command",
+		Use:   "add NAME [flags] -- PROGRAM [ARGUMENT]... | NAME --url ADDRESS [flags]",
+		Short: "Define a server by its command, or a remote one by its address",
 		Long: `Defines a server by its command, which must be there: an absolute path, or a name in ` + strings.Join(sandbox.Path, ", ") + `.
-It is granted nothing but what the flags name, and does not run before you have reviewed it.`,
+It is granted nothing but what the flags name, and does not run before you have reviewed it.
+
+With --url it defines a server on another computer: nothing is started here, and nothing of this computer is granted. You sign in to it with
+cordon servers sign-in, or give a key with --key, or a client's id and secret with --login. No flag takes a secret itself: it is read without
+echo from the terminal, or from standard input, and kept in the keyring.`,
 		Example: `  cordon servers add files --read ~/case -- /opt/files-server ~/case
-  cordon servers add lookup --env REGION=eu --net loopback -- node /opt/lookup/index.js`,
-		Args: usage(cobra.MinimumNArgs(2)),
+  cordon servers add lookup --env REGION=eu --net loopback -- node /opt/lookup/index.js
+  cordon servers add tracker --url https://mcp.tracker.example/mcp
+  cordon servers add intel --url https://intel.example/mcp --header X-Api-Key --key
+  cordon servers add feeds --url https://feeds.example/mcp --login client-credentials --client-id soc --client-secret <secret.txt`,
+		Args: usage(cobra.MinimumNArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
+			if c.Flags().Changed("url") {
+				switch err := alone(c, "url", programs...); {
+				case err != nil:
+					return err
+				case len(args) > 1:
+					return usageError(c, "a server with --url has no program")
+				}
+				return e.addRemote(c, far, args[0], d.def.Title)
+			}
+			for _, name := range elsewhere {
+				if c.Flags().Changed(name) {
+					return usageError(c, "--%s is for remote servers, and needs --url", name)
+				}
+			}
+			if len(args) < 2 {
+				return usageError(c, "name the program after --, or a remote server with --url")
+			}
 			def, err := d.read(c)
 			if err != nil {
 				return err
@@ -63,6 +89,8 @@ It is granted nothing but what the flags name, and does not run before you have 
 		},
 	}
 	d.flags(c.Flags())
+	far.flags(c.Flags())
+	secretsOff(c)
 	return c
 }
 
@@ -111,13 +139,17 @@ func listCommand(e *env) *cobra.Command {
 		}
 		return e.print(all, func(w io.Writer) {
 			if len(all) == 0 {
-				fmt.Fprintln(w, "No servers yet. Add one with: cordon servers add NAME -- PROGRAM")
+				fmt.Fprintln(w, "No servers yet. Add one with: cordon servers add NAME -- PROGRAM, or NAME --url ADDRESS")
 				return
 			}
 			t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-			fmt.Fprintln(t, "NAME\tVERSION\tPIN\tNETWORK\tCOMMAND")
+			fmt.Fprintln(t, "NAME\tVERSION\tPIN\tNETWORK\tCOMMAND OR ADDRESS")
 			for _, s := range all {
-				fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", s.Name, s.Version, s.Pin, s.Net, consent.Escape(strings.Join(s.Command, " ")))
+				net, what := s.Net, strings.Join(s.Command, " ")
+				if s.Remote() {
+					net, what = "remote", s.URL
+				}
+				fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", s.Name, s.Version, s.Pin, net, consent.Escape(what))
 			}
 			t.Flush()
 		})
@@ -145,37 +177,75 @@ func showCommand(e *env) *cobra.Command {
 			row("name", s.Name)
 			row("title", s.Title)
 			row("source", strings.TrimSpace(s.Source+" "+s.Version))
-			row("command", strings.Join(s.Command, " "))
-			row("installed in", s.Dir)
-			row("may read", strings.Join(s.Read, ", "))
-			row("may write", strings.Join(s.Write, ", "))
-			row("network", s.Net)
-			row("may reach", strings.Join(s.Hosts, ", "))
-			row("may reach, in private networks", strings.Join(s.Private, ", "))
-			row("ports of this computer", sandbox.Ports(s.Reach))
-			row("serves ports", sandbox.Ports(s.Serve))
-			row("memory", sandbox.Bytes(s.Memory))
-			row("tasks", fmt.Sprint(s.Pids))
-			if s.CPU > 0 {
-				row("processor", fmt.Sprintf("%g cores", s.CPU))
+			if s.Remote() {
+				remoteRows(s, row)
+			} else {
+				programRows(s, row)
 			}
-			if s.Idle > 0 {
-				row("sleeps", fmt.Sprintf("after %s without a call", s.Idle))
-			}
-			row("preset", s.Preset)
-			for _, g := range s.Demand {
-				row("demands", string(g))
-			}
-			for k, v := range s.Env {
-				row("variable", k+"="+v)
-			}
-			for k, v := range s.Secrets {
-				row("secret", k+" from keyring entry "+v)
-			}
+			limitRows(s, row)
 			row("pin", strings.TrimSpace(l.Pin+" "+l.At))
 			t.Flush()
 		})
 	}}
+}
+
+// programRows says what a server's program is and is granted.
+func programRows(s config.Server, row func(k, v string)) {
+	row("command", strings.Join(s.Command, " "))
+	row("installed in", s.Dir)
+	row("may read", strings.Join(s.Read, ", "))
+	row("may write", strings.Join(s.Write, ", "))
+	row("network", s.Net)
+	row("may reach", strings.Join(s.Hosts, ", "))
+	row("may reach, in private networks", strings.Join(s.Private, ", "))
+	row("ports of this computer", sandbox.Ports(s.Reach))
+	row("serves ports", sandbox.Ports(s.Serve))
+	row("memory", sandbox.Bytes(s.Memory))
+	row("tasks", fmt.Sprint(s.Pids))
+	if s.CPU > 0 {
+		row("processor", fmt.Sprintf("%g cores", s.CPU))
+	}
+	if s.Idle > 0 {
+		row("sleeps", fmt.Sprintf("after %s without a call", s.Idle))
+	}
+	row("preset", s.Preset)
+	for _, g := range s.Demand {
+		row("demands", string(g))
+	}
+	for _, k := range slices.Sorted(maps.Keys(s.Env)) {
+		row("variable", k+"="+s.Env[k])
+	}
+	for _, k := range slices.Sorted(maps.Keys(s.Secrets)) {
+		row("secret", k+" from keyring entry "+s.Secrets[k])
+	}
+}
+
+// remoteRows says where a remote server is and how Cordon identifies itself to it.
+func remoteRows(s config.Server, row func(k, v string)) {
+	row("address", s.URL)
+	row("may be in private networks", strings.Join(s.Private, ", "))
+	for _, k := range slices.Sorted(maps.Keys(s.Headers)) {
+		row("header", k+": "+s.Headers[k])
+	}
+	for _, k := range slices.Sorted(maps.Keys(s.Secrets)) {
+		switch k {
+		case config.LoginSecret, config.LoginToken:
+			row("login secret", "from keyring entry "+s.Secrets[k])
+		default:
+			row("header", k+" from keyring entry "+s.Secrets[k])
+		}
+	}
+	login := s.Login.Kind
+	if login == config.LoginBrowser {
+		login = "in the browser, if it wants to know who calls"
+	}
+	row("login", login)
+	row("client id", s.Login.ClientID)
+	row("issuer", s.Login.Issuer)
+	row("scopes", strings.Join(s.Login.Scopes, ", "))
+	if s.Open {
+		row("open", "it may serve whoever calls")
+	}
 }
 
 func completeServers(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
@@ -212,10 +282,14 @@ type reviewed struct {
 	Command  []string                  `json:"command"`
 	Binary   string                    `json:"binary"`
 	Tools    []reviewedTool            `json:"tools"`
+	Prompts  []offered                 `json:"prompts"`
 	Changes  []pin.Change              `json:"changes"`
-	Findings map[string][]tool.Finding `json:"findings"`
-	Report   sandbox.Report            `json:"sandbox"`
-	Approved bool                      `json:"approved"`
+	Findings map[string][]tool.Finding `json:"findings"` // by tool
+
+	PromptFindings map[string][]tool.Finding `json:"promptFindings"`
+
+	Report   sandbox.Report `json:"sandbox"` // of a remote server its tier is "remote", and nothing is confined
+	Approved bool           `json:"approved"`
 
 	Instructions string   `json:"instructions"`
 	Refused      []string `json:"refused"`            // listed and not offered, and why
@@ -264,22 +338,25 @@ func (e *env) review(ctx context.Context, name, approve string) error {
 	started := h.Servers.Start(ctx, name)
 	r, err := h.Review(ctx, name) // also of a server that does not start before its program is approved
 	if started != nil && (err != nil || r.Unlisted == nil) {
-		return started
+		return about(name, started)
 	}
 	if err != nil {
-		return err
+		return about(name, err)
 	}
 	v, err := h.Servers.View(name)
 	if err != nil {
 		return err
 	}
-	out := reviewed{Server: name, Digest: r.Digest.String(), First: r.First, Command: r.Fingerprint.Command, Binary: r.Fingerprint.BinaryPath, Changes: r.Changes, Findings: r.Findings, Report: v.Report, Tools: []reviewedTool{},
+	out := reviewed{Server: name, Digest: r.Digest.String(), First: r.First, Command: r.Fingerprint.Command, Binary: r.Fingerprint.BinaryPath, Changes: r.Changes, Findings: r.Findings, Report: v.Report, Tools: []reviewedTool{}, Prompts: []offered{}, PromptFindings: r.PromptFindings,
 		Instructions: r.Fingerprint.Instructions, Refused: r.Refused, Without: r.Without, Covered: r.Covered, NotCovered: r.NotCovered}
 	if r.Unlisted != nil {
 		out.Unlisted = r.Unlisted.Error()
 	}
 	for _, t := range r.Tools {
 		out.Tools = append(out.Tools, reviewedTool{t.ID.Name, t.Effect.String(), t.EffectBy, t.Description})
+	}
+	for _, p := range r.Prompts {
+		out.Prompts = append(out.Prompts, promptOf(p))
 	}
 	unchanged := !r.First && len(r.Changes) == 0
 	switch {
@@ -305,10 +382,7 @@ func (e *env) review(ctx context.Context, name, approve string) error {
 	case out.Approved:
 		return e.sayApproved(r)
 	}
-	question := fmt.Sprintf("Approve these %d tools? Type yes: ", len(r.Tools))
-	if len(r.Tools) == 1 {
-		question = "Approve this tool? Type yes: "
-	}
+	question := approval(len(r.Tools), len(r.Prompts))
 	if r.Unlisted != nil {
 		question = "Approve this program, and review its tools afterwards? Type yes: "
 	}
@@ -322,6 +396,19 @@ func (e *env) review(ctx context.Context, name, approve string) error {
 	return e.sayApproved(r)
 }
 
+// approval asks about what a server offers.
+func approval(tools, prompts int) string {
+	switch {
+	case prompts > 0 && tools > 0:
+		return fmt.Sprintf("Approve the tools (%d) and prompts (%d)? Type yes: ", tools, prompts)
+	case prompts > 0:
+		return fmt.Sprintf("Approve the prompts (%d)? Type yes: ", prompts)
+	case tools == 1:
+		return "Approve this tool? Type yes: "
+	}
+	return fmt.Sprintf("Approve these %d tools? Type yes: ", tools)
+}
+
 func (e *env) sayApproved(r host.Review) error {
 	if r.Unlisted != nil {
 		fmt.Fprintf(e.out, "Its program is approved. Now review its tools: cordon servers review %s\n", r.Server)
@@ -332,16 +419,21 @@ func (e *env) sayApproved(r host.Review) error {
 }
 
 func printReview(w io.Writer, r host.Review, out reviewed) {
-	n, of := out.Report.Count()
-	fmt.Fprintf(w, "%s, confined: %s %d/%d\n", r.Server, out.Report.Tier, n, of)
-	fmt.Fprintf(w, "  command  %s\n  program  %s\n  digest   %s\n", consent.Escape(strings.Join(out.Command, " ")), consent.Escape(out.Binary), out.Digest)
+	remote := out.Report.Tier == server.TierRemote
+	if remote {
+		fmt.Fprintf(w, "%s, on another computer: what it does there cannot be confined or covered\n  address  %s\n  digest   %s\n", r.Server, consent.Escape(out.Binary), out.Digest)
+	} else {
+		n, of := out.Report.Count()
+		fmt.Fprintf(w, "%s, confined: %s %d/%d\n", r.Server, out.Report.Tier, n, of)
+		fmt.Fprintf(w, "  command  %s\n  program  %s\n  digest   %s\n", consent.Escape(strings.Join(out.Command, " ")), consent.Escape(out.Binary), out.Digest)
+	}
 	for _, path := range r.Covered {
 		fmt.Fprintf(w, "  covered  %s\n", consent.Escape(path))
 	}
 	for _, path := range r.NotCovered {
 		fmt.Fprintf(w, "  NOT      %s: what is in it can change unnoticed\n", consent.Escape(path))
 	}
-	if !r.Installed {
+	if !r.Installed && !remote {
 		fmt.Fprintln(w, "           what the covered files load from elsewhere can change unnoticed")
 	}
 	if len(out.Without) > 0 {
@@ -367,6 +459,13 @@ func printReview(w io.Writer, r host.Review, out reviewed) {
 	for _, t := range out.Tools {
 		fmt.Fprintf(w, "  %-13s %s\n                %s\n", t.Effect, consent.Escape(t.Name), consent.Escape(t.Description))
 		for _, f := range out.Findings[t.Name] {
+			fmt.Fprintf(w, "                %s: %s\n", f.Rule, consent.Escape(f.Text))
+		}
+	}
+	for _, p := range out.Prompts {
+		fmt.Fprintln(w, "  prompt")
+		printPrompt(w, "                ", p)
+		for _, f := range out.PromptFindings[p.Name] {
 			fmt.Fprintf(w, "                %s: %s\n", f.Rule, consent.Escape(f.Text))
 		}
 	}

@@ -48,19 +48,10 @@ func (t *Terminal) Ask(ctx context.Context, p Prompt) (Answer, error) {
 	if t.In == nil || t.Out == nil {
 		return Answer{}, fmt.Errorf("%w: there is no terminal to ask at", ErrDenied)
 	}
-	// The reader ends with In. It is the one goroutine that can outlive Ask, since a read cannot be taken back.
-	t.start.Do(func() {
-		t.turn, t.lines = make(chan struct{}, 1), make(chan string)
-		go read(t.In, t.lines)
-	})
-	select {
-	case t.turn <- struct{}{}:
-		defer func() { <-t.turn }()
-	case <-ctx.Done():
-	}
-	if ctx.Err() != nil {
+	if !t.take(ctx) {
 		return Answer{}, cancelled(ctx)
 	}
+	defer func() { <-t.turn }()
 	p = p.open(time.Now(), Arming, Patience)
 	if _, err := io.WriteString(t.Out, Describe(p)); err != nil {
 		return Answer{}, fmt.Errorf("%w: the question cannot be shown: %w", ErrDenied, err)
@@ -102,6 +93,57 @@ func (t *Terminal) Ask(ctx context.Context, p Prompt) (Answer, error) {
 			return Answer{}, cancelled(ctx)
 		}
 	}
+}
+
+// take waits until no other question is on the screen, and reports whether that came before ctx ended. After true the caller takes turn.
+func (t *Terminal) take(ctx context.Context) bool {
+	// The reader ends with In. It is the one goroutine that can outlive a question, since a read cannot be taken back.
+	t.start.Do(func() {
+		t.turn, t.lines = make(chan struct{}, 1), make(chan string)
+		go read(t.In, t.lines)
+	})
+	select {
+	case t.turn <- struct{}{}:
+	case <-ctx.Done():
+		return false
+	}
+	if ctx.Err() != nil {
+		<-t.turn
+		return false
+	}
+	return true
+}
+
+// ErrNoTerminal means that there is no terminal to ask at, or none any more.
+var ErrNoTerminal = errors.New("there is no terminal to ask at")
+
+// Talk gives the terminal to f, for questions other than consent; no other is shown until f returns. f prints ask and calls line, which
+// returns the next line that is typed, and how long after it was called. A line after less than Arming was typed before ask could be read. Errors:
+// ErrNoTerminal, ctx's, or f's.
+func (t *Terminal) Talk(ctx context.Context, f func(line func(ask string) (text string, after time.Duration, err error)) error) error {
+	if t.In == nil || t.Out == nil {
+		return ErrNoTerminal
+	}
+	if !t.take(ctx) {
+		return context.Cause(ctx)
+	}
+	defer func() { <-t.turn }()
+	return f(func(ask string) (string, time.Duration, error) {
+		if _, err := io.WriteString(t.Out, ask); err != nil {
+			return "", 0, fmt.Errorf("%w: %w", ErrNoTerminal, err)
+		}
+		began := time.Now()
+		select {
+		case line, ok := <-t.lines:
+			if !ok {
+				return "", 0, fmt.Errorf("%w: it was closed", ErrNoTerminal)
+			}
+			return line, time.Since(began), nil
+		case <-ctx.Done():
+			_, _ = io.WriteString(t.Out, "\n")
+			return "", 0, context.Cause(ctx)
+		}
+	})
 }
 
 // read hands over whole lines of at most 4 KiB; longer ones arrive as something nobody asked for.
@@ -171,6 +213,9 @@ func indent(args []byte) []byte {
 // Escape makes s safe to print on a terminal and unambiguous: every rune that is not plainly visible, bytes that are
 // no UTF-8, and the backslash are written as \n, \t, \\, \xNN or \u{NNNN}.
 func Escape(s string) string { return escape(s, false) }
+
+// EscapeJSON is Escape for JSON text: what it returns is the same JSON.
+func EscapeJSON(s string) string { return escape(s, true) }
 
 // escape does it for plain text or within JSON text, where backslashes already mean what they say and \uNNNN keeps
 // the JSON equal to what will be sent.

@@ -1,0 +1,287 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"slices"
+	"strings"
+
+	"cordon/app/browser"
+	"cordon/host/config"
+	"cordon/host/consent"
+	"cordon/host/elicit"
+	"cordon/host/secret"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"golang.org/x/term"
+)
+
+// Remote servers: defining one, signing in and out.
+
+// programs are the flags of `servers add` that are about a program.
+var programs = append(slices.Clone(granting), "env", "profile", "case", "idle")
+
+// elsewhere are the flags of `servers add` that are about a remote server.
+var elsewhere = []string{"header", "key", "client-id", "client-secret", "login", "issuer", "scope", "private", "open"}
+
+// remoteDefinition is what the flags say of a remote server.
+type remoteDefinition struct {
+	def         config.Server
+	header      string
+	key, secret given
+	url, login  string
+}
+
+// given is a flag that takes no value: a secret on the command line would be in the shell's history and the list of processes.
+type given bool
+
+// String implements pflag.Value.
+func (g *given) String() string { return fmt.Sprint(bool(*g)) }
+
+// Set implements pflag.Value.
+func (g *given) Set(s string) error {
+	if s != "true" { // what pflag sets when no value is written
+		return errors.New("it takes no value")
+	}
+	*g = true
+	return nil
+}
+
+// Type implements pflag.Value.
+func (g *given) Type() string { return "bool" }
+
+func (d *remoteDefinition) flags(f *pflag.FlagSet) {
+	f.StringVar(&d.url, "url", "", "address of a remote server: https, or http on this computer")
+	f.StringVar(&d.header, "header", "Authorization", "the header that the key goes into")
+	f.Var(&d.key, "key", "send a key with each request; it is read from the terminal or standard input")
+	f.StringVar(&d.def.Login.ClientID, "client-id", "", "with which Cordon is registered at its authorization server")
+	f.Var(&d.secret, "client-secret", "read the client's secret, or what --login needs, from the terminal or standard input")
+	f.StringVar(&d.login, "login", "", "identify without a person: "+strings.Join([]string{config.LoginClientSecret, config.LoginPrivateKey, config.LoginWorkload}, ", "))
+	f.StringVar(&d.def.Login.Issuer, "issuer", "", "the only authorization server that is used")
+	f.StringArrayVar(&d.def.Login.Scopes, "scope", nil, "ask for this scope besides those that the server names")
+	f.StringArrayVar(&d.def.Private, "private", nil, "let it be at this host in a private network: HOST:PORT")
+	f.BoolVar(&d.def.Open, "open", false, "it may serve whoever calls, without asking who that is")
+	f.Lookup("key").NoOptDefVal, f.Lookup("client-secret").NoOptDefVal = "true", "true"
+}
+
+// secretsOff keeps what somebody wrote after a flag for secrets out of the message that refuses it.
+func secretsOff(c *cobra.Command) {
+	c.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		var bad *pflag.InvalidValueError
+		if errors.As(err, &bad) && (bad.GetFlag().Name == "key" || bad.GetFlag().Name == "client-secret") {
+			return usageError(c, "--%s takes no value: it is read from the terminal or standard input; what was written here may be in your shell's history", bad.GetFlag().Name)
+		}
+		return usageError(c, "%w", err)
+	})
+}
+
+// read returns the definition once c's flags are parsed.
+func (d *remoteDefinition) read(c *cobra.Command, name string) (config.Server, error) {
+	def := d.def
+	u, err := url.Parse(d.url)
+	if err != nil {
+		return def, usageError(c, "--url: that is no address")
+	}
+	switch {
+	case strings.ContainsAny(d.header, ": =") || d.header == "":
+		return def, usageError(c, "--header takes the name of a header and nothing else; its value is read by --key")
+	case c.Flags().Changed("header") && !bool(d.key):
+		return def, usageError(c, "--header names where a key goes: add --key, which reads it")
+	case d.login == config.LoginEnterprise:
+		return def, usageError(c, "--login %s needs more than flags say: write it into the configuration, under login", d.login)
+	case d.login != "" && (def.Login.ClientID == "" || !bool(d.secret)):
+		return def, usageError(c, "--login %s needs --client-id and --client-secret", d.login)
+	case bool(d.secret) && def.Login.ClientID == "":
+		return def, usageError(c, "--client-secret belongs to --client-id")
+	}
+	def.Name, def.Source, def.URL, def.Net, def.Login.Kind = name, "url", u.String(), config.NetNone, d.login
+	p, err := paths()
+	if err == nil {
+		err = def.Validate(p)
+	}
+	return def, err
+}
+
+// ask reads the secrets that the flags named.
+func (d *remoteDefinition) ask(ctx context.Context, e *env, name string) (refs []secret.Ref, values []secret.Value, err error) {
+	if bool(d.key) && bool(d.secret) && !e.typed() {
+		return nil, nil, &exitError{exitUsage, errors.New("--key and --client-secret are read one after the other, which needs a terminal; set one of them afterwards with: cordon secrets set")}
+	}
+	read := func(what string, ref secret.Ref) {
+		if err != nil {
+			return
+		}
+		var v secret.Value
+		if v, err = e.readSecret(ctx, what); err == nil {
+			refs, values = append(refs, ref), append(values, v)
+		}
+	}
+	if d.key {
+		read("Key for "+d.header, secret.Ref{Name: "key", Server: name, Env: d.header})
+	}
+	if d.secret {
+		read("Secret of "+consent.Escape(d.def.Login.ClientID), secret.Ref{Name: "login", Server: name, Env: config.LoginSecret})
+	}
+	return refs, values, err
+}
+
+// addRemote defines a remote server with its secrets, or nothing.
+func (e *env) addRemote(c *cobra.Command, d *remoteDefinition, name, title string) error {
+	d.def.Title = title
+	def, err := d.read(c, name)
+	if err != nil {
+		return err
+	}
+	ctx := c.Context()
+	refs, values, err := d.ask(ctx, e, name)
+	if err != nil {
+		return err
+	}
+	h, done, err := e.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
+	if err := h.AddServer(def); err != nil {
+		return err
+	}
+	for i, ref := range refs {
+		if err := h.SetSecret(ctx, ref, values[i]); err != nil {
+			return errors.Join(fmt.Errorf("%s was not added: %w", name, err), h.RemoveServer(context.WithoutCancel(ctx), name))
+		}
+	}
+	def, _ = h.Config().Server(name)
+	return e.print(def, func(w io.Writer) {
+		fmt.Fprintf(w, "%s is defined. Review what it offers with: cordon servers review %s\n", name, name)
+	})
+}
+
+// typed reports whether somebody types what is read.
+func (e *env) typed() bool {
+	fd, ok := e.terminal()
+	return ok && term.IsTerminal(fd)
+}
+
+func signInCommand(e *env) *cobra.Command {
+	var show bool
+	c := &cobra.Command{
+		Use:   "sign-in NAME",
+		Short: "Sign in to a remote server, in the browser",
+		Long: `Shows the page on which you sign in, with its host and its whole address, and opens it in your browser once you have said
+yes. When you have signed in there, the page leads back to this computer, where this command waits for it; Ctrl-C ends it. How you
+are signed in is kept in the keyring.
+
+--print opens nothing: open the address yourself, in a browser on this computer. With --json, the address is one JSON document and the
+outcome another.`,
+		Example: `  cordon servers sign-in tracker`,
+		Args:    usage(cobra.ExactArgs(1)), ValidArgsFunction: completeFirst,
+		RunE: func(c *cobra.Command, args []string) error { return e.signIn(c.Context(), args[0], show) },
+	}
+	c.Flags().BoolVar(&show, "print", false, "print the address and open nothing")
+	return c
+}
+
+// signedIn is what `servers sign-in --json` prints at its end.
+type signedIn struct {
+	Server  string   `json:"server"`
+	Issuer  string   `json:"issuer"`
+	Scopes  []string `json:"scopes"`
+	Expires string   `json:"expires,omitempty"`
+}
+
+func (e *env) signIn(ctx context.Context, name string, show bool) error {
+	e.browse = func(ctx context.Context, name, address string) error { return e.showPage(ctx, name, address, show) }
+	h, done, err := e.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
+	if err := h.Servers.SignIn(ctx, name); err != nil {
+		if ctx.Err() != nil {
+			return errors.New("it was cancelled; nobody signed in")
+		}
+		return about(name, err)
+	}
+	v, err := h.Servers.View(name)
+	if err != nil {
+		return err
+	}
+	out := signedIn{Server: name, Scopes: []string{}}
+	if st := v.Login; st != nil {
+		out.Issuer, out.Scopes = st.Issuer, append(out.Scopes, st.Scopes...)
+		if !st.Expires.IsZero() {
+			out.Expires = st.Expires.UTC().Format("2006-01-02T15:04:05Z")
+		}
+	}
+	return e.print(out, func(w io.Writer) {
+		fmt.Fprintf(w, "You are signed in to %s, by %s.\n", name, consent.Escape(out.Issuer))
+		if len(out.Scopes) > 0 {
+			fmt.Fprintf(w, "It was given: %s\n", consent.Escape(strings.Join(out.Scopes, ", ")))
+		}
+	})
+}
+
+// showPage shows where one signs in to a server, and opens that once the person has said yes, or leaves opening it to them.
+func (e *env) showPage(ctx context.Context, name, address string, show bool) error {
+	q, err := elicit.Page(name, fmt.Sprintf("You sign in to %s on the page of the host below. When you have, the page leads back to Cordon.", name), address)
+	if err != nil {
+		return err
+	}
+	if show {
+		return e.print(map[string]string{"server": name, "host": q.Host, "address": q.URL}, func(w io.Writer) {
+			fmt.Fprintf(w, "Sign in to %s on this page, in a browser on this computer; Ctrl-C ends the waiting.\n  host     %s\n  address  %s\n", name, q.Host, q.URL)
+		})
+	}
+	a, err := e.asked(ctx, q)
+	switch {
+	case errors.Is(err, consent.ErrNoTerminal):
+		return errors.New("there is no terminal to ask at; --print shows the address instead")
+	case err != nil:
+		return err
+	case a.Action != elicit.Accept:
+		return errors.New("you did not want the page opened")
+	}
+	fmt.Fprintln(e.err, "The page is open in your browser. Waiting for you to sign in there; Ctrl-C ends it.")
+	return nil
+}
+
+// openPage opens the page of a question that was accepted.
+func openPage(q elicit.Question) error { return browser.Open(q.URL, q.SignIn) }
+
+func signOutCommand(e *env) *cobra.Command {
+	return &cobra.Command{Use: "sign-out NAME", Short: "Forget how you are signed in to a remote server, and tell it so", Args: usage(cobra.ExactArgs(1)), ValidArgsFunction: completeFirst, RunE: func(c *cobra.Command, args []string) error {
+		h, done, err := e.open(c.Context())
+		if err != nil {
+			return err
+		}
+		defer done()
+		if def, ok := h.Config().Server(args[0]); ok && !def.Remote() {
+			return fmt.Errorf("%s runs on this computer: nobody signs in to it", args[0])
+		}
+		if err := h.Servers.SignOut(c.Context(), args[0]); err != nil {
+			return err
+		}
+		return e.print(map[string]string{"signedOut": args[0]}, func(w io.Writer) { fmt.Fprintf(w, "You are signed out of %s.\n", args[0]) })
+	}}
+}
+
+// serverError is an error of a command about one server.
+type serverError struct {
+	name string
+	fix  string // what to do about it, unless the error itself says more
+	error
+}
+
+func (e *serverError) Unwrap() error { return e.error }
+
+// about names the server that an error is about.
+func about(name string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &serverError{name: name, error: err}
+}
