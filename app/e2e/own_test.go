@@ -137,7 +137,7 @@ func TestOwnServer(t *testing.T) {
 		b.press("tab-log")
 		b.until(`document.querySelector('[data-detail]').textContent.includes('TOKEN is ')`)
 		hidden(t, b)
-		b.press("tab-protocol")
+		b.press("tab-connection")
 		b.until(`document.querySelectorAll('.frames > li').length > 5`)
 		b.must("open all messages", b.script(nil, `for (const d of document.querySelectorAll('.frames details')) d.open = true`))
 		b.until(`document.querySelector('.frames').textContent.includes('TOKEN is set')`)

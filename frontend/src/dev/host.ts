@@ -123,6 +123,7 @@ export function standin(start: Snapshot = snapshot()): Standin {
       if (failure) throw failure
       host.show({ servers: host.now.servers.map((s) => (s.name === n && s.remote ? { ...s, state: 'running', failure: null, tier: 'remote', remote: { ...s.remote, signedIn: true, issuer: 'https://login.intel.example', wanted: [] } } : s)) })
     },
+    CancelTask: (n, id) => log(['CancelTask', n, id], () => host.show({ servers: host.now.servers.map((s) => (s.name === n ? { ...s, tasks: s.tasks.filter((t) => t.id !== id) } : s)) })),
     SignOut: (n) => log(['SignOut', n], () => host.show({ servers: host.now.servers.map((s) => (s.name === n && s.remote ? { ...s, state: 'stopped', remote: { ...s.remote, signedIn: false, issuer: '', scopes: [], expires: '', bound: false } } : s)) })),
     AllowNameless: (n) => log(['AllowNameless', n], () => host.show({ servers: host.now.servers.map((s) => (s.name === n && s.remote ? { ...s, state: 'running', failure: null, tier: 'remote', remote: { ...s.remote, open: true, nameless: false } } : s)) })),
     Resources: (n) => log(['Resources', n], () => (host.now.servers.find((s) => s.name === n)?.reads ? resources : [])),

@@ -17,12 +17,16 @@ const tried: [string, string][] = [
 const all: GuaranteeView[] = tried.map(([name, detail]) => ({ name, state: 'enforced', detail }))
 const weak: GuaranteeView[] = all.map((g) => (g.name === 'net.none' ? { ...g, state: 'not demanded', detail: '' } : g.name === 'exec.none' ? { ...g, state: 'missing', detail: 'starts curl' } : g.name === 'proc.hide' ? { ...g, state: 'missing', detail: 'no user namespace' } : g))
 
+const started: ServerView['steps'] = [
+  { name: 'files', tookMillis: 41, detail: '18 files', failed: false }, { name: 'sandbox', tookMillis: 12, detail: 'strong, 14 of 14 guarantees, process 40182', failed: false },
+  { name: 'version', tookMillis: 310, detail: '2025-11-25, as it says', failed: false }, { name: 'session', tookMillis: 4, detail: 'Files 2026.8.31', failed: false }, { name: 'tools', tookMillis: 9, detail: '14 tools', failed: false },
+]
 function server(name: string, version: string, over: Partial<ServerView>): ServerView {
   return {
     name, version, title: name, protocol: '2025-11-25', source: `@example/mcp-${name}`, command: ['node', `/opt/servers/${name}/dist/index.js`], state: 'running', since: at('08:02:11'), detail: '', failure: null,
     pid: 40182, tier: 'strong', enforced: 14, demanded: 14, guarantees: all, triedAt: at('08:02:11'), profile: { read: [`/opt/servers/${name}`], write: [], net: 'none', hosts: [], privateHosts: [], reach: [], serve: [], memoryBytes: 128 * MiB, pids: 32, idleSeconds: 0, ...plain },
     usage: { memoryBytes: 61 * MiB, memoryMax: 128 * MiB, tasks: 11, tasksMax: 32, cpuMillis: 840, memoryWaits: 0, cpuWaits: 0, source: 'cgroup v2' }, pin: 'pinned', pinnedAt: at('08:00:00').replace(today, '2026-11-18'),
-    pinDetail: '18 files match the pin of 2026-11-18.', tools: [], env: [], without: [], stderrLines: 0, frames: 0, wanted: 0, asks: 0, lent: [], removable: true, remote: null, prompts: [], reads: false, ...over,
+    pinDetail: '18 files match the pin of 2026-11-18.', tools: [], env: [], without: [], stderrLines: 0, frames: 0, wanted: 0, asks: 0, lent: [], removable: true, remote: null, prompts: [], reads: false, steps: started, oddities: [], tasks: [], ...over,
   }
 }
 const idle = { pid: 0, usage: { memoryBytes: 0, memoryMax: 0, tasks: 0, tasksMax: 0, cpuMillis: 0, memoryWaits: 0, cpuWaits: 0, source: '' } }

@@ -72,7 +72,7 @@ describe('a server', () => {
   })
   test('shows the messages of its session, the newest first, as text', async () => {
     await show('http-fetch')
-    await click('tab-protocol')
+    await click('tab-connection')
     const lines = [...document.querySelectorAll('.frames > li')]
     expect(lines.map((l) => l.querySelector('summary')?.textContent)).toEqual(
       ['answer to tools/call', 'notifications/initialized', 'answer to initialize', 'initialize', 'error to server/discover', 'server/discover'].map((what) => expect.stringContaining(what)))
@@ -80,8 +80,30 @@ describe('a server', () => {
     expect(lines[2]?.querySelector('pre')?.textContent).not.toContain('\u202e')
     expect(document.querySelector('.frames pre *:not(span)')).toBeNull()
     await show('filesystem')
-    await click('tab-protocol')
+    await click('tab-connection')
     expect(detail()).toContain('none in this session')
+  })
+  test('says what its last start came through, where it failed and what helps, and what it does against the protocol', async () => {
+    const host = await show('filesystem')
+    await click('tab-connection')
+    expect(get('connection').textContent).toContain('it took')
+    expect(get('oddities').textContent).toContain('nothing since it was started')
+    host.show({ servers: host.now.servers.map((s) => s.name !== 'filesystem' ? s : { ...s,
+      steps: [{ name: 'files', tookMillis: 3, detail: '2 files', failed: false }, { name: 'sandbox', tookMillis: 8, detail: 'strong', failed: false }, { name: 'version', tookMillis: 90, detail: 'it ended\u202e with status 2', failed: true }],
+      oddities: [{ at: '2026-11-18T08:00:00Z', code: 'wire.noise', text: 'it prints lines\u202e' }],
+      tasks: [{ id: 't-1', tool: 'dig', call: 'c', began: '2026-11-18T08:00:00Z', ends: '' }] }) })
+    await settle()
+    expect(get('connection').textContent).toContain('it failed')
+    expect(get('connection').textContent).toContain('Its command may lack an argument')
+    expect(get('oddities').textContent).toContain('wire.noise')
+    expect(`${get('connection').textContent}${get('oddities').textContent}`).not.toContain('\u202e')
+    const [fetchIt, cancelIt] = [...get('tasks').querySelectorAll('button')]
+    fetchIt?.click()
+    await settle()
+    cancelIt?.click()
+    await settle()
+    expect(host.calls.find(([m]) => m === 'Call')?.[1]).toMatchObject({ server: 'filesystem', kind: 'task', tool: 'dig', args: '{"taskId":"t-1"}' })
+    expect(host.calls.filter(([m]) => m === 'CancelTask')).toEqual([['CancelTask', 'filesystem', 't-1']])
   })
   test('that sleeps says until when, and may be started, stopped and called', async () => {
     await show('whois')
