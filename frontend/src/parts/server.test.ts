@@ -100,6 +100,7 @@ describe('a server', () => {
     const [fetchIt, cancelIt] = [...get('tasks').querySelectorAll('button')]
     fetchIt?.click()
     await settle()
+    for (let i = 0; i < 50 && cancelIt?.disabled; i++) await new Promise((r) => setTimeout(r, 20))
     cancelIt?.click()
     await settle()
     expect(host.calls.find(([m]) => m === 'Call')?.[1]).toMatchObject({ server: 'filesystem', kind: 'task', tool: 'dig', args: '{"taskId":"t-1"}' })
