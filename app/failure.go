@@ -100,6 +100,15 @@ func FailureOf(err error) Failure {
 	return f
 }
 
+// failureOf is serverFailure for one server: a remote one is not started, and has neither command nor grants.
+func (a *App) failureOf(name string, err error) *Failure {
+	f := serverFailure(err)
+	if def, ok := a.host.Config().Server(name); ok && def.Remote() && f != nil && f.Code == "CRD-SRV-01" {
+		f.Code, f.Means, f.Fix = "CRD-NET-05", "Cordon is not connected to it; nothing of it can be called.", "Check the address and the network, then connect again."
+	}
+	return f
+}
+
 // serverFailure is FailureOf for what keeps a server from running.
 func serverFailure(err error) *Failure {
 	if err == nil {

@@ -68,10 +68,12 @@ func (a *App) SignIn(name string) error {
 // signInFailure is FailureOf for a sign-in that came to nothing.
 func signInFailure(err error) *Failure {
 	f := FailureOf(err)
-	switch f.Code {
-	case "CRD-GEN-01":
+	switch {
+	case strings.HasSuffix(err.Error(), unopened):
+		f.Code, f.What, f.Means, f.Fix = "CRD-NET-04", "The page was not opened.", "Nobody has signed in; nothing else has changed.", "Press Sign in when you want to."
+	case f.Code == "CRD-GEN-01":
 		f.Code, f.Means, f.Fix = "CRD-NET-04", "Signing in came to nothing; what was there before still counts.", "Try again. If it happens again, look at the notes below."
-	case "CRD-NET-01": // it was just tried
+	case f.Code == "CRD-NET-01": // it was just tried
 		f.Fix = "Sign in again; if it keeps asking, ask its operator."
 	}
 	return &f
@@ -95,6 +97,9 @@ func (a *App) AllowNameless(name string) error {
 	return a.StartServer(name)
 }
 
+// unopened is what a sign-in ends with whose page a person did not want.
+const unopened = "the page was not opened"
+
 // showPage asks the person to open the page on which one signs in, and returns when it is open.
 func (a *App) showPage(ctx context.Context, name, address string) error {
 	q, err := elicit.Page(name, fmt.Sprintf("You sign in to %s on the page of the host below. When you have, the page leads back to Cordon.", name), address)
@@ -102,7 +107,7 @@ func (a *App) showPage(ctx context.Context, name, address string) error {
 		return err
 	}
 	if answer := a.forms.Ask(ctx, q); answer.Action != elicit.Accept {
-		return errors.New("the page was not opened")
+		return errors.New(unopened)
 	}
 	return nil
 }

@@ -43,7 +43,7 @@ func (a *App) RemoveServer(name string) error { return a.host.RemoveServer(a.ctx
 // StartServer starts a server and returns when it is ready.
 func (a *App) StartServer(name string) error {
 	if err := a.host.Servers.Start(a.ctx, name); err != nil {
-		return serverFailure(err)
+		return a.failureOf(name, err)
 	}
 	a.host.Gate.Mended(name)
 	return nil
@@ -55,7 +55,7 @@ func (a *App) StopServer(name string) error { return a.host.Servers.Stop(a.ctx, 
 // RestartServer starts a running server again as soon as its calls have ended, and returns when it is ready.
 func (a *App) RestartServer(name string) error {
 	if err := a.host.Servers.Reload(a.ctx, name); err != nil {
-		return serverFailure(err)
+		return a.failureOf(name, err)
 	}
 	a.host.Gate.Mended(name)
 	return nil
@@ -168,7 +168,7 @@ func (c *reviewCache) findings(h *host.Host, a *App, t tool.Tool) []tool.Finding
 
 func (a *App) serverView(v server.View) ServerView {
 	s := ServerView{Name: v.Name, Version: v.Def.Version, Title: v.Def.Title, Protocol: string(v.Protocol), Source: v.Def.Source, Command: list(v.Def.Command),
-		State: string(v.State), Since: stamp(v.Since), Failure: serverFailure(v.Err), Pid: v.Pid, Guarantees: []GuaranteeView{}, Tools: []ToolView{}, Env: []EnvView{}, Without: []string{},
+		State: string(v.State), Since: stamp(v.Since), Failure: a.failureOf(v.Name, v.Err), Pid: v.Pid, Guarantees: []GuaranteeView{}, Tools: []ToolView{}, Env: []EnvView{}, Without: []string{},
 		StderrLines: v.StderrLines, Frames: v.Frames, Removable: true, TriedAt: stamp(v.Report.TriedAt)}
 	if s.Title == "" {
 		s.Title = v.Title
