@@ -26,8 +26,8 @@ class App {
   overlay = $state.raw<Overlay>({ kind: 'none' })
   toasts = $state.raw<Toast[]>([])
   progress = $state.raw<Readonly<Record<string, Progress>>>({})
-  /** Sign-ins that were begun in this window, by server: before the page is known, while it is open, or why the last one failed. */
-  signIns = $state.raw<Readonly<Record<string, 'asking' | 'browser' | Failure>>>({})
+  /** Sign-ins that were begun in this window, by server: before the page is known, while it is open, left by the person, or why the last one failed. */
+  signIns = $state.raw<Readonly<Record<string, 'asking' | 'browser' | 'left' | Failure>>>({})
   bannerHidden = $state('')
   theme = $state<Theme>(rememberedTheme())
   density = $state<Density>(rememberedDensity())
@@ -116,8 +116,14 @@ class App {
     } catch (e) {
       failed = toFailure(e)
     }
-    const { [name]: _now, ...rest } = this.signIns
-    this.signIns = failed && failed.code !== cancelled ? { ...rest, [name]: failed } : rest
+    const { [name]: now, ...rest } = this.signIns
+    this.signIns = failed && failed.code !== cancelled && now !== 'left' ? { ...rest, [name]: failed } : rest
+  }
+
+  /** The person did not want the page: what the sign-in ends with is no failure to tell of. */
+  leaveSignIn(name: string): void {
+    if (typeof this.signIns[name] === 'string') this.signIns = { ...this.signIns, [name]: 'left' }
+    this.toast('plain', `You are not signed in to ${name}.`, 'The page was not opened.', '', name)
   }
 
   async stopEverything(): Promise<void> {

@@ -65,5 +65,7 @@ export function defang(text: string): string {
     .replace(/\bhttp(s?):\/\/([^\s/?#]*)/gi, (_m: string, s: string, host: string) => `hxxp${s}://${host.replace(/\./g, '[.]')}`)
     .replace(/\b(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})\b/g, '$1[.]$2[.]$3[.]$4')
 }
+/** What the host says is wrong, as a sentence: it writes such things lower case and without a full stop. */
+export const sentence = (text: string): string => (text === '' ? '' : `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? '' : '.'}`)
 /** "a", "a and b", "a, b and c" */
 export const listed = (words: readonly string[]): string => (words.length < 2 ? words.join('') : `${words.slice(0, -1).join(', ')} and ${words.at(-1) ?? ''}`)

@@ -30,6 +30,9 @@ export function addressProblem(text: string): string {
   return t.includes('#') ? 'Leave out the part after #.' : ''
 }
 
+/** Whether an address is one of this computer. */
+export const isLocal = (address: string): boolean => URL.canParse(address) && loopback.test(new URL(address).hostname)
+
 /** The host of an address as it is written there, "" if it has none. */
 export const hostOf = (address: string): string => (URL.canParse(address) ? new URL(address).host : '')
 

@@ -3,6 +3,7 @@
 import { describe, expect, test } from 'vitest'
 import { click, get, open, settle } from '../dev/testing'
 import type { Standin } from '../dev/host'
+import { app } from '../lib/app.svelte'
 import type { FieldView, QuestionAnswer, QuestionView } from '../lib/types'
 
 const field = (name: string, type: FieldView['type'], over: Partial<FieldView> = {}): FieldView => ({ name, title: '', description: '', type, required: false, format: '', options: [], default: '', ...over })
@@ -67,6 +68,29 @@ describe('a question', () => {
     expect(get('question').querySelector('.well')?.textContent).toBe('https://xn--bnk-5cd.example:8443/login?next=bank.example')
     expect(get('question').textContent).toContain('may look like the name of another site')
     expect(get('question-accept').textContent).toBe('Open in browser')
+  })
+  test('to sign in is Cordon’s own: it names the host, the address and the server, and is left without a failure', async () => {
+    const host = await open()
+    app.openServer('intel')
+    await settle()
+    await click('sign-in')
+    expect(get('signing-in').textContent).toContain('Asking where one signs in')
+    host.show({ question: form([], { server: 'intel', kind: 'url', signIn: true, url: 'http://127.0.0.1:8080/authorize?state=\u202ex', host: '127.0.0.1', message: 'You sign in to intel on the page of the host below.' }) })
+    await settle()
+    expect(document.querySelector('[role="dialog"] h1')?.textContent).toBe('Sign in to intel?')
+    const text = get('question').textContent
+    for (const said of ['Cordon asks this', '127.0.0.1', 'http://127.0.0.1:8080/authorize?state=U+202E', 'not encrypted', 'https://mcp.intel.example/v1', 'never sees your password']) expect(text).toContain(said)
+    expect(get('question').querySelector('.well b')?.textContent).toBe('127.0.0.1')
+    expect(get('question').querySelector('.note-outside')).toBeNull()
+    expect(host.calls.some(([m]) => m === 'OpenLink')).toBe(false)
+    await new Promise((done) => setTimeout(done, 800))
+    await settle()
+    await click('question-decline')
+    host.signedIn({ code: 'CRD-NET-04', what: 'The page was not opened.', means: '', fix: '' })
+    await settle()
+    expect(document.querySelector('[aria-label="What failed"]')).toBeNull()
+    expect(document.body.textContent).toContain('You are not signed in to intel.')
+    expect(get('sign-in')).toBeTruthy()
   })
   test('stays open when it could not be answered, and says why', async () => {
     const host = await ask(form([field('queue', 'text', { default: '"SOC"' })]))
