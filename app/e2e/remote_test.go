@@ -239,7 +239,8 @@ func TestRemoteSignIn(t *testing.T) {
 		b.says("question", "Cordon asks this", "127.0.0.1", as.URL+"/authorize?", "code_challenge", "not encrypted", far.address())
 		b.pressAt(hook("question-decline") + ":not([disabled])")
 		b.gone(hook("question"))
-		b.findXPath("//*[@aria-label='What failed'][contains(., 'the page was not opened')]")
+		b.findXPath("//*[contains(@class, 'toast')][contains(., 'The page was not opened.')]")
+		b.find(hook("sign-in"))
 		if _, err := os.Stat(filepath.Join(d.home, "opened")); err == nil {
 			t.Error("the browser was opened")
 		}
