@@ -59,6 +59,12 @@ func (a *App) promptView(p consent.Prompt) *PromptView {
 		v.Preview = preview(c, s.Def)
 	}
 	words(v, q)
+	switch c.Kind {
+	case tool.ReadResource:
+		v.Question, v.AllowLabel = "Read "+shorten(v.Tool, 60)+"?", "Read once"
+	case tool.GetPrompt:
+		v.Question, v.AllowLabel = "Fetch the prompt "+shorten(v.Tool, 60)+"?", "Fetch once"
+	}
 	return v
 }
 
