@@ -25,8 +25,7 @@ import (
 
 // everything is a server of the library with one of each primitive.
 func everything() *mcp.Server {
-	var s *mcp.Server
-	s = mcp.NewServer(&mcp.Implementation{Name: "everything", Title: "Everything", Version: "3"}, &mcp.ServerOptions{
+	s := mcp.NewServer(&mcp.Implementation{Name: "everything", Title: "Everything", Version: "3"}, &mcp.ServerOptions{
 		CompletionHandler: func(_ context.Context, r *mcp.CompleteRequest) (*mcp.CompleteResult, error) {
 			p := r.Params
 			return &mcp.CompleteResult{Completion: mcp.CompletionResultDetails{Values: []string{p.Argument.Value + "1", p.Ref.Name + p.Ref.URI, fmt.Sprint(p.Context)}}}, nil
