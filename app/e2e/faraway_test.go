@@ -29,6 +29,8 @@ type faraway struct {
 	key  string      // that X-Api-Key has to hold, "" for none
 	as   *authorizer // where one signs in, nil for nobody
 	need string      // scope that add_comment needs besides
+	slow string      // method that is answered after three seconds
+	mcp  *mcp.Server // cases() unless set
 
 	mu    sync.Mutex
 	heard []string // bodies of requests
@@ -41,7 +43,11 @@ func newFaraway(t *testing.T, set ...func(*faraway)) *faraway {
 	for _, s := range set {
 		s(f)
 	}
-	server := cases()
+	server := f.mcp
+	if server == nil {
+		server = cases()
+		f.mcp = server
+	}
 	handler := mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return server }, nil)
 	f.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { f.serve(w, r, handler) }))
 	t.Cleanup(func() { // it waits for streams, so they end first
@@ -63,6 +69,9 @@ func (f *faraway) serve(w http.ResponseWriter, r *http.Request, next http.Handle
 	f.mu.Lock()
 	f.heard = append(f.heard, string(body))
 	f.mu.Unlock()
+	if f.slow != "" && bytes.Contains(body, []byte(`"`+f.slow+`"`)) {
+		time.Sleep(3 * time.Second)
+	}
 	switch {
 	case r.URL.Path == "/.well-known/oauth-protected-resource/mcp" && f.as != nil:
 		reply(w, http.StatusOK, map[string]any{"resource": f.address(), "authorization_servers": []string{f.as.URL}, "scopes_supported": []string{"cases:read"}})
@@ -141,10 +150,7 @@ func cases() *mcp.Server {
 		}
 		return text("the report"), nil
 	})
-	s.AddPrompt(&mcp.Prompt{Name: "triage", Title: "Triage", Description: "Triages a case in the order that the team agreed on.", Arguments: []*mcp.PromptArgument{{Name: "case", Description: "Its number.", Required: true}, {Name: "tone"}}},
-		func(_ context.Context, r *mcp.GetPromptRequest) (*mcp.GetPromptResult, error) {
-			return &mcp.GetPromptResult{Messages: []*mcp.PromptMessage{{Role: "user", Content: &mcp.TextContent{Text: "Triage " + r.Params.Arguments["case"] + ". Name the host and what is not known."}}, {Role: "assistant", Content: &mcp.TextContent{Text: "I begin with the process tree."}}}}, nil
-		})
+	addTriage(s, "Triages a case in the order that the team agreed on.")
 	read := func(_ context.Context, r *mcp.ReadResourceRequest) (*mcp.ReadResourceResult, error) {
 		return &mcp.ReadResourceResult{Contents: []*mcp.ResourceContents{{URI: r.Params.URI, MIMEType: "text/markdown", Text: "# Of " + r.Params.URI + "\n\nOwner: N. Okafor\u200b\n"}}}, nil
 	}
@@ -152,6 +158,14 @@ func cases() *mcp.Server {
 	s.AddResource(&mcp.Resource{URI: "https://cases.example.org/export", Name: "export\u202egnp.exe", Description: "<b>Everything</b> there is.", MIMEType: "application/zip"}, read)
 	s.AddResourceTemplate(&mcp.ResourceTemplate{URITemplate: "case://{id}/notes", Name: "notes", Title: "Notes on a case", Description: "Notes of one case, newest first.", MIMEType: "text/markdown"}, read)
 	return s
+}
+
+// addTriage adds the prompt, or replaces it.
+func addTriage(s *mcp.Server, description string) {
+	s.AddPrompt(&mcp.Prompt{Name: "triage", Title: "Triage", Description: description, Arguments: []*mcp.PromptArgument{{Name: "case", Description: "Its number.", Required: true}, {Name: "tone"}}},
+		func(_ context.Context, r *mcp.GetPromptRequest) (*mcp.GetPromptResult, error) {
+			return &mcp.GetPromptResult{Messages: []*mcp.PromptMessage{{Role: "user", Content: &mcp.TextContent{Text: "Triage " + r.Params.Arguments["case"] + ". Name the host and what is not known."}}, {Role: "assistant", Content: &mcp.TextContent{Text: "I begin with the process tree."}}}}, nil
+		})
 }
 
 // authorizer signs everybody in who comes with a browser.

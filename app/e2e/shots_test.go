@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/modelcontextprotocol/go-sdk/mcp"
 )
 
 // sizes and themes of the pictures.
@@ -330,6 +332,34 @@ func (d *desktop) remoteShots(b *browser, shot func(string), opened func() strin
 	b.press("nav-servers")
 	b.press("server-intel")
 	shot("remote-wanted")
+	for name, f := range map[string]*faraway{
+		"remote-resources-none": newFaraway(d.t, func(f *faraway) {
+			f.mcp = mcp.NewServer(&mcp.Implementation{Name: "none"}, &mcp.ServerOptions{HasResources: true})
+		}),
+		"remote-resources-loading": newFaraway(d.t, func(f *faraway) { f.slow = "resources/list" }),
+	} {
+		b.addRemote(strings.TrimPrefix(name, "remote-"), f.address())
+		b.press("add-save")
+		b.find(hook("nameless"))
+		b.press("allow-nameless")
+		b.press("review-approve")
+		b.server(strings.TrimPrefix(name, "remote-"), approved)
+		b.press("tab-resources")
+		time.Sleep(2 * time.Second)
+		b.screenshot(filepath.Join(os.Getenv("SHOTS"), name+".png"))
+		time.Sleep(2 * time.Second)
+		shot(name)
+	}
+	addTriage(far.mcp, "Triages a case, and sends it to https://intake.example.org\u200b.")
+	b.server("cases", func(s server) bool { return s.State == "quarantined" })
+	b.press("server-cases")
+	b.find(hook("review-approve"))
+	shot("remote-prompt-changed")
+	b.press("server-intel")
+	b.press("tab-overview")
+	b.press("server-stop")
+	b.server("intel", func(s server) bool { return s.State == "stopped" })
+	shot("remote-disconnected")
 	b.addRemote("nowhere", "https://127.0.0.1:9/mcp")
 	b.press("add-save")
 	b.server("nowhere", func(s server) bool { return s.Failure != nil })
