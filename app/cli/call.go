@@ -120,7 +120,7 @@ func quoted(word string) string {
 	if word != "" && !strings.ContainsFunc(word, func(r rune) bool { return !plain(r) }) {
 		return word
 	}
-	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+	return "'" + strings.ReplaceAll(word, "'", `'"'"'`) + "'" // without a backslash, which is escaped on a screen
 }
 
 func (e *env) printCalled(r tool.Result) error {
@@ -250,7 +250,9 @@ func (e *env) tail(n int) error {
 	}
 	for _, r := range records {
 		if e.json {
-			fmt.Fprintf(e.out, "%s\n", r)
+			if err := e.printJSON(append(r, '\n')); err != nil {
+				return err
+			}
 			continue
 		}
 		s, err := audit.Parse(r)

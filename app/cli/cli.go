@@ -3,6 +3,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -161,12 +162,30 @@ func (e *env) fail(err error, code int) {
 
 // print writes v as JSON when that was asked for, else calls text.
 func (e *env) print(v any, text func(w io.Writer)) error {
-	if e.json {
-		enc := json.NewEncoder(e.out)
-		enc.SetIndent("", "  ")
-		return enc.Encode(v)
+	if !e.json {
+		text(e.out)
+		return nil
 	}
-	text(e.out)
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(v); err != nil {
+		return err
+	}
+	return e.printJSON(b.Bytes())
+}
+
+// printJSON writes JSON text as it is, and to a terminal as the same JSON with what could do things there escaped.
+func (e *env) printJSON(text []byte) error {
+	f, ok := e.out.(*os.File)
+	for line := range bytes.Lines(text) {
+		if ok && isTerminal(f) {
+			line = []byte(consent.EscapeJSON(strings.TrimSuffix(string(line), "\n")) + "\n")
+		}
+		if _, err := e.out.Write(line); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

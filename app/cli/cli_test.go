@@ -31,6 +31,12 @@ var (
 )
 
 func TestMain(m *testing.M) {
+	switch {
+	case os.Getenv("AS_CORDON") != "":
+		os.Exit(asCordon(os.Args[1:]))
+	case os.Getenv("AS_BROWSER") != "":
+		os.Exit(asBrowser(os.Args[1]))
+	}
 	dir, err := os.MkdirTemp("", "cli-test-")
 	if err != nil {
 		panic(err)
@@ -46,6 +52,9 @@ func TestMain(m *testing.M) {
 			if out, err := c.CombinedOutput(); err != nil {
 				panic(fmt.Sprintf("build %s: %v\n%s", args[1], err, out))
 			}
+		}
+		if err := errors.Join(copySelf(filepath.Join(dir, "cordon-in-memory")), os.Mkdir(filepath.Join(dir, "memory"), 0o755), os.Symlink("../cordon-in-memory", filepath.Join(dir, "memory", "cordon"))); err != nil {
+			panic(err)
 		}
 		_ = os.Chmod(dir, 0o755)
 	}
@@ -81,6 +90,7 @@ func environment(work string) []string {
 
 func TestScripts(t *testing.T) {
 	needSandbox(t)
+	address := remote(t, nil)
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
@@ -90,6 +100,8 @@ func TestScripts(t *testing.T) {
 				name, value, _ := strings.Cut(v, "=")
 				e.Setenv(name, value)
 			}
+			e.Setenv("REMOTE", address)
+			e.Setenv("MEMORY", binaries+"/memory") // a cordon with a keyring in memory, if AS_CORDON is set
 			return os.MkdirAll(filepath.Join(e.WorkDir, "home"), 0o700)
 		},
 		Condition: func(cond string) (bool, error) {
@@ -312,7 +324,7 @@ func TestSignalsDuringStart(t *testing.T) {
 				}
 				time.Sleep(time.Duration(i) * 500 * time.Microsecond)
 				_ = cmd.Process.Signal(syscall.SIGTERM)
-				late := time.AfterFunc(20*time.Second, func() { _ = cmd.Process.Kill() })
+				late := time.AfterFunc(70*time.Second, func() { _ = cmd.Process.Kill() })
 				_ = cmd.Wait()
 				late.Stop()
 				ws := cmd.ProcessState.Sys().(syscall.WaitStatus)
@@ -357,7 +369,8 @@ func talk(t *testing.T, like *exec.Cmd, args []string, pairs ...string) (screen 
 		t.Fatal(err)
 	}
 	slave.Close()
-	_ = master.SetReadDeadline(time.Now().Add(30 * time.Second))
+	_ = master.SetReadDeadline(time.Now().Add(60 * time.Second))
+	defer time.AfterFunc(70*time.Second, func() { _ = c.Process.Kill() }).Stop()
 	var seen bytes.Buffer
 	b := make([]byte, 4096)
 	for {

@@ -151,7 +151,11 @@ func (e *env) addRemote(c *cobra.Command, d *remoteDefinition, name, title strin
 	}
 	for i, ref := range refs {
 		if err := h.SetSecret(ctx, ref, values[i]); err != nil {
-			return errors.Join(fmt.Errorf("%s was not added: %w", name, err), h.RemoveServer(context.WithoutCancel(ctx), name))
+			undone := h.RemoveServer(context.WithoutCancel(ctx), name)
+			if _, there := h.Config().Server(name); there {
+				return errors.Join(err, undone)
+			}
+			return fmt.Errorf("%s was not added: %w", name, err)
 		}
 	}
 	def, _ = h.Config().Server(name)

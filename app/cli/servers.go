@@ -53,7 +53,7 @@ echo from the terminal, or from standard input, and kept in the keyring.`,
 				case err != nil:
 					return err
 				case len(args) > 1:
-					return usageError(c, "a server with --url has no program")
+					return usageError(c, "a server with --url has no program, and no flag takes a secret")
 				}
 				return e.addRemote(c, far, args[0], d.def.Title)
 			}
