@@ -3,10 +3,15 @@ package cli
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
+	"sync"
 	"testing"
 
 	"cordon/host/tool"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // TestResultCannotMoveTheCursor prints a result whose parts hold terminal escapes.
@@ -37,5 +42,80 @@ func TestReportReplacesPlainFilesOnly(t *testing.T) {
 		if out, err := command(t, "sandbox", "exec", "--report", plain, "--", "true").CombinedOutput(); err != nil {
 			t.Errorf("plain file: %v %s", err, out)
 		}
+	}
+}
+
+// TestSecretFlagsTakeNothing looks at every command: no flag that is about a secret takes a value.
+func TestSecretFlagsTakeNothing(t *testing.T) {
+	seen := 0
+	var walk func(c *cobra.Command)
+	walk = func(c *cobra.Command) {
+		c.Flags().VisitAll(func(f *pflag.Flag) {
+			if !regexp.MustCompile(`(?i)^key|secret|token|password`).MatchString(f.Name) {
+				return
+			}
+			seen++
+			for _, value := range []string{"canary-4711", "", "false", "1"} {
+				if err := f.Value.Set(value); err == nil {
+					t.Errorf("%s --%s takes %q", c.CommandPath(), f.Name, value)
+				}
+			}
+		})
+		for _, sub := range c.Commands() {
+			walk(sub)
+		}
+	}
+	walk(rootCommand(&env{}))
+	if seen != 2 {
+		t.Errorf("%d flags are about secrets, want 2", seen)
+	}
+}
+
+// TestProgressCannotMoveTheCursor shows what a server says of a call, between questions and at once with others.
+func TestProgressCannotMoveTheCursor(t *testing.T) {
+	master, slave := pty(t)
+	var p progress
+	p.tell(tool.Progress{Ticket: "call", Text: "before"}) // nobody looks
+	end := p.follow(slave, "call")
+	read := make(chan string)
+	go func() {
+		var all strings.Builder
+		b := make([]byte, 4096)
+		for {
+			n, err := master.Read(b)
+			all.Write(b[:n])
+			if err != nil || strings.Contains(all.String(), "THE END") {
+				read <- all.String()
+				return
+			}
+		}
+	}()
+	var wg sync.WaitGroup
+	for i := range 50 {
+		wg.Go(func() {
+			p.tell(tool.Progress{Ticket: "call", Done: float64(i), Total: 50, Text: "\x1b[2J\r\n\u202e" + strings.Repeat("界", 400)})
+			p.tell(tool.Progress{Ticket: "other", Text: "of another call"})
+		})
+		wg.Go(func() { p.hold()() })
+	}
+	wg.Wait()
+	release := p.hold()
+	p.tell(tool.Progress{Ticket: "call", Text: "while a question is on the screen"})
+	end()
+	release()
+	p.tell(tool.Progress{Ticket: "call", Text: "after"})
+	_, _ = slave.WriteString("THE END")
+	got := <-read
+	slave.Close()
+	if strings.ContainsAny(got, "\n\u202e") || strings.Contains(got, "\x1b[2J") || strings.Contains(got, "question") || strings.Contains(got, "another") || strings.Contains(got, "after") {
+		t.Errorf("shown: %q", got)
+	}
+	for line := range strings.SplitSeq(got, "\r\x1b[K") {
+		if width := len([]rune(line)) + strings.Count(line, "界"); width > 80 {
+			t.Errorf("a line of %d columns: %q", width, line)
+		}
+	}
+	if !strings.HasSuffix(got, "\r\x1b[KTHE END") && strings.Contains(got, "of 50") {
+		t.Errorf("the line stays: %q", got)
 	}
 }
