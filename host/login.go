@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -83,7 +84,9 @@ func (l *logins) Remove(ctx context.Context, server, issuer string) error {
 }
 
 func (l *logins) issuers(ctx context.Context, server string) (all []string, err error) {
-	v, err := l.s.Get(ctx, secret.Ref{Name: loginIndex, Server: server})
+	ref := secret.Ref{Name: loginIndex, Server: server}
+	l.s.Know(ref) // nothing of it
+	v, err := l.s.Get(ctx, ref)
 	if errors.Is(err, secret.ErrNotFound) {
 		return nil, nil
 	}
@@ -137,8 +140,16 @@ func (l *logins) forget(ctx context.Context, server string) error {
 	return err
 }
 
-// tokens finds in a document what must not turn up elsewhere: texts that are neither addresses nor lists of words.
+// secretMembers are those of a document that hold tokens, secrets and keys.
+var secretMembers = []string{"access", "refresh", "secret", "key"}
+
+// ordinaryRE knows what stands in other texts too: names of hosts, paths, media types, words. An authorization server chooses its tokens, and must not
+// choose what an analyst sees of what others say.
+var ordinaryRE = regexp.MustCompile(`^([A-Za-z]+|[a-z0-9-]+(\.[a-z0-9-]+)+|[A-Za-z0-9.:\\_-]*[/\\][a-z0-9./\\_+-]*|[0-9:.TZ+-]+)$`)
+
+// tokens finds in a document what must not turn up elsewhere.
 func tokens(doc []byte) (all []string) {
+	member := ""
 	dec := jsontext.NewDecoder(strings.NewReader(string(doc)))
 	for {
 		tok, err := dec.ReadToken()
@@ -146,10 +157,14 @@ func tokens(doc []byte) (all []string) {
 			return all
 		}
 		parent, n := dec.StackIndex(dec.StackDepth())
-		if tok.Kind() != '"' || parent != '{' || n%2 != 0 { // the name of a member, or one of a list of scopes
+		if tok.Kind() != '"' || parent != '{' {
 			continue
 		}
-		if text := tok.String(); len(text) >= minToken && !strings.Contains(text, "://") && !strings.Contains(text, " ") {
+		if n%2 != 0 {
+			member = tok.String()
+			continue
+		}
+		if text := tok.String(); slices.Contains(secretMembers, member) && len(text) >= minToken && !ordinaryRE.MatchString(text) {
 			all = append(all, text)
 		}
 	}

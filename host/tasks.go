@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"cordon/host/audit"
 	"cordon/host/config"
 	"cordon/host/server"
 
@@ -14,8 +15,9 @@ import (
 )
 
 const (
-	maxTasks = 256
-	taskLife = 30 * 24 * time.Hour // of one whose server does not say when it forgets it
+	maxTasks    = 256
+	maxOfServer = 32
+	taskLife    = 30 * 24 * time.Hour // of one whose server does not say when it forgets it
 )
 
 // tasks is a server.Tasks in a file, so that what a server works on is found again after the next start. It holds no arguments and no results.
@@ -64,7 +66,16 @@ func (t *tasks) write() {
 func (t *tasks) Began(k server.Task) {
 	t.mu.Lock()
 	t.read()
-	if len(t.by) < maxTasks {
+	of := 0
+	for _, other := range t.by {
+		if other.Server == k.Server {
+			of++
+		}
+	}
+	if latest := k.Began.Add(taskLife); k.Ends.After(latest) {
+		k.Ends = latest
+	}
+	if len(t.by) < maxTasks && of < maxOfServer {
 		t.by[taskKey(k.Server, k.ID)] = k
 		t.write()
 	}
@@ -85,6 +96,15 @@ func (t *tasks) Ended(name, id string) {
 	if had {
 		t.changed()
 	}
+}
+
+// Known implements server.Tasks.
+func (t *tasks) Known(name, of, id string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.read()
+	k, ok := t.by[taskKey(name, id)]
+	return ok && k.Tool == of
 }
 
 // all returns what is still open, oldest first.
@@ -128,6 +148,9 @@ func (h *Host) CancelTask(ctx context.Context, name, id string) error {
 		if err := h.Servers.Start(ctx, name); err != nil {
 			return err
 		}
+	}
+	if _, err := h.Append(audit.Event{Kind: audit.CallOutcome, Server: name, Decision: audit.YouDenied, Reason: "its task was cancelled", Facts: map[string]string{"kind": "task", "task": id}}); err != nil {
+		return err
 	}
 	return h.Servers.CancelTask(ctx, name, id)
 }

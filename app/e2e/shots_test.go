@@ -334,7 +334,7 @@ func (d *desktop) remoteShots(b *browser, shot func(string), opened func() strin
 	shot("remote-wanted")
 	for name, f := range map[string]*faraway{
 		"remote-resources-none": newFaraway(d.t, func(f *faraway) {
-			f.mcp = mcp.NewServer(&mcp.Implementation{Name: "none"}, &mcp.ServerOptions{HasResources: true})
+			f.mcp = mcp.NewServer(&mcp.Implementation{Name: "none"}, &mcp.ServerOptions{Capabilities: &mcp.ServerCapabilities{Resources: &mcp.ResourceCapabilities{}}})
 		}),
 		"remote-resources-loading": newFaraway(d.t, func(f *faraway) { f.slow = "resources/list" }),
 	} {

@@ -172,7 +172,7 @@ func (g *Gate) walk(ctx context.Context, p tool.Proposal, t *trail) (r tool.Resu
 	}
 	if r, err = g.execute(ctx, p, c, decision, receipt, t); err != nil { // 8
 		var denied *Denied
-		broke = ctx.Err() == nil && !errors.As(err, &denied)
+		broke = ctx.Err() == nil && !errors.As(err, &denied) && !server.Answered(err)
 		return tool.Result{}, err
 	}
 	return g.inspectResult(ctx, c, r, t) // 9

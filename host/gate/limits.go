@@ -22,13 +22,12 @@ const (
 
 	maxFailures  = 5                // calls in a row that broke, until the next ones are refused
 	breakerPause = 30 * time.Second // until one is tried again
-	maxCounted   = 10_000           // servers and tools
 )
 
 // limiter counts calls. The zero value is ready. It is safe for concurrent use.
 type limiter struct {
 	mu  sync.Mutex
-	by  map[string]*count // guarded by mu; by server, and by server and tool
+	by  map[string]*count // guarded by mu; by server, which are those of the configuration, and by those tools that have a limit of their own
 	now func() time.Time  // for tests; nil is time.Now
 }
 
@@ -47,7 +46,11 @@ func (l *limiter) admit(c tool.Call, limits Limits) (rule, why string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := l.time()
-	server, each := l.of(c.Tool.ID.Server), l.of(c.Tool.ID.String())
+	most, limited := limits.Tools[c.Tool.ID.Name]
+	server, each := l.of(c.Tool.ID.Server), new(count)
+	if limited {
+		each = l.of(c.Tool.ID.String())
+	}
 	if server.broken >= maxFailures {
 		if left := breakerPause - now.Sub(server.since); left > 0 || server.trying {
 			return "limit.broken", fmt.Sprintf("the last %d calls of %s broke, so it is left alone for a moment; try again in %s, or restart it", server.broken, c.Tool.ID.Server, max(left, time.Second).Round(time.Second))
@@ -59,7 +62,6 @@ func (l *limiter) admit(c tool.Call, limits Limits) (rule, why string) {
 	}
 	server.forget(now)
 	each.forget(now)
-	most, limited := limits.Tools[c.Tool.ID.Name]
 	switch {
 	case limits.PerMinute > 0 && len(server.recent) >= limits.PerMinute:
 		server.trying = false
@@ -117,7 +119,7 @@ func (l *limiter) time() time.Time {
 
 // of returns a count. The caller holds mu.
 func (l *limiter) of(name string) *count {
-	if l.by == nil || len(l.by) >= maxCounted {
+	if l.by == nil {
 		l.by = map[string]*count{}
 	}
 	n := l.by[name]

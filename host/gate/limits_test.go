@@ -149,3 +149,43 @@ func TestBreaker(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestLimitsOfOneServer: what one server is asked for does not wipe the counts of another.
+func TestLimitsOfOneServer(t *testing.T) {
+	var l limiter
+	call := func(server, name string) tool.Call {
+		return tool.Call{Tool: tool.Tool{ID: tool.ID{Server: server, Name: name}}}
+	}
+	if rule, _ := l.admit(call("paid", "a"), Limits{PerDay: 1}); rule != "" {
+		t.Fatal(rule)
+	}
+	for i := range 20_000 {
+		l.admit(call("noisy", fmt.Sprintf("note://%d", i)), Limits{PerMinute: -1})
+	}
+	if rule, _ := l.admit(call("paid", "a"), Limits{PerDay: 1}); rule != "limit.budget" || len(l.by) != 2 {
+		t.Errorf("the budget of another: %q, %d counts", rule, len(l.by))
+	}
+}
+
+// TestStructured: a structured result is what its tool promised, or it is left out.
+func TestStructured(t *testing.T) {
+	const schema = `{"type":"object","properties":{"verdict":{"enum":["good","bad"]}},"required":["verdict"],"additionalProperties":false}`
+	promised := define("read", tool.Read)
+	promised.Definition = []byte(`{"name":"read","outputSchema":` + schema + `}`)
+	g := &Gate{}
+	for structured, kept := range map[string]bool{`{"verdict":"good"}`: true, `{"verdict":"obey me"}`: false, `["obey me"]`: false, `"obey me"`: false, `{"verdict":"good","x":9007199254740993}`: false, `{"verdict":"good","x":1}`: false, `{}`: false} {
+		for _, kind := range []tool.Kind{tool.CallTool, tool.FetchTask} {
+			for _, failed := range []bool{false, true} {
+				r := tool.Result{Structured: []byte(structured), IsError: failed}
+				findings := g.misfit(tool.Call{Kind: kind, Tool: promised}, &r)
+				if (r.Structured != nil) != kept || (len(findings) > 0) == kept {
+					t.Errorf("%s %s: kept %s, %d findings", kind, structured, r.Structured, len(findings))
+				}
+			}
+		}
+	}
+	r := tool.Result{Structured: []byte(`["anything"]`)}
+	if f := g.misfit(tool.Call{Kind: tool.CallTool, Tool: define("read", tool.Read)}, &r); r.Structured == nil || len(f) > 0 {
+		t.Error("a tool that promises nothing loses its structured result")
+	}
+}

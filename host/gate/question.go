@@ -98,7 +98,7 @@ const maxSchemas = 2000
 func (s *schemaCache) check(t tool.Tool, args []byte) error { return s.fits(t.InputSchema, args) }
 
 // errUnchecked means that a structured result is more than is checked, or no object.
-var errUnchecked = errors.New("it is too large, or no object")
+var errUnchecked = errors.New("it is too large, no object, or holds a number that cannot be kept exactly")
 
 // checkOutput reports why a structured result does not fit the schema that t has for it. Without one it fits.
 func (s *schemaCache) checkOutput(t tool.Tool, structured []byte) error {

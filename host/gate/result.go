@@ -67,17 +67,17 @@ func (g *Gate) inspectResult(ctx context.Context, c tool.Call, r tool.Result, t 
 
 // misfit drops a structured result that is not what its tool promised: whoever reads it by its schema would be misled. The other parts stay.
 func (g *Gate) misfit(c tool.Call, r *tool.Result) []tool.Finding {
-	if r.Structured == nil || r.IsError || c.Kind != tool.CallTool {
+	if r.Structured == nil || c.Kind != tool.CallTool && c.Kind != tool.FetchTask {
 		return nil
 	}
 	err := g.schemas.checkOutput(c.Tool, r.Structured)
 	if err == nil {
 		return nil
 	}
-	if errors.Is(err, errUnchecked) {
-		return []tool.Finding{{Engine: "schema", Rule: "result.unchecked", Severity: tool.Info, Where: "/structuredContent", Text: "The structured part was not compared with what the tool promised: " + err.Error() + "."}}
-	}
 	r.Structured = nil
+	if errors.Is(err, errUnchecked) {
+		return []tool.Finding{{Engine: "schema", Rule: "result.unchecked", Severity: tool.Warn, Where: "/structuredContent", Text: "The structured part cannot be compared with what the tool promised, so it is left out: " + err.Error() + "."}}
+	}
 	return []tool.Finding{{Engine: "schema", Rule: "result.schema", Severity: tool.Warn, Where: "/structuredContent", Text: "The structured part is not what the tool promised, so it is left out: " + clip(strings.TrimPrefix(err.Error(), "argument "))}}
 }
 

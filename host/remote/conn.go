@@ -57,6 +57,7 @@ type Options struct {
 	Auth     Auth              // nil sends no token
 	Headers  map[string]string // sent with every request; secrets in them
 	Version  string            // of Cordon
+	Keys     bool              // Headers say who sends
 	SSE      bool              // it speaks HTTP+SSE, as servers of 2024 did
 	Final    func(error) bool  // reports whether an error of Auth ends the connection; the others fail their request
 }
@@ -160,6 +161,9 @@ func (c *Conn) Bye(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, byeTimeout)
 	defer cancel()
 	r, err := c.request(ctx, http.MethodDelete, nil, message{})
+	if err == nil && c.o.Auth != nil {
+		err = c.o.Auth.Apply(ctx, r)
+	}
 	if err != nil {
 		return
 	}
@@ -205,9 +209,10 @@ func (c *Conn) Write(b []byte) (int, error) {
 	if id := m.id(); id != "" {
 		c.waits[id] = cancel
 	}
-	first := (<-chan struct{})(c.barrier)
+	first := c.barrier
+	opened := (<-chan struct{})(first)
 	if c.o.SSE {
-		first = c.opened()
+		opened = c.opened()
 	}
 	var done chan struct{}
 	if m.Method == "notifications/initialized" { // servers refuse what comes before it
@@ -219,9 +224,11 @@ func (c *Conn) Write(b []byte) (int, error) {
 		if done != nil {
 			defer close(done)
 		}
-		select {
-		case <-first:
-		case <-ctx.Done():
+		for _, ready := range []<-chan struct{}{opened, first} {
+			select {
+			case <-ready:
+			case <-ctx.Done():
+			}
 		}
 		c.send(ctx, m)
 	})
@@ -241,7 +248,7 @@ func (c *Conn) cancelled(m message) bool {
 		delete(c.waits, string(p.ID))
 		cancel()
 	}
-	return c.version == ""
+	return c.version == "" && !c.o.SSE
 }
 
 // done forgets a request, and reports whether it was still waited for.
@@ -264,8 +271,11 @@ func (c *Conn) send(ctx context.Context, m message) {
 	resp, err := c.post(ctx, m)
 	if err == nil {
 		defer resp.Body.Close()
-		if c.o.SSE && resp.StatusCode/100 == 2 {
-			return // the answer comes on the stream
+		if c.o.SSE && resp.StatusCode/100 == 2 { // the answer comes on the stream
+			if id != "" && !c.o.Guard.Open(id) { // or has come
+				c.done(id)
+			}
+			return
 		}
 		if id == "" {
 			if m.Method == "notifications/initialized" && resp.StatusCode/100 == 2 {
@@ -326,7 +336,7 @@ func (c *Conn) do(ctx context.Context, r *http.Request) (resp *http.Response, ag
 	if err != nil {
 		return nil, false, fmt.Errorf("the server cannot be reached: %w", plain(err))
 	}
-	named := r.Header.Get("Authorization") != "" || len(c.o.Headers) > 0
+	named := r.Header.Get("Authorization") != "" || c.o.Keys
 	switch s := resp.StatusCode; {
 	case s/100 == 2:
 		if h, ok := c.o.Auth.(interface{ Heard(*http.Response) }); ok {
@@ -714,8 +724,11 @@ func (c *Conn) listen() {
 				c.end(err)
 				return
 			}
-			if last != before || time.Since(began) > maxRetry {
+			pause = max(pause, firstRetry<<idle) // a server that keeps on ending it is not asked all the time
+			if time.Since(began) > maxRetry {
 				idle = 0
+			} else if last != before {
+				idle = min(idle, 4)
 			}
 		}
 	})

@@ -67,7 +67,19 @@ func (c *Conn) old() error {
 		case e.name == "" || e.name == "message":
 			if len(bytes.TrimSpace(e.data)) > 0 {
 				c.receive(e.data, c.o.Guard.In)
+				c.settle()
 			}
+		}
+	}
+}
+
+// settle forgets the requests that are answered.
+func (c *Conn) settle() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for id := range c.waits {
+		if !c.o.Guard.Open(id) {
+			delete(c.waits, id)
 		}
 	}
 }

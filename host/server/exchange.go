@@ -37,6 +37,13 @@ type ServerError struct {
 
 func (e *ServerError) Error() string { return e.Text }
 
+// Answered reports whether an error is an answer, or one that is still to come: its server works.
+func Answered(err error) bool {
+	_, says := errors.AsType[*ServerError](err)
+	_, works := errors.AsType[*errTaskLeft](err)
+	return says || works
+}
+
 // methodNotFound is JSON-RPC's code for what a server does not do.
 const methodNotFound = -32601
 

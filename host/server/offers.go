@@ -30,6 +30,7 @@ const (
 	maxArguments = 64       // of a prompt
 	maxTemplates = 200
 	maxTemplate  = 1024 // bytes
+	maxVariables = 16
 	maxLinks     = 2000 // resources that results of a session named
 	maxSuggested = 100
 )
@@ -246,8 +247,11 @@ func resource(raw jsontext.Value) (tool.Resource, bool) {
 
 // pattern is what the addresses of a template look like, nil if that cannot be told.
 func pattern(template string) *regexp.Regexp {
+	if strings.Count(template, "{")+strings.Count(template, ",") > maxVariables { // each is a part of the pattern, also if it has the same name
+		return nil
+	}
 	t, err := uritemplate.New(template)
-	if err != nil || len(t.Varnames()) > maxArguments {
+	if err != nil {
 		return nil
 	}
 	return t.Regexp()

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -21,6 +23,9 @@ import (
 )
 
 // Remote servers: no program is started, nothing is confined. A connection stands for the process.
+
+// byePatience is for a server to hear that a session is over.
+const byePatience = 300 * time.Millisecond
 
 // TierRemote is the tier of what runs on another computer.
 const TierRemote sandbox.Tier = "remote"
@@ -75,7 +80,7 @@ func (u *unit) loginOf(def config.Server) (*login, error) {
 }
 
 func sameLogin(a, b config.Server) bool {
-	return fmt.Sprint(a.Login, a.Private, a.Secrets[config.LoginSecret], a.Secrets[config.LoginToken]) == fmt.Sprint(b.Login, b.Private, b.Secrets[config.LoginSecret], b.Secrets[config.LoginToken])
+	return reflect.DeepEqual(a.Login, b.Login) && slices.Equal(a.Private, b.Private) && a.Secrets[config.LoginSecret] == b.Secrets[config.LoginSecret] && a.Secrets[config.LoginToken] == b.Secrets[config.LoginToken]
 }
 
 // secret returns one of this server's and records that it was used.
@@ -92,7 +97,7 @@ func (u *unit) secret(ctx context.Context, name, key string) (string, error) {
 func (u *unit) headers(ctx context.Context, def config.Server) (map[string]string, error) {
 	all := map[string]string{}
 	for name, value := range def.Headers {
-		all[name] = value
+		all[http.CanonicalHeaderKey(name)] = value
 	}
 	for key, name := range def.Secrets {
 		if key == config.LoginSecret || key == config.LoginToken {
@@ -109,7 +114,7 @@ func (u *unit) headers(ctx context.Context, def config.Server) (map[string]strin
 		if strings.ContainsFunc(value, func(r rune) bool { return r < 0x20 || r > 0x7e }) {
 			return nil, fmt.Errorf("secret %q cannot stand in the header %s: it holds more than visible ASCII", name, key)
 		}
-		all[key] = value
+		all[http.CanonicalHeaderKey(key)] = value
 	}
 	return all, nil
 }
@@ -146,6 +151,9 @@ func (u *unit) connectOnce(ctx context.Context, def config.Server, ready func())
 		u.step(StepIdentity, "nobody is signed in")
 	}
 	o.SSE = def.SSE
+	for key := range def.Secrets {
+		o.Keys = o.Keys || key != config.LoginSecret && key != config.LoginToken
+	}
 	conn := remote.Open(o)
 	with := u.elsewhere(conn, def)
 	began := time.Now()
@@ -158,11 +166,9 @@ func (u *unit) connectOnce(ctx context.Context, def config.Server, ready func())
 		err = u.serve(ctx, with, guard, def, ready)
 	}
 	_ = conn.Close()
-	bye := ctx
-	if ctx.Err() != nil {
-		bye = context.WithoutCancel(ctx) // it is short
-	}
+	bye, cancel := context.WithTimeout(context.WithoutCancel(ctx), byePatience) // whoever stops everything does not wait for it
 	conn.Bye(bye)
+	cancel()
 	auth.client.CloseIdleConnections()
 	with.drain.Wait()
 	u.mu.Lock()

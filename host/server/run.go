@@ -272,6 +272,9 @@ func (u *unit) serve(ctx context.Context, with *peer, guard watchedGuard, def co
 	}
 	ready()
 	stale := holdsFor(s.lasts)
+	if def.Remote() { // nobody is to learn when Cordon runs
+		stale = nil
+	}
 	gone := make(chan struct{})
 	go func() { _ = s.mcp.Wait(); close(gone) }() // ends when the pipe does
 	var last time.Time
@@ -335,7 +338,9 @@ func (u *unit) serve(ctx context.Context, with *peer, guard watchedGuard, def co
 				return err
 			}
 			u.publish(s, tools, prompts, refused)
-			stale = holdsFor(s.lasts)
+			if stale = holdsFor(s.lasts); def.Remote() {
+				stale = nil
+			}
 		}
 	}
 }

@@ -32,16 +32,19 @@ type Task struct {
 type Tasks interface {
 	Began(t Task)
 	Ended(server, id string)
+	Known(server, tool, id string) bool // reports whether that tool's call began such a task
 }
 
 const (
 	tasksExtension = "io.modelcontextprotocol/tasks"
 
-	maxTaskID   = 512 // bytes
+	maxTaskID   = maxName // bytes
 	minPoll     = 100 * time.Millisecond
 	maxPoll     = 30 * time.Second
 	firstPoll   = time.Second // unless the server says otherwise
 	cancelGrace = 2 * time.Second
+
+	noticePatience = 10 * time.Second // for a server to take what is only told
 )
 
 // errTaskLeft ends a call whose task goes on.
@@ -80,7 +83,7 @@ func (t task) pause() time.Duration {
 // began starts to follow the task that a call was answered with.
 func (s *session) began(ctx context.Context, c tool.Call, raw jsontext.Value) (jsontext.Value, error) {
 	var t task
-	if json.Unmarshal(raw, &t) != nil || t.ID == "" || len(t.ID) > maxTaskID || offerName(t.ID[:min(len(t.ID), maxName)]) != nil {
+	if json.Unmarshal(raw, &t) != nil || t.ID == "" || len(t.ID) > maxTaskID || offerName(t.ID) != nil {
 		return nil, errors.New("it answered with a task that has no usable name")
 	}
 	kept := Task{ID: t.ID, Server: s.name, Tool: c.Tool.ID.Name, Call: c.ID, Began: time.Now().UTC()}
@@ -96,7 +99,7 @@ func (s *session) began(ctx context.Context, c tool.Call, raw jsontext.Value) (j
 // on.
 func (s *session) await(ctx context.Context, c tool.Call, t task) (jsontext.Value, error) {
 	id := t.ID
-	answered, questions := map[string]bool{}, 0
+	answered, questions, said := map[string]bool{}, 0, ""
 	for polls := 1; ; polls++ {
 		switch t.Status {
 		case "completed":
@@ -140,7 +143,9 @@ func (s *session) await(ctx context.Context, c tool.Call, t task) (jsontext.Valu
 		default:
 			return nil, fmt.Errorf("its task is %q, which means nothing here", brief(t.Status))
 		}
-		if tool.GoesOn(ctx, float64(polls)) && s.progress != nil && t.Message != "" {
+		news := t.Message != said
+		said = t.Message
+		if news && tool.GoesOn(ctx, float64(polls)) && s.progress != nil {
 			s.progress(tool.Progress{CallID: c.ID, Ticket: c.Ticket, Server: s.name, Done: float64(polls), Text: brief(t.Message)})
 		}
 		select {
@@ -196,6 +201,9 @@ func (s *session) resumed(ctx context.Context, c tool.Call) (jsontext.Value, err
 	if err := json.Unmarshal(c.Args, &args); err != nil || args.ID == "" {
 		return nil, errors.New("no task is named")
 	}
+	if !s.tasks.Known(s.name, c.Tool.ID.Name, args.ID) { // nothing is sent: the name could hold anything
+		return nil, fmt.Errorf("%s has begun no such task", c.Tool.ID)
+	}
 	return s.await(ctx, c, task{ID: args.ID, Status: "working", Poll: jsontext.Value("0")})
 }
 
@@ -205,11 +213,10 @@ func (s *Supervisor) CancelTask(ctx context.Context, name, id string) error {
 	if err != nil {
 		return err
 	}
+	ctx, cancel := context.WithTimeout(ctx, noticePatience)
+	defer cancel()
+	defer live.tasks.Ended(name, id) // whatever it says: nobody waits any more
 	_, err = live.request(ctx, "tasks/cancel", map[string]any{"taskId": id}, nil)
-	var e *ServerError
-	if err == nil || errors.As(err, &e) {
-		live.tasks.Ended(name, id)
-	}
 	return err
 }
 
@@ -219,10 +226,12 @@ type noTasks struct{}
 func (noTasks) Began(Task)           {}
 func (noTasks) Ended(string, string) {}
 
+func (noTasks) Known(string, string, string) bool { return false }
+
 // taskTool is the fetching of a task's result as a tool: what it does was done when it was called.
 func taskTool(t tool.Tool) tool.Tool {
 	t.Title, t.Effect, t.EffectBy = "Fetch the result of "+t.ID.Name, tool.Read, "Cordon"
-	t.InputSchema = []byte(`{"additionalProperties":false,"properties":{"taskId":{"type":"string"}},"required":["taskId"],"type":"object"}`)
+	t.InputSchema = []byte(`{"additionalProperties":false,"properties":{"taskId":{"maxLength":128,"type":"string"}},"required":["taskId"],"type":"object"}`)
 	return t
 }
 

@@ -33,6 +33,12 @@ func (l *ledger) Ended(server, id string) {
 	l.open = slices.DeleteFunc(l.open, func(t Task) bool { return t.Server == server && t.ID == id })
 }
 
+func (l *ledger) Known(server, tool, id string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.ContainsFunc(l.open, func(t Task) bool { return t.Server == server && t.Tool == tool && t.ID == id })
+}
+
 func (l *ledger) ids() (all []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -119,6 +125,7 @@ func TestTasks(t *testing.T) {
 		if _, err := r.call("get_task", `{"text":"done"}`); err != nil { // it has ended meanwhile, and so has another
 			t.Fatal(err)
 		}
+		l.Began(Task{Server: "one", Tool: "get_task", ID: "t-1"})
 		id := tool.ID{Server: "one", Name: "get_task"}
 		found, release, err := r.Supervisor.Tool(t.Context(), tool.FetchTask, id, "0123456789abcdef")
 		defer release()
@@ -133,6 +140,10 @@ func TestTasks(t *testing.T) {
 		}
 		c.Args = []byte(`{"taskId":"t-9"}`)
 		_, err = r.Call(t.Context(), c)
+		has(t, err, "no such task")
+		l.Began(Task{Server: "one", Tool: "read_thing", ID: "t-1"})
+		c.Args = []byte(`{"taskId":"t-1"}`)
+		_, err = r.Call(t.Context(), c) // it is another tool's
 		has(t, err, "no such task")
 	})
 	t.Run("cancelled by a person", func(t *testing.T) {

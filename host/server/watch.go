@@ -109,6 +109,8 @@ func (s *session) watch(ctx context.Context, uris []string) error {
 	if r == nil || r.Capabilities == nil || r.Capabilities.Resources == nil || !r.Capabilities.Resources.Subscribe {
 		return errNotWatchable
 	}
+	ctx, cancel := context.WithTimeout(ctx, noticePatience)
+	defer cancel()
 	s.watching.Lock()
 	defer s.watching.Unlock()
 	if s.era == Modern {

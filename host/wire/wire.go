@@ -371,7 +371,8 @@ func (g *Guard) answer(text []byte, id string, message map[string]jsontext.Value
 	case bad != nil && method != "tools/list": // of that little is passed on
 		g.found(TooComplex, fmt.Sprintf("the server's answer to %s has %v; the call failed", method, bad))
 		err = bad
-	case message["result"] == nil:
+	case message["result"] == nil, message["result"].Kind() == 'n' && problem.Kind() == '{': // as JSON-RPC 1.0 writes it
+		delete(message, "result")
 		if problem, err = shortened(problem); len(problem) < len(message["error"]) {
 			out = answerOf(id, "error", problem)
 		}
