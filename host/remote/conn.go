@@ -642,6 +642,7 @@ func (c *Conn) events(ctx context.Context, m message, resp *http.Response, last 
 			return s.pause(), err
 		}
 		if len(bytes.TrimSpace(e.data)) == 0 || e.name != "" && e.name != "message" {
+			s.spent += len(e.data)
 			continue
 		}
 		s.spent = 0

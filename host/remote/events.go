@@ -39,7 +39,7 @@ type events struct {
 	last  string        // id of the last event that had one
 	retry time.Duration // what the server wants; 0 if it said nothing
 	begun bool
-	spent int // bytes since the last message
+	spent int // bytes of other lines than data since the last message, and some for each line: many short ones cost more than a long one
 }
 
 func newEvents(r io.Reader) *events { return &events{r: bufio.NewReaderSize(&newlines{r: r}, 64<<10)} }
@@ -53,8 +53,10 @@ func (s *events) next() (event, error) {
 		if err != nil {
 			return event{}, err
 		}
-		if s.spent += len(line) + 1; s.spent > 2*wire.MaxMessage {
-			return event{}, errNothing
+		if !bytes.HasPrefix(line, []byte("data")) { // of which no event can have too much
+			if s.spent += len(line) + 8; s.spent > 2*wire.MaxMessage {
+				return event{}, errNothing
+			}
 		}
 		if !s.begun {
 			s.begun = true
