@@ -4,9 +4,10 @@
 # make fuzz     feeds every parser what nobody would write, FUZZTIME=30s each
 # make conformance runs MCP's official suite against Cordon as a client
 # make escape   tries every way out of a sandbox that we know of, and compares; JSON=1 for machines
+# make hostile  meets servers that do what no server should, and compares; JSON=1 for machines
 .DEFAULT_GOAL := build
 .DELETE_ON_ERROR:
-.PHONY: run test test-vm escape fuzz conformance check build bench deps clean vet frontend-check \
+.PHONY: run test test-vm escape hostile fuzz conformance check build bench deps clean vet frontend-check \
   bin/cordon-desktop bin/cordon-desktop-e2e bin/cordon bin/cordon-cli bin/cordon-launch
 
 DESKTOP     := desktop,production,webkit2_41
@@ -37,6 +38,10 @@ test-vm:
 escape:
 	@out=$$(mktemp) && trap 'rm -f "$$out"' EXIT && \
 	ESCAPE_OUT="$$out" go test -count=1 -timeout 30m -run '^TestEscapeTable$$' ./sandbox >&2 && cat "$$out"
+
+hostile:
+	@out=$$(mktemp) && trap 'rm -f "$$out"' EXIT && \
+	HOSTILE_OUT="$$out" go test -count=1 -timeout 30m -run '^TestHostileTable$$' ./host/server >&2 && cat "$$out"
 
 conformance:
 	build/conformance.sh

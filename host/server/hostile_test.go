@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -24,6 +26,7 @@ import (
 	"cordon/host/config"
 	"cordon/host/elicit"
 	"cordon/host/oauth"
+	"cordon/host/remote"
 	"cordon/host/tool"
 )
 
@@ -53,8 +56,9 @@ type hostile struct {
 }
 
 const (
-	hostilePatience = 3 * time.Second // with a call; see late-answer in testdata/hostile
-	handshakeTime   = 5 * time.Second
+	shortPatience = 3 * time.Second  // with the call of a slow one; see late-answer in testdata/hostile
+	longPatience  = 30 * time.Second // with that of others, which may have to read much
+	handshakeTime = 8 * time.Second
 
 	peakAllowed = 320 << 20 // bytes of the heap, garbage among it, at any moment; a message may have 16 MiB, and is copied and read
 	heldAllowed = 48 << 20  // while it runs
@@ -63,6 +67,14 @@ const (
 
 	poison = "POISON" // what no host may take for an answer
 )
+
+// patience is how long a call may take.
+func (b hostile) patience() time.Duration {
+	if b.slow {
+		return shortPatience
+	}
+	return longPatience
+}
 
 // outcome is what was seen.
 type outcome struct {
@@ -212,7 +224,7 @@ func (a *arena) meet(t *testing.T, b hostile) (o outcome) {
 	a.Set(def)
 	stop := sync.OnceFunc(a.neighbour(t))
 	t.Cleanup(stop)
-	o.end, o.text = a.attempt(t, b.name, "read_it")
+	o.end, o.text = a.attempt(t, b, "read_it")
 	if o.end == runs && b.end == ends { // it may take a while
 		for range 1000 {
 			if v, _ := a.View(b.name); v.State != Running {
@@ -226,11 +238,11 @@ func (a *arena) meet(t *testing.T, b hostile) (o outcome) {
 		o.view, _ = a.View(b.name)
 		if o.tools = o.view.Tools; o.end != ends {
 			var end end
-			if end, o.next = a.call(t, b.name, "read_still"); end != runs {
+			if end, o.next = a.call(t, b, "read_still"); end != runs {
 				o.end = ends
-			} else if _, o.told = a.call(t, b.name, "read_told"); o.end == times && b.name == "late-answer" {
+			} else if _, o.told = a.call(t, b, "read_told"); o.end == times && b.name == "late-answer" {
 				time.Sleep(2 * time.Second)
-				_, o.next = a.call(t, b.name, "read_still")
+				_, o.next = a.call(t, b, "read_still")
 			}
 		}
 	}
@@ -249,7 +261,7 @@ func (a *arena) meet(t *testing.T, b hostile) (o outcome) {
 	o.findings = slices.DeleteFunc(a.journal.of(audit.FindingMade), func(e audit.Event) bool { return e.Server != b.name })
 	o.asked = int(a.asked.Load() - asked)
 	if a.site != "" {
-		o.told = a.told(t, b.name)
+		o.told = toldBy(t, a.site, b.name)
 	} else {
 		a.gone(mark)
 	}
@@ -258,9 +270,19 @@ func (a *arena) meet(t *testing.T, b hostile) (o outcome) {
 	return o
 }
 
-// told is what a server over HTTP says that the host gave away.
-func (a *arena) told(t *testing.T, name string) string {
-	resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Get(a.site + "/" + name + "/told")
+// overHTTP sets what differs there.
+func overHTTP(all []hostile) []hostile {
+	for i, b := range all {
+		if b.web != "" {
+			all[i].end = b.web
+		}
+	}
+	return all
+}
+
+// toldBy is what a server over HTTP says that the host gave away.
+func toldBy(t *testing.T, site, name string) string {
+	resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Get(site + "/" + name + "/told")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -270,33 +292,31 @@ func (a *arena) told(t *testing.T, name string) string {
 }
 
 // attempt starts a server and calls it.
-func (a *arena) attempt(t *testing.T, server, name string) (end, string) {
+func (a *arena) attempt(t *testing.T, b hostile, name string) (end, string) {
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	if err := a.Start(ctx, server); err != nil {
+	if err := a.Start(ctx, b.name); err != nil {
 		if ctx.Err() != nil {
 			t.Errorf("the start hangs: %v", err)
 		}
 		return refuses, err.Error()
 	}
-	return a.call(t, server, name)
+	return a.call(t, b, name)
 }
 
-func (a *arena) call(t *testing.T, server, name string) (end, string) {
-	ctx, cancel := tool.WithPatience(t.Context(), hostilePatience)
+func (a *arena) call(t *testing.T, b hostile, name string) (end, string) {
+	ctx, cancel := tool.WithPatience(t.Context(), b.patience())
 	defer cancel()
 	var res tool.Result
 	var err error
-	within(t, 10*hostilePatience+10*time.Second, "a call", func() { res, err = a.Call(ctx, frozen(server, name, "{}")) })
+	within(t, 10*b.patience()+10*time.Second, "a call", func() { res, err = a.Call(ctx, frozen(b.name, name, "{}")) })
 	if err == nil {
-		var b strings.Builder
+		var text strings.Builder
 		for _, c := range res.Content {
-			b.WriteString(c.Text)
+			text.WriteString(c.Text)
 		}
-		if len(res.Structured) > 0 {
-			b.Write(res.Structured)
-		}
-		return runs, strings.Clone(b.String()[:min(b.Len(), 1<<20)])
+		text.Write(res.Structured)
+		return runs, strings.Clone(text.String()[:min(text.Len(), 1<<20)])
 	}
 	if ctx.Err() != nil {
 		if !errors.Is(err, context.DeadlineExceeded) {
@@ -305,7 +325,7 @@ func (a *arena) call(t *testing.T, server, name string) (end, string) {
 		return times, err.Error()
 	}
 	for range 30 {
-		if v, _ := a.View(server); v.State != Running {
+		if v, _ := a.View(b.name); v.State != Running {
 			return ends, err.Error()
 		}
 		time.Sleep(10 * time.Millisecond)
@@ -341,56 +361,57 @@ func (a *arena) neighbour(t *testing.T) (stop func()) {
 	}
 }
 
-// judge compares what was seen with what has to be.
-func (b hostile) judge(t *testing.T, o outcome) {
-	t.Helper()
+// judge compares what was seen with what has to be, and returns what is wrong.
+func (b hostile) judge(o outcome) (wrong []string) {
+	say := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
 	if o.end != b.end {
-		t.Errorf("%s: %s; want %s", o.end, clipped(o.text+" / "+o.next), b.end)
+		say("%s: %s; want %s", o.end, clipped(o.text+" / "+o.next), b.end)
 	}
 	if !strings.Contains(o.text, b.says) {
-		t.Errorf("it ends with %q, which does not say %q", clipped(o.text), b.says)
+		say("it ends with %q, which does not say %q", clipped(o.text), b.says)
 	}
 	if (b.end == runs || b.end == fails || b.end == times) && o.next != "ok" {
-		t.Errorf("the next call: %q", clipped(o.next))
+		say("the next call: %q", clipped(o.next))
 	}
 	for what, text := range map[string]string{"the call": o.text, "the next call": o.next, "the server": o.told} {
 		if strings.Contains(text, poison) {
-			t.Errorf("%s got %q", what, clipped(text))
+			say("%s got %q", what, clipped(text))
 		}
 	}
 	if o.end != runs && len(o.text) > textAllowed {
-		t.Errorf("the error has %d bytes", len(o.text))
+		say("the error has %d bytes", len(o.text))
 	}
 	for _, tl := range o.tools {
 		if strings.Contains(tl.ID.Name+tl.Description, "poison") || strings.Contains(tl.Description, poison) || strings.ContainsFunc(tl.ID.Name, unicode.IsControl) {
-			t.Errorf("the tool %q is offered: %q", tl.ID.Name, tl.Description)
+			say("the tool %q is offered: %q", tl.ID.Name, tl.Description)
 		}
 	}
 	if strings.ContainsFunc(o.view.Title+o.view.Version, unicode.IsControl) {
-		t.Errorf("it is called %q, %q", o.view.Title, o.view.Version)
+		say("it is called %q, %q", o.view.Title, o.view.Version)
 	}
 	if b.finding != "" && !slices.ContainsFunc(o.findings, func(e audit.Event) bool { return e.Rule == b.finding }) {
-		t.Errorf("findings: %v; want %s", o.findings, b.finding)
+		say("findings: %v; want %s", o.findings, b.finding)
 	}
 	for _, e := range o.findings {
 		if len(e.Reason) > textAllowed {
-			t.Errorf("a finding has %d bytes", len(e.Reason))
+			say("a finding has %d bytes", len(e.Reason))
 		}
 	}
 	if !strings.Contains(o.log, b.log) {
-		t.Errorf("the log does not say %q: %s", b.log, clipped(o.log))
+		say("the log does not say %q: %s", b.log, clipped(o.log))
 	}
 	if b.slow { // beside others
-		return
+		return wrong
 	}
 	for _, m := range []struct {
 		when           string
 		grown, allowed int64
 	}{{"at its peak", o.peak, peakAllowed}, {"while it runs", o.held, heldAllowed}, {"afterwards", o.rest, restAllowed}} {
 		if m.grown > m.allowed {
-			t.Errorf("%s the heap has grown by %d MiB, %d MiB are allowed", m.when, m.grown>>20, m.allowed>>20)
+			say("%s the heap has grown by %d MiB, %d MiB are allowed", m.when, m.grown>>20, m.allowed>>20)
 		}
 	}
+	return wrong
 }
 
 func clipped(s string) string {
@@ -408,13 +429,8 @@ func (a *arena) run(t *testing.T, all []hostile) {
 		if os.Getenv("HOSTILE_SHOW") != "" {
 			t.Logf("%s: %s; next %s; peak %d held %d rest %d MiB; asked %d; told %s; findings %v; log %s", o.end, clipped(o.text), clipped(o.next), o.peak>>20, o.held>>20, o.rest>>20, o.asked, clipped(o.told), o.findings, clipped(o.log))
 		}
-		b.judge(t, o)
-	}
-	if a.site != "" {
-		for i, b := range all {
-			if b.web != "" {
-				all[i].end = b.web
-			}
+		for _, w := range b.judge(o) {
+			t.Error(w)
 		}
 	}
 	for _, b := range all {
@@ -432,7 +448,7 @@ func (a *arena) run(t *testing.T, all []hostile) {
 			}
 		}
 	})
-	for range 300 {
+	for range 2000 { // a request for a token may take a quarter of a minute
 		if runtime.NumGoroutine() <= goroutines && openFiles(t) <= files {
 			return
 		}
@@ -459,5 +475,65 @@ func TestHostileHTTP(t *testing.T) {
 	site := openSite(t) // it outlives the arena
 	a := newArena(t)
 	a.site = site
-	a.run(t, slices.Concat(both, web))
+	a.run(t, overHTTP(slices.Concat(both, web)))
+}
+
+// TestHostileAddresses: a server on the internet sends Cordon nowhere but to the internet, and one on this machine only to this machine.
+func TestHostileAddresses(t *testing.T) {
+	for _, name := range []string{"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"} {
+		t.Setenv(name, "")
+	}
+	var heard atomic.Int32
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &http.Server{Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { heard.Add(1) })}
+	defer s.Close()
+	go func() { _ = s.Serve(l) }()
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	for _, c := range []struct{ endpoint, names string }{
+		{"https://mcp.example.com", "127.0.0.1"}, {"https://mcp.example.com", "localhost"}, {"https://mcp.example.com", "LOCALHOST"}, {"https://mcp.example.com", "localhost."},
+		{"https://mcp.example.com", "a.localhost"}, {"https://mcp.example.com", "[::1]"}, {"https://mcp.example.com", "[::ffff:127.0.0.1]"}, {"https://mcp.example.com", "127.1"},
+		{"https://mcp.example.com", "2130706433"}, {"https://mcp.example.com", "0x7f.1"}, {"https://mcp.example.com", "0177.0.0.1"}, {"https://mcp.example.com", "0.0.0.0"},
+		{"https://mcp.example.com", "[::]"}, {"https://mcp.example.com", "169.254.169.254"}, {"https://mcp.example.com", "[fd00:ec2::254]"}, {"https://mcp.example.com", "10.0.0.1"},
+		{"https://mcp.example.com", "192.168.1.1"}, {"https://mcp.example.com", "100.64.0.1"}, {"https://mcp.example.com", "[64:ff9b::7f00:1]"}, {"https://mcp.example.com", "[2002:7f00:1::]"},
+		{"http://127.0.0.1:" + port, "169.254.169.254"}, {"http://127.0.0.1:" + port, "10.0.0.1"},
+	} {
+		endpoint, err := url.Parse(c.endpoint)
+		if err != nil {
+			t.Fatal(err)
+		}
+		client, err := remote.NewClient(endpoint, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+c.names+":"+port+"/", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := client.Do(r)
+		if err == nil {
+			_ = resp.Body.Close()
+			t.Errorf("%s leads to %s: %s", c.endpoint, c.names, resp.Status)
+		} else if ctx.Err() != nil {
+			t.Errorf("%s tries to lead to %s: %v", c.endpoint, c.names, err)
+		}
+		cancel()
+	}
+	if n := heard.Load(); n != 0 {
+		t.Errorf("%d requests came to this machine", n)
+	}
+	endpoint := &url.URL{Scheme: "http", Host: "localhost:" + port}
+	client, err := remote.NewClient(endpoint, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.CloseIdleConnections()
+	resp, err := client.Get(endpoint.String())
+	if err != nil {
+		t.Fatalf("one on this machine cannot be reached: %v", err)
+	}
+	_ = resp.Body.Close()
 }

@@ -169,9 +169,13 @@ func (u *unit) newGuard() watchedGuard {
 			u.record(audit.Event{Kind: audit.FindingMade, Rule: string(code), Reason: text, Decision: audit.Marked})
 		}
 	}
+	noise := "the server prints lines on its standard output that are not protocol messages; they are skipped"
+	if u.definition().Remote() {
+		noise = "the server sends what is no protocol message; it is skipped"
+	}
 	g.Guard = wire.New(func(line []byte) {
 		if g.noisy.Add(1) == 1 {
-			g.found(wire.Noise, "the server prints lines on its standard output that are not protocol messages; they are skipped")
+			g.found(wire.Noise, noise)
 		}
 		u.lines.add(noisePrefix + string(line))
 	}, g.found)

@@ -193,7 +193,7 @@ var welcomes = map[string]func() string{
 	"hidden-title": text(strings.Replace(welcome, `"name":"hostile"`, `"name":"hostile","title":"\u001b[2J\u202eevil\u200b\u0007 server"`, 1)),
 	"big-title":    text(strings.Replace(welcome, `"name":"hostile"`, `"name":"`+strings.Repeat("x", 5<<20)+`"`, 1)),
 	"welcome-million": func() string {
-		return strings.Replace(welcome, `{"tools"`, `{"experimental":{`+numbered(900_000)+`},"tools"`, 1)
+		return strings.Replace(welcome, `{"tools"`, `{"experimental":{`+numbered(300_000)+`},"tools"`, 1)
 	},
 }
 
