@@ -101,6 +101,28 @@ describe('resources', () => {
   })
 })
 
+describe('nothing to read', () => {
+  test('is said as such', async () => {
+    const host = await open()
+    host.Resources = () => Promise.resolve([])
+    app.openServer('cases')
+    await settle()
+    await click('tab-resources')
+    expect(get('resources').textContent).toContain('Nothing to read')
+  })
+  test('of a thousand, what is looked for is found, and the rest is announced', async () => {
+    const host = await open()
+    host.Resources = () => Promise.resolve(Array.from({ length: 1000 }, (_, i) => ({ uri: `memo://${i}`, template: '', variables: [], name: `memo ${i}`, title: '', description: '', mime: '', size: -1 })))
+    app.openServer('cases')
+    await settle()
+    await click('tab-resources')
+    expect(document.querySelectorAll('.offer-list > li').length).toBe(100)
+    expect(get('resources').textContent).toContain('Show more: 900 entries left')
+    await type('resources-find', 'memo://77')
+    expect(document.querySelectorAll('.offer-list > li').length).toBe(11)
+  })
+})
+
 describe('prompts', () => {
   test('are fetched with their arguments, and come back with their roles', async () => {
     const host = await show('prompts')

@@ -159,6 +159,7 @@ describe('a remote server', () => {
     for (const said of ['https://cases.example:8443/mcp', 'Pins the address', 'can change unnoticed', 'triage', 'resources to read']) expect(page).toContain(said)
     expect(page).not.toContain('started once, confined')
     await click('review-approve')
+    expect(document.body.textContent).toContain('1 tool and 2 prompts pinned.')
     expect(host.calls).toContainEqual(['Approve', 'cases', 'sha256:7a10c4e2b86d901f'])
   })
 })
