@@ -47,7 +47,7 @@ func TestMainJob(t *testing.T) {
 		}
 		// The button is a courtesy; the host is what denies.
 		var r struct{ Outcome, Stage, Rule string }
-		err := b.script(&r, `return await window.go.app.App.Call({ticket: 'early', server: 'filesystem', tool: 'read_text_file', args: JSON.stringify({path: arguments[0]})})`, filepath.Join(folder, "notes.md"))
+		err := b.script(&r, `return await window.go.app.App.Call({ticket: 'early', server: 'filesystem', kind: 'tool', tool: 'read_text_file', args: JSON.stringify({path: arguments[0]})})`, filepath.Join(folder, "notes.md"))
 		if err != nil || r.Outcome != "denied" || r.Stage != "pin" || r.Rule != "pin.review" {
 			t.Errorf("an unreviewed call: %+v, %v; want denied at pin by pin.review", r, err)
 		}

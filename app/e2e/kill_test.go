@@ -44,8 +44,8 @@ func TestKilledAtAnyMoment(t *testing.T) {
 	works := []struct{ name, script string }{
 		{"servers start", `for (const s of ['one', 'two']) App.StartServer(s).catch(() => {})`},
 		{"calls", `for (const s of ['one', 'two']) await App.StartServer(s);
-			for (const s of ['one', 'two']) (async () => { for (let i = 0; ; i++) await App.Call({ticket: s + i, server: s, tool: 'echo', args: '{"text":"x"}'}) })().catch(() => {})`},
-		{"a question is open", `await App.StartServer('one'); App.Call({ticket: 'q', server: 'one', tool: 'isolate_host', args: '{"host":"ws-1"}'}).catch(() => {});
+			for (const s of ['one', 'two']) (async () => { for (let i = 0; ; i++) await App.Call({ticket: s + i, server: s, kind: 'tool', tool: 'echo', args: '{"text":"x"}'}) })().catch(() => {})`},
+		{"a question is open", `await App.StartServer('one'); App.Call({ticket: 'q', server: 'one', kind: 'tool', tool: 'isolate_host', args: '{"host":"ws-1"}'}).catch(() => {});
 			while (!(await App.Snapshot()).prompt) await new Promise(r => setTimeout(r, 5))`},
 		{"servers stop", `await App.StartServer('one'); for (const s of ['one', 'two']) App.StopServer(s).catch(() => {})`},
 	}

@@ -209,7 +209,7 @@ func TestOwnServer(t *testing.T) {
 			Outcome, Stage, Rule string
 			Changes              []struct{ What, Kind string }
 		}
-		err := b.script(&r, `return await window.go.app.App.Call({ticket: 'drift', server: 'own', tool: 'echo', args: '{"text":"x"}'})`)
+		err := b.script(&r, `return await window.go.app.App.Call({ticket: 'drift', server: 'own', kind: 'tool', tool: 'echo', args: '{"text":"x"}'})`)
 		if err != nil || r.Outcome != "denied" || r.Stage != "pin" || r.Rule != "pin.changed" || len(r.Changes) != 1 || r.Changes[0].What != "tool echo" {
 			t.Errorf("a call: %+v, %v; want denied at pin with the change of tool echo", r, err)
 		}

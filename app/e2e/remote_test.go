@@ -183,6 +183,27 @@ func TestRemote(t *testing.T) {
 	})
 }
 
+// A server on this computer offers the same, beside its profile.
+func TestLocalOffers(t *testing.T) {
+	d := newDesktop(t, 1280, 900)
+	folder, command := d.ownServer(t)
+	_, b := d.open()
+	b.find("#app *")
+	b.must("add own", b.script(nil, `await window.go.app.App.AddServer({name: 'own', command: arguments[0], read: [arguments[1]], write: [], net: 'none', memoryBytes: 0, pids: 0})`,
+		append(strings.Fields(command), "offers"), folder))
+	b.server("own", running)
+	b.approve("own")
+	b.find(hook("tab-profile"))
+	b.press("tab-resources")
+	b.press("resource-0")
+	b.press("offer-run")
+	b.ended("ok", "note of note://one")
+	b.press("tab-prompts")
+	b.press("prompt-summary")
+	b.press("offer-run")
+	b.ended("ok", "as the user", "Summarise the notes.")
+}
+
 // A key goes to its server in its header and is seen nowhere else.
 func TestRemoteKey(t *testing.T) {
 	d := newDesktop(t, 1280, 900)

@@ -36,8 +36,13 @@ createInterface({ input: process.stdin }).on('line', (line) => {
       process.stdout.write('x'.repeat(100 << 20) + '\n')
       return
     }
-    send(id, { protocolVersion: '2025-11-25', capabilities: { tools: {} }, serverInfo: { name: 'own', version: '1.2.3' } })
+    send(id, { protocolVersion: '2025-11-25', capabilities: mode === 'offers' ? { tools: {}, prompts: {}, resources: {} } : { tools: {} }, serverInfo: { name: 'own', version: '1.2.3' } })
   } else if (method === 'tools/list') send(id, { tools })
+  else if (method === 'prompts/list') send(id, { prompts: [{ name: 'summary', description: 'Summarises the notes.' }] })
+  else if (method === 'prompts/get') send(id, { messages: [{ role: 'user', content: { type: 'text', text: 'Summarise the notes.' } }] })
+  else if (method === 'resources/list') send(id, { resources: [{ uri: 'note://one', name: 'one', mimeType: 'text/plain' }] })
+  else if (method === 'resources/templates/list') send(id, { resourceTemplates: [] })
+  else if (method === 'resources/read') send(id, { contents: [{ uri: params.uri, mimeType: 'text/plain', text: `note of ${params.uri}` }] })
   else if (method === 'tools/call' && params.name === 'echo') say(id, params.arguments.text)
   else if (method === 'tools/call' && params.name === 'isolate_host') say(id, `${params.arguments.host} is cut off`)
   else if (method === 'tools/call' && params.name === 'read_queue') {
