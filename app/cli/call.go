@@ -93,7 +93,7 @@ func (e *env) runIn(ctx context.Context, h *host.Host, p tool.Proposal, print fu
 	r, err := h.Call(ctx, p)
 	end()
 	if err != nil {
-		err := &serverError{name: name, error: err}
+		err := &serverError{name: name, fix: stepUp(h, name), error: err}
 		for _, k := range h.Tasks() {
 			if k.Server == name && !slices.ContainsFunc(before, func(b server.Task) bool { return b.ID == k.ID && b.Server == name }) {
 				err.fix = "cordon tasks get " + name + " " + quoted(k.ID)
@@ -102,6 +102,21 @@ func (e *env) runIn(ctx context.Context, h *host.Host, p tool.Proposal, print fu
 		return err
 	}
 	return print(r)
+}
+
+// stepUp is how somebody signs in for what a server wants besides, "" if it wants nothing.
+func stepUp(h *host.Host, name string) string {
+	v, err := h.Servers.View(name)
+	if err != nil || v.Login == nil || len(v.Login.Wanted) == 0 {
+		return ""
+	}
+	fix := "cordon servers sign-in " + name
+	for _, s := range v.Login.Wanted {
+		if !slices.Contains(v.Login.Scopes, s) && !slices.Contains(v.Def.Login.Scopes, s) {
+			fix += " --scope " + quoted(s)
+		}
+	}
+	return fix
 }
 
 // progressTo is where progress is shown: nowhere for machines.

@@ -91,6 +91,9 @@ func run(args []string, e *env) int {
 	if err == nil {
 		return 0
 	}
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		err = &exitError{exitFailed, errors.New("it was cancelled")}
+	}
 	code := exitFailed
 	var exit *exitError
 	var denied *gate.Denied

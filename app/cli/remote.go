@@ -13,7 +13,9 @@ import (
 	"cordon/host/config"
 	"cordon/host/consent"
 	"cordon/host/elicit"
+	"cordon/host/oauth"
 	"cordon/host/secret"
+	"cordon/host/server"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -172,6 +174,7 @@ func (e *env) typed() bool {
 
 func signInCommand(e *env) *cobra.Command {
 	var show bool
+	var scopes []string
 	c := &cobra.Command{
 		Use:   "sign-in NAME",
 		Short: "Sign in to a remote server, in the browser",
@@ -183,8 +186,9 @@ are signed in is kept in the keyring.
 outcome another.`,
 		Example: `  cordon servers sign-in tracker`,
 		Args:    usage(cobra.ExactArgs(1)), ValidArgsFunction: completeFirst,
-		RunE: func(c *cobra.Command, args []string) error { return e.signIn(c.Context(), args[0], show) },
+		RunE: func(c *cobra.Command, args []string) error { return e.signIn(c.Context(), args[0], scopes, show) },
 	}
+	c.Flags().StringArrayVar(&scopes, "scope", nil, "ask for this scope too, now and later")
 	c.Flags().BoolVar(&show, "print", false, "print the address and open nothing")
 	return c
 }
@@ -197,13 +201,33 @@ type signedIn struct {
 	Expires string   `json:"expires,omitempty"`
 }
 
-func (e *env) signIn(ctx context.Context, name string, show bool) error {
+func (e *env) signIn(ctx context.Context, name string, scopes []string, show bool) error {
 	e.browse = func(ctx context.Context, name, address string) error { return e.showPage(ctx, name, address, show) }
 	h, done, err := e.open(ctx)
 	if err != nil {
 		return err
 	}
 	defer done()
+	if err := e.loadSecrets(ctx, h, name); err != nil {
+		return err
+	}
+	if def, ok := h.Config().Server(name); ok && def.Remote() {
+		had := len(def.Login.Scopes)
+		for _, s := range scopes {
+			if !slices.Contains(def.Login.Scopes, s) {
+				def.Login.Scopes = append(slices.Clip(def.Login.Scopes), s)
+			}
+		}
+		if len(def.Login.Scopes) > had {
+			if err := h.ChangeRemote(ctx, def); err != nil {
+				return err
+			}
+		}
+		// It is called first: what it wants to be signed in for, it says then.
+		if err := h.Servers.Start(ctx, name); errors.Is(err, server.ErrNameless) || errors.Is(err, oauth.ErrNoPerson) {
+			return about(name, err)
+		}
+	}
 	if err := h.Servers.SignIn(ctx, name); err != nil {
 		if ctx.Err() != nil {
 			return errors.New("it was cancelled; nobody signed in")

@@ -346,12 +346,12 @@ type authority struct {
 	*httptest.Server
 	mu    sync.Mutex
 	asked map[string]url.Values // guarded by mu; by code
-	live  map[string]bool       // guarded by mu; tokens
+	live  map[string]string     // guarded by mu; scopes by token
 }
 
 func newAuthority(t *testing.T) *authority {
 	t.Helper()
-	a := &authority{asked: map[string]url.Values{}, live: map[string]bool{}}
+	a := &authority{asked: map[string]url.Values{}, live: map[string]string{}}
 	a.Server = httptest.NewServer(a)
 	t.Cleanup(a.Close)
 	return a
@@ -379,12 +379,14 @@ func (a *authority) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "/token":
 		_ = r.ParseForm()
 		sum := sha256.Sum256([]byte(r.PostForm.Get("code_verifier")))
-		if q := a.asked[r.PostForm.Get("code")]; q == nil || q.Get("code_challenge") != base64.RawURLEncoding.EncodeToString(sum[:]) {
+		q := a.asked[r.PostForm.Get("code")]
+		if q == nil || q.Get("code_challenge") != base64.RawURLEncoding.EncodeToString(sum[:]) {
 			answer(w, http.StatusBadRequest, map[string]any{"error": "invalid_grant"})
 			return
 		}
-		a.live["access-token-4711-canary"] = true
-		answer(w, http.StatusOK, map[string]any{"access_token": "access-token-4711-canary", "token_type": "Bearer", "expires_in": 3600, "scope": "cases"})
+		token := fmt.Sprintf("access-token-4711-canary-%d", len(a.asked))
+		a.live[token] = q.Get("scope")
+		answer(w, http.StatusOK, map[string]any{"access_token": token, "token_type": "Bearer", "expires_in": 3600, "scope": q.Get("scope")})
 	case "/revoke":
 		_ = r.ParseForm()
 		delete(a.live, r.PostForm.Get("token"))
@@ -400,13 +402,20 @@ func (a *authority) guard(w http.ResponseWriter, r *http.Request) bool {
 		answer(w, http.StatusOK, map[string]any{"resource": self + "/mcp", "authorization_servers": []string{a.URL}})
 		return true
 	}
+	body, _ := io.ReadAll(r.Body)
+	r.Body = io.NopCloser(bytes.NewReader(body))
 	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.live[strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")] {
-		return false
+	scopes, ok := a.live[strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")]
+	a.mu.Unlock()
+	about, status := `Bearer scope="cases"`, http.StatusUnauthorized
+	if ok {
+		if !bytes.Contains(body, []byte(`"read_echo"`)) || !bytes.Contains(body, []byte(`"more":true`)) || strings.Contains(scopes, "cases.write") {
+			return false
+		}
+		about, status = `Bearer error="insufficient_scope", scope="cases.write"`, http.StatusForbidden
 	}
-	w.Header().Set("WWW-Authenticate", `Bearer scope="cases", resource_metadata="`+self+`/.well-known/oauth-protected-resource/mcp"`)
-	w.WriteHeader(http.StatusUnauthorized)
+	w.Header().Set("WWW-Authenticate", about+`, resource_metadata="`+self+`/.well-known/oauth-protected-resource/mcp"`)
+	w.WriteHeader(status)
 	return true
 }
 
@@ -445,6 +454,16 @@ func TestSigningIn(t *testing.T) {
 		t.Errorf("tokens are still good: %v", a.live)
 	}
 	a.mu.Unlock()
+
+	// A call that needs more says how to get it, and that works in a process of its own.
+	screen, code = talk(t, c, []string{"servers", "sign-in", "far", "--then", "call", "far", "read_echo", `{"more":true}`}, "[y/n] ", "y\n")
+	if want := "what to do: cordon servers sign-in far --scope cases.write\n"; code != exitFailed || !strings.Contains(screen, want) {
+		t.Errorf("a call that needs more: %d, the screen lacks %q\n%s", code, want, screen)
+	}
+	screen, code = talk(t, c, []string{"servers", "sign-in", "far", "--scope", "cases.write", "--then", "call", "far", "read_echo", `{"more":true}`}, "[y/n] ", "y\n")
+	if code != 0 || !strings.Contains(screen, `{"more":true}`) {
+		t.Errorf("after signing in for more: %d\n%s", code, screen)
+	}
 	for _, dir := range []string{"state", "config", "data"} {
 		_ = filepath.Walk(filepath.Join(c.Dir, dir), func(path string, st os.FileInfo, err error) error {
 			if b, _ := os.ReadFile(path); bytes.Contains(b, []byte("canary")) {
@@ -482,7 +501,7 @@ func TestSigningIn(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = r.Body.Close()
-	if err := dec.Decode(&end); err != nil || end.Server != "far" || end.Issuer != a.URL || !slices.Equal(end.Scopes, []string{"cases"}) {
+	if err := dec.Decode(&end); err != nil || end.Server != "far" || end.Issuer != a.URL || !slices.Equal(end.Scopes, []string{"cases.write", "cases"}) && !slices.Equal(end.Scopes, []string{"cases", "cases.write"}) {
 		t.Errorf("printed %+v, %v", end, err)
 	}
 	_, _ = io.Copy(io.Discard, out)

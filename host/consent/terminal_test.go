@@ -133,3 +133,61 @@ func FuzzEscape(f *testing.F) {
 		}
 	})
 }
+
+// Talk shares the terminal with the question of consent: one at a time, and one reader for both.
+func TestTerminalTalk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		in, keys := io.Pipe()
+		out := new(screen)
+		term := &Terminal{In: in, Out: out}
+		r := ask(t.Context(), term, prompt(Click))
+		time.Sleep(time.Second)
+		talked := make(chan string, 1)
+		go func() {
+			_ = term.Talk(t.Context(), func(line func(string) (string, time.Duration, error)) error {
+				early, after, _ := line("first ")
+				late, after2, err := line("second ")
+				talked <- early + after.String() + late + after2.String()
+				return err
+			})
+		}()
+		synctest.Wait()
+		if strings.Contains(out.String(), "first") {
+			t.Error("two questions are on the screen")
+		}
+		_, _ = io.WriteString(keys, "y\n")
+		if got := <-r; got.err != nil {
+			t.Errorf("consent: %v", got.err)
+		}
+		_, _ = io.WriteString(keys, "a\n")
+		synctest.Wait()
+		time.Sleep(2 * time.Second)
+		_, _ = io.WriteString(keys, "b\n")
+		if got := <-talked; got != "a0sb2s" {
+			t.Errorf("talked %q", got)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() {
+			ended <- term.Talk(ctx, func(line func(string) (string, time.Duration, error)) error {
+				_, _, err := line("third ")
+				return err
+			})
+		}()
+		synctest.Wait()
+		cancel()
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			t.Errorf("cancelled: %v", err)
+		}
+		_ = keys.Close()
+		if err := term.Talk(t.Context(), func(line func(string) (string, time.Duration, error)) error {
+			_, _, err := line("fourth ")
+			return err
+		}); !errors.Is(err, ErrNoTerminal) {
+			t.Errorf("a closed terminal: %v", err)
+		}
+	})
+	if err := new(Terminal).Talk(t.Context(), nil); !errors.Is(err, ErrNoTerminal) {
+		t.Errorf("no terminal: %v", err)
+	}
+}
