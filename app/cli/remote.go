@@ -24,8 +24,8 @@ import (
 
 // Remote servers: defining one, signing in and out.
 
-// programs are the flags of `servers add` that are about a program.
-var programs = append(slices.Clone(granting), "env", "profile", "case", "idle")
+// programs are the flags of `servers add` that are about a program, besides granting.
+var programs = []string{"env", "profile", "case", "idle"}
 
 // elsewhere are the flags of `servers add` that are about a remote server.
 var elsewhere = []string{"header", "key", "client-id", "client-secret", "login", "issuer", "scope", "private", "open"}

@@ -41,7 +41,7 @@ func asCordon(args []string) (code int) {
 
 // asBrowser opens a page and follows where it leads.
 func asBrowser(address string) int {
-	r, err := http.Get(address) //nolint:noctx // a browser
+	r, err := http.Get(address)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
@@ -496,7 +496,7 @@ func TestSigningIn(t *testing.T) {
 	if err := dec.Decode(&page); err != nil || page.Host != "127.0.0.1" {
 		t.Fatalf("printed %+v, %v", page, err)
 	}
-	r, err := http.Get(page.Address) //nolint:noctx // a browser
+	r, err := http.Get(page.Address)
 	if err != nil {
 		t.Fatal(err)
 	}

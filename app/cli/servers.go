@@ -49,7 +49,7 @@ echo from the terminal, or from standard input, and kept in the keyring.`,
 		Args: usage(cobra.MinimumNArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
 			if c.Flags().Changed("url") {
-				switch err := alone(c, "url", programs...); {
+				switch err := alone(c, "url", slices.Concat(granting, programs)...); {
 				case err != nil:
 					return err
 				case len(args) > 1:
