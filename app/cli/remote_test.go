@@ -297,7 +297,7 @@ func TestTextsOnATerminal(t *testing.T) {
 		{[]string{"read", "far", "memo://one"}, 0, []string{`memo a\u{001b}[2J`}},
 		{[]string{"read", "far", "memo://two"}, 0, []string{"first", `memo://two/a\u{001b}`}},
 		{[]string{"read", "far", "memo://photo"}, 1, []string{"a terminal is not given it", "--output"}},
-		{[]string{"call", "far", "get_slowly"}, 0, []string{"\x1b[K", "of 8  step a\\u{001b}[2J", "done"}},
+		{[]string{"call", "far", "get_slowly"}, 0, []string{"\x1b[K", "of 8  step a", "done"}},
 	} {
 		screen, code := talk(t, c, x.args)
 		clean(t, screen)
