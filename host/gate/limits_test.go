@@ -189,3 +189,22 @@ func TestStructured(t *testing.T) {
 		t.Error("a tool that promises nothing loses its structured result")
 	}
 }
+
+// TestKindIsRecorded: the record of what is not a tool's call says what it is.
+func TestKindIsRecorded(t *testing.T) {
+	for _, kind := range []tool.Kind{tool.CallTool, tool.ReadResource, tool.GetPrompt, tool.FetchTask} {
+		r := newRig(t)
+		p := propose("any_read", `{}`)
+		if p.Kind = kind; kind == tool.ReadResource {
+			p.Args = nil
+		}
+		_, _ = r.Do(t.Context(), p)
+		want := string(kind)
+		if kind == tool.CallTool {
+			want = ""
+		}
+		if got := r.outcome(t).Facts["kind"]; got != want {
+			t.Errorf("%s is recorded as %q", kind, got)
+		}
+	}
+}

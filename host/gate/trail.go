@@ -17,6 +17,7 @@ import (
 type trail struct {
 	id, trace string
 	by        tool.Asker
+	kind      tool.Kind
 	target    tool.ID
 	effect    tool.Effect
 	call      tool.Call // zero until it is frozen
@@ -36,7 +37,7 @@ type trail struct {
 
 func begin(p tool.Proposal) *trail {
 	now := time.Now()
-	return &trail{id: newID(8), trace: newID(16), by: p.By, target: p.Target, began: now, last: now, decision: audit.Allowed, release: func() {}}
+	return &trail{id: newID(8), trace: newID(16), by: p.By, kind: p.Kind, target: p.Target, began: now, last: now, decision: audit.Allowed, release: func() {}}
 }
 
 func (t *trail) sinceLast() time.Duration { return time.Since(t.last) }
@@ -89,6 +90,9 @@ func (t *trail) rescue(err *error) {
 func (g *Gate) event(t *trail, kind audit.Kind) audit.Event {
 	e := audit.Event{Kind: kind, CallID: t.id, Trace: t.trace, Server: t.target.Server, Tool: t.target.Name, Effect: t.effect.String(),
 		Rule: t.rule, Reason: t.reason, Asker: t.by.Kind + ": " + t.by.Name, Findings: t.arguments.Findings, Stages: t.stages}
+	if t.kind != tool.CallTool { // of a tool nothing is said
+		e.Facts = map[string]string{"kind": string(t.kind)}
+	}
 	if t.call.Args != nil {
 		e.ArgsDigest = t.call.Digest.String()
 		masked, n, err := g.masked(string(t.call.Args))
@@ -182,7 +186,10 @@ func (g *Gate) outcome(t *trail, r tool.Result, err error) (res tool.Result, out
 	e.Findings = append(append([]tool.Finding(nil), t.arguments.Findings...), t.got.Findings...)
 	if t.size > 0 || t.got.CallID != "" {
 		e.ResultBytes, e.ResultDigest = int64(t.size), t.digest.String()
-		e.Facts = map[string]string{"result": strconv.Itoa(t.got.Number), "tool reported": map[bool]string{true: "failure", false: "success"}[t.got.IsError]}
+		if e.Facts == nil {
+			e.Facts = map[string]string{}
+		}
+		e.Facts["result"], e.Facts["tool reported"] = strconv.Itoa(t.got.Number), map[bool]string{true: "failure", false: "success"}[t.got.IsError]
 	}
 	seq, logErr := g.append(e)
 	switch {
