@@ -106,7 +106,7 @@ func TestAxe(t *testing.T) {
 			b.press("review-approve")
 			b.server("own", approved)
 		}
-		for _, tab := range []string{"overview", "tools", "profile", "log", "protocol"} {
+		for _, tab := range []string{"overview", "tools", "profile", "log", "connection"} {
 			b.press("tab-" + tab)
 			audit(theme + " server " + tab)
 		}

@@ -105,7 +105,7 @@ func TestRemote(t *testing.T) {
 	})
 	step("progress is shown, and the call can be cancelled", func(t *testing.T, b *browser) {
 		b.callJSON("cases", "get_report", `{}`)
-		b.says("running", "Running", "of 8", "reading", "U+200B", "the timeline")
+		b.says("running", "Running", "of 8", "reading", "the timeline")
 		b.says("running", "for 2 s")
 		b.press("cancel-button")
 		b.ended("cancelled")

@@ -128,9 +128,9 @@ func TestShots(t *testing.T) {
 	}
 	b.press("nav-servers")
 	b.press("server-filesystem")
-	for _, tab := range []string{"tools", "profile", "log", "protocol", "overview"} {
+	for _, tab := range []string{"tools", "profile", "log", "connection", "overview"} {
 		b.press("tab-" + tab)
-		if tab == "protocol" {
+		if tab == "connection" {
 			b.find(".frames li")
 			b.must("open a message", b.script(nil, `document.querySelector('.frames details').open = true`))
 		}
