@@ -118,7 +118,7 @@ func TestRemote(t *testing.T) {
 	}
 	step("a resource is read", func(t *testing.T, b *browser) {
 		open(b, "resources")
-		b.says("resources", "timeline", "4 KiB", "text/markdown", "U+202E", "<b>Everything</b>", "hxxps://cases[.]example[.]org")
+		b.says("resources", "timeline", "4 KiB", "text/markdown", "export·gnp.exe", "<b>Everything</b>", "hxxps://cases[.]example[.]org")
 		b.press("resource-0")
 		if got := b.text(b.find(hook("resource-address"))); got != "case://INC-2041/timeline" {
 			t.Errorf("the address is %q", got)
