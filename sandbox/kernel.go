@@ -24,6 +24,13 @@ type Kernel struct {
 
 // Probe looks at the running kernel. It changes nothing and never fails: what cannot be found out counts as absent.
 func Probe() Kernel {
+	k := ProbeUnlimited()
+	k.Groups = probeGroups()
+	return k
+}
+
+// ProbeUnlimited is Probe for programs without limits: it does not look for cgroups.
+func ProbeUnlimited() Kernel {
 	var k Kernel
 	var u unix.Utsname
 	if unix.Uname(&u) == nil {
@@ -40,7 +47,6 @@ func Probe() Kernel {
 	k.Seccomp = errno == unix.EFAULT
 	k.Namespaces, k.Fix = namespaces(os.Geteuid(), readSysctl, allowedByAppArmor)
 	k.Yama, _ = readSysctl("kernel/yama/ptrace_scope")
-	k.Groups = probeGroups()
 	return k
 }
 

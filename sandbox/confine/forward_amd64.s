@@ -19,3 +19,26 @@ TEXT ·handlers(SB), NOSPLIT, $0-16
 	LEAQ restore(SB), AX
 	MOVQ AX, restore+8(FP)
 	RET
+
+// func bear(stack unsafe.Pointer) (pid, errno uintptr)
+TEXT ·bear(SB), NOSPLIT, $8-24
+	MOVQ $56, AX     // clone(2)
+	MOVQ $0x4111, DI // CLONE_VFORK|CLONE_VM|SIGCHLD
+	MOVQ stack+0(FP), SI
+	XORL DX, DX
+	XORL R10, R10
+	XORL R8, R8
+	SYSCALL
+	TESTQ AX, AX
+	JEQ  child
+	MOVQ $0, errno+16(FP)
+	JPL  parent
+	NEGQ AX
+	MOVQ AX, errno+16(FP)
+	XORL AX, AX
+parent:
+	MOVQ AX, pid+8(FP)
+	RET
+child:
+	CALL ·become(SB)
+	INT  $3

@@ -34,6 +34,7 @@ var mem struct {
 	stat    unix.Stat_t
 	uring   [128]byte
 	mask    uint64
+	before  uint64    // what was blocked
 	info    [128]byte // signalfd_siginfo
 	polls   [2]unix.PollFd
 	iov     unix.Iovec
@@ -147,19 +148,23 @@ func writeFile(path *byte, data []byte, flags uintptr, mode uintptr) syscall.Err
 // atCwd is AT_FDCWD as a register.
 const atCwd = ^uintptr(99)
 
-// initMain confines this process, tests that it holds, starts the program and stays as its init. It never returns.
+// settle makes the copy a process of its own.
 //
 //go:nosplit
 //go:norace
-func initMain() {
+func settle() {
 	stamp(spec.StepClone)
 	record.o.Pid = 1
 	resetSignals()
 	placeFiles()
 	joinGroups()
-	if plan.shared {
-		sharedMain()
-	}
+}
+
+// initMain confines this process, tests that it holds, starts the program and stays as its init. It never returns.
+//
+//go:nosplit
+//go:norace
+func initMain() {
 	must(spec.StepUserMap, 0, writeFile(pathSetgroups, plan.setgroup, 0, 0))
 	must(spec.StepUserMap, 1, writeFile(pathUIDMap, plan.uidMap, 0, 0))
 	must(spec.StepUserMap, 2, writeFile(pathGIDMap, plan.gidMap, 0, 0))
@@ -508,6 +513,7 @@ func enforceLandlock() {
 		}
 	}
 	if plan.shared {
+		grant(rules, pathSelf, plan.proc&unix.LANDLOCK_ACCESS_FS_READ_DIR, -2)
 		grantSelf(rules)
 	} else {
 		grant(rules, pathProc, plan.proc, -2)

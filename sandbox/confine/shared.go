@@ -153,12 +153,11 @@ func selfPaths(names ...string) (all []*byte) {
 	return all
 }
 
-// grantSelf lets the process read about itself. Not every kernel has every file.
+// grantSelf lets the process read files about itself. Not every kernel has every one.
 //
 //go:nosplit
 //go:norace
 func grantSelf(rules uintptr) {
-	grant(rules, pathSelf, plan.proc&unix.LANDLOCK_ACCESS_FS_READ_DIR, -2)
 	for i := range selfFiles {
 		fd, errno := call(unix.SYS_OPENAT, atCwd, addr(selfFiles[i]), unix.O_PATH|unix.O_CLOEXEC, 0, 0)
 		if errno == unix.ENOENT {

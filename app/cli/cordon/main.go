@@ -1,5 +1,10 @@
 // Command cordon is Cordon's command line. It runs `cordon sandbox exec` itself, because a program as large as the whole
 // command line takes longer to start than a sandbox; everything else, help and every error included, is cordon-cli's.
+//
+// It does not ask its cgroup how many processors it may use: four files that take longer to read than it computes.
+//
+//go:debug containermaxprocs=0
+//go:debug updatemaxprocs=0
 package main
 
 import (
@@ -31,15 +36,15 @@ func main() {
 
 // run returns only when the program was not started; cordon-cli then finds the same reason and explains it.
 func run(f confined.Flags, args []string) {
-	sb, err := sandbox.New()
-	if err != nil {
-		return
+	probe := sandbox.ProbeUnlimited
+	if f.Limited() {
+		probe = sandbox.Probe
 	}
-	if f.Limited() && sb.Kernel.Groups.Unready != "" || sb.Kernel.Namespaces != "" {
-		return // cordon-cli can ask the service manager for a cgroup, and supervise
-	}
-	sb.Spawn = func(sp *spec.Spec, files []uintptr) (int, error) {
+	sb := &sandbox.Sandbox{Kernel: probe(), Spawn: func(sp *spec.Spec, files []uintptr) (int, error) {
 		return confine.Spawn(sp, files, os.Args, confined.Signals...)
+	}}
+	if sb.Kernel.Groups.Unready != "" || sb.Kernel.Namespaces != "" {
+		return // cordon-cli can ask the service manager for a cgroup, and supervise
 	}
 	ran, err := f.Run(context.Background(), sb, args, nil)
 	if !ran {
