@@ -18,7 +18,11 @@ trap 'rm -rf "$work"' EXIT
 go build -o "$work/client" ./build/conformance
 export PATH="$cache/node_modules/node/bin:$PATH"
 run() {
-  "$cache/node_modules/.bin/conformance" client --command "$work/client" --timeout 60000 -o "$work/out" "$@" >"$work/said" 2>&1 || { cat "$work/said"; return 1; }
+  "$cache/node_modules/.bin/conformance" client --command "$work/client" --timeout 60000 -o "$work/out" "$@" >"$work/said" 2>&1 || {
+    cat "$work/said"
+    grep '✗' "$work/said" || true # again at the end, where it is found
+    return 1
+  }
   tail -n "${LINES_SHOWN:-4}" "$work/said"
 }
 if [ $# -gt 0 ]; then

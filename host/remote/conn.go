@@ -30,6 +30,7 @@ const (
 	maxResumes    = 5                // of a stream that brings nothing new
 	maxErrorBody  = 64 << 10         // bytes
 	noticeTimeout = 15 * time.Second // for the server to take what needs no answer
+	listenTimeout = time.Second      // for it to open its own stream before it is asked anything
 	byeTimeout    = 2 * time.Second
 
 	modern = "2026-07-28" // the first version without sessions
@@ -279,7 +280,7 @@ func (c *Conn) send(ctx context.Context, m message) {
 		}
 		if id == "" {
 			if m.Method == "notifications/initialized" && resp.StatusCode/100 == 2 {
-				c.listen()
+				c.listen(ctx)
 			}
 			return
 		}
@@ -693,17 +694,22 @@ func (e *noStreamError) Error() string {
 	return fmt.Sprintf("its answer broke off, and asking for the rest was answered with HTTP %d", e.status)
 }
 
-// listen keeps a stream open for what a legacy server says by itself, if it offers one, for as long as the connection lasts.
-func (c *Conn) listen() {
+// listen keeps a stream open for what a legacy server says by itself, if it offers one, for as long as the connection lasts. It returns when the
+// server has answered, or after a short time: what a server asks before the stream is open, while it works on a call, is lost.
+func (c *Conn) listen(ctx context.Context) {
+	answered := make(chan struct{})
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	if c.closed {
+		c.mu.Unlock()
 		return
 	}
 	c.all.Go(func() {
+		once := sync.OnceFunc(func() { close(answered) })
+		defer once()
 		last, idle := "", 0
 		for pause := time.Duration(0); idle <= maxResumes; idle++ {
 			resp, err := c.resume(c.ctx, last, pause)
+			once()
 			if err != nil {
 				if none, ok := errors.AsType[*noStreamError](err); ok && none.status == http.StatusNotFound && idle > 0 {
 					c.end(ErrSessionLost)
@@ -733,4 +739,10 @@ func (c *Conn) listen() {
 			}
 		}
 	})
+	c.mu.Unlock()
+	select {
+	case <-answered:
+	case <-time.After(listenTimeout):
+	case <-ctx.Done():
+	}
 }

@@ -158,6 +158,38 @@ func TestRemoteServer(t *testing.T) {
 	})
 }
 
+// TestListensBeforeItAsks: what a legacy server asks while it works on a call may come on its own stream, so that is open before the first request.
+// A server that does not answer for it is not waited for.
+func TestListensBeforeItAsks(t *testing.T) {
+	t.Parallel()
+	for name, held := range map[string]time.Duration{"slow": 300 * time.Millisecond, "never": time.Minute} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r, f := newRemote(t, Legacy)
+			var listening atomic.Bool
+			var early atomic.Int32
+			f.deny = func(q *http.Request) int {
+				switch {
+				case q.Method == http.MethodGet:
+					select {
+					case <-time.After(held):
+					case <-q.Context().Done():
+					}
+					listening.Store(true)
+				case q.Header.Get("Mcp-Session-Id") != "" && !listening.Load():
+					early.Add(1)
+				}
+				return 0
+			}
+			r.start()
+			r.works()
+			if n := early.Load(); (n > 1) != (name == "never") { // one is notifications/initialized
+				t.Errorf("%d requests before the stream was open", n)
+			}
+		})
+	}
+}
+
 // TestRemotePrimitives: what is offered besides tools, by the same path as a call of the gate.
 func TestPrimitives(t *testing.T) {
 	t.Parallel()
