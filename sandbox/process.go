@@ -40,13 +40,13 @@ type Process struct {
 	beside   *supervision // nil with namespaces
 	observed *observation // nil without Profile.Observe
 	outcome  *spec.Outcome
+	ended    chan struct{}
 	done     chan struct{}
 	once     sync.Once
 	dialing  sync.Mutex
 	lent     chan *os.File // sockets that init sent; one is on its way at most
 
-	// Written before done is closed.
-	exit Exit
+	exit Exit // written before ended is closed
 }
 
 // Exit is how a program ended.
@@ -86,7 +86,7 @@ func (e Exit) String() string {
 // newProcess takes listeners in the order of listening(profile).
 func newProcess(m *monitor, host *os.File, g *group, profile Profile, listeners []net.Listener, v *supervision, o *observation) *Process {
 	p := &Process{Pid: m.pid, Reached: map[uint16]net.Listener{}, init: &child{pid: m.pid}, host: host, group: g, beside: v, observed: o, outcome: m.outcome,
-		done: make(chan struct{}), serves: profile.Serve, lent: make(chan *os.File, 1)}
+		ended: make(chan struct{}), done: make(chan struct{}), serves: profile.Serve, lent: make(chan *os.File, 1)}
 	for i, port := range listening(profile) {
 		if port == spec.EgressPort && profile.Net == NetHosts {
 			p.Egress = listeners[i]
@@ -128,8 +128,12 @@ func (p *Process) attend() (ws syscall.WaitStatus, known bool) {
 // watch collects the program's status and init, then cleans up. It ends when init has ended.
 func (p *Process) watch(listeners []net.Listener) {
 	status, known := p.attend()
-	p.init.wait()
 	p.exit = Exit{Status: status, Known: known}
+	early := known && p.group == nil && p.beside == nil && p.observed == nil
+	if early {
+		close(p.ended)
+	}
+	p.init.wait()
 	for _, l := range listeners {
 		_ = l.Close()
 	}
@@ -148,8 +152,21 @@ func (p *Process) watch(listeners []net.Listener) {
 		f.Close()
 	default:
 	}
-	p.exit.Left = errors.Join(p.exit.Left, p.beside.stop(), p.observed.stop(), p.beside.close())
+	if !early {
+		p.exit.Left = errors.Join(p.exit.Left, p.beside.stop(), p.observed.stop(), p.beside.close())
+		close(p.ended)
+	}
 	close(p.done)
+}
+
+// Ended is closed when the program and all it started have ended and this process has nothing to clean up; at the latest with Done. Init may be
+// there for another moment, while the kernel takes the namespaces apart.
+func (p *Process) Ended() <-chan struct{} { return p.ended }
+
+// Exit blocks until Ended and returns how the program ended.
+func (p *Process) Exit() Exit {
+	<-p.ended
+	return p.exit
 }
 
 // Done is closed when every process of the sandbox is gone and its cgroup is removed.

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"cordon/sandbox/attempt"
+
+	"golang.org/x/sys/unix"
 )
 
 // The small cordon confines a copy of itself instead of starting cordon-launch. What the sandbox package proves of the
@@ -297,5 +299,40 @@ func TestExecTellsOfFullDisks(t *testing.T) {
 		if err := limited.Run(); limited.ProcessState.ExitCode() != code || !strings.Contains(said.String(), "cordon: standard output: file too large") {
 			t.Errorf("%s: %v, %q; want exit %d", script, err, said.String(), code)
 		}
+	}
+}
+
+// TestExecEndsAfterEverything: when the command is back, no process that the program left behind runs any more. What it left holds a lock, as
+// the program sees before it ends.
+func TestExecEndsAfterEverything(t *testing.T) {
+	for _, flags := range [][]string{{}, {"--pids", "64"}, {"--without-namespaces"}} {
+		t.Run(strings.Join(flags, " "), func(t *testing.T) {
+			t.Parallel()
+			dir, err := os.MkdirTemp("/var/tmp", "cli-lock-")
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { os.RemoveAll(dir) })
+			lock, err := os.Create(filepath.Join(dir, "lock"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer lock.Close()
+			for range 20 {
+				c := execIn(t, append(flags, "--write", dir, "--", "sh", "-c", `cd "$0"; rm -f held
+					for i in 1 2 3; do (setsid flock -s lock sh -c 'trap "" TERM HUP; : >>held; sleep 60' >/dev/null 2>&1 &); done
+					until [ -e held ]; do sleep 0.01; done
+					if flock -n lock true; then exit 9; fi`, dir)...)
+				if out, err := c.CombinedOutput(); err != nil {
+					t.Fatalf("%v\n%s", err, out)
+				}
+				if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+					t.Fatal("something of the program still runs")
+				}
+				if err := unix.Flock(int(lock.Fd()), unix.LOCK_UN); err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
 	}
 }

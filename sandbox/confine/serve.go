@@ -81,6 +81,9 @@ func watch() {
 	}
 }
 
+// reap collects the dead. When the program is among them, everything it started is ended before the host is told, which then need not wait
+// until the kernel has taken the namespaces apart, several grace periods.
+//
 //go:nosplit
 //go:norace
 func reap() {
@@ -90,24 +93,41 @@ func reap() {
 			return
 		}
 		if pid == mem.pid {
+			endAll()
 			call(unix.SYS_WRITE, hostFD, addr(&mem.status), 4, 0, 0)
 			if mem.status&0x7f != 0 {
-				leave(128 + uintptr(mem.status&0x7f))
+				call(unix.SYS_EXIT_GROUP, 128+uintptr(mem.status&0x7f), 0, 0, 0, 0)
 			}
-			leave(uintptr(mem.status >> 8 & 0xff))
+			call(unix.SYS_EXIT_GROUP, uintptr(mem.status>>8&0xff), 0, 0, 0, 0)
 		}
 	}
 }
 
-// leave ends init and with it everything of the program's: by itself, as PID 1 of its namespace; or one by one.
+// leave ends init and everything of the program's.
 //
 //go:nosplit
 //go:norace
 func leave(code uintptr) {
+	endAll()
+	call(unix.SYS_EXIT_GROUP, code, 0, 0, 0, 0)
+}
+
+// endAll ends everything of the program's: with one signal, as PID 1 of its namespace; or one by one. It returns when init has no child.
+//
+//go:nosplit
+//go:norace
+func endAll() {
 	if plan.shared {
 		endTree()
+		return
 	}
-	call(unix.SYS_EXIT_GROUP, code, 0, 0, 0, 0)
+	call(unix.SYS_KILL, ^uintptr(0), uintptr(unix.SIGKILL), 0, 0, 0)
+	for {
+		_, errno := call(unix.SYS_WAIT4, ^uintptr(0), 0, 0, 0, 0)
+		if errno != 0 && errno != unix.EINTR {
+			return
+		}
+	}
 }
 
 // become is the program's side of the last fork.

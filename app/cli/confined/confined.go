@@ -142,12 +142,12 @@ func (f Flags) Run(ctx context.Context, sb *sandbox.Sandbox, args []string, star
 		select {
 		case s := <-signals:
 			_ = p.Signal(s)
-		case <-p.Done():
+		case <-p.Ended():
 			written := stream.wait()
 			if f.Ended != nil {
 				f.Ended(p)
 			}
-			return true, passOn(p.Wait(), written)
+			return true, passOn(p.Exit(), written)
 		}
 	}
 }
