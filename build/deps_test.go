@@ -37,6 +37,8 @@ var modules = map[string]string{
 	"golang.org/x/term":                      "reading a secret without showing it",
 	"golang.org/x/text":                      "Unicode normalisation and look-alikes",
 	"github.com/yosida95/uritemplate/v3":     "templates of resources (RFC 6570); the MCP library needs it too",
+	"github.com/anthropics/anthropic-sdk-go": "Anthropic's models; the official library",
+	"github.com/openai/openai-go/v3":         "OpenAI's and compatible models; the official library",
 	"golang.org/x/net":                       "BPF, IDNA, proxy settings",
 }
 

@@ -21,6 +21,9 @@ var hostLayers = []string{
 const (
 	wails = "github.com/wailsapp/wails/v2"
 	mcp   = "github.com/modelcontextprotocol/go-sdk"
+
+	anthropic = "github.com/anthropics/anthropic-sdk-go"
+	openai    = "github.com/openai/openai-go/v3"
 )
 
 // pkg is what the go command says about a package.
@@ -73,6 +76,10 @@ func forbidden(from, to string) string {
 		return "only the root package knows Wails; elsewhere use app.Window"
 	case below(to, mcp) && !below(f, "host/server") && !below(f, "host/gateway") && !below(f, "app/servers") && !below(f, "build/bench"):
 		return "host/server is the only MCP client, host/gateway and the bundled servers the only MCP servers"
+	case below(to, anthropic) && f != "host/llm", below(to, openai) && f != "host/llm":
+		return "host/llm is the only place that knows providers of models"
+	case t == "host/llm/scripted":
+		return "the scripted provider is for tests"
 	case t == "":
 		return ""
 	case (t == "app" || below(t, "app")) && f != "." && !below(f, "app"):
@@ -173,6 +180,9 @@ func TestForbidden(t *testing.T) {
 		{"cordon/sandbox/launcher", "cordon/sandbox/spec", true},
 		{"cordon/sandbox", "cordon/host/tool", false},
 		{"cordon/host/tool", "strings", true},
+		{"cordon/host/llm", anthropic, true},
+		{"cordon/host/chat", openai + "/option", false},
+		{"cordon/host/llm", "cordon/host/llm/scripted", false},
 	} {
 		if why := forbidden(c.from, c.to); (why == "") != c.ok {
 			t.Errorf("%s → %s: %q, want allowed=%v", c.from, c.to, why, c.ok)

@@ -31,6 +31,7 @@ type Config struct {
 	Version      int          `json:"version"`
 	Servers      []Server     `json:"servers"`
 	Secrets      []secret.Ref `json:"secrets"`
+	Models       []Model      `json:"models,omitempty"`
 	FirstRunDone bool         `json:"firstRunDone"`
 }
 
@@ -168,6 +169,23 @@ func (c Config) Validate(p Paths) error {
 		return &Error{Field: "servers", Problem: fmt.Sprintf("has %d entries, more than %d", len(c.Servers), maxServers)}
 	case len(c.Secrets) > maxSecrets:
 		return &Error{Field: "secrets", Problem: fmt.Sprintf("has %d entries, more than %d", len(c.Secrets), maxSecrets)}
+	}
+	models := map[string]bool{}
+	if len(c.Models) > maxModels {
+		return &Error{Field: "models", Problem: fmt.Sprintf("has %d entries, more than %d", len(c.Models), maxModels)}
+	}
+	for i, m := range c.Models {
+		field := fmt.Sprintf("models[%d]", i)
+		if err := m.Validate(); err != nil {
+			if e, ok := errors.AsType[*Error](err); ok {
+				e.Field = field + "." + e.Field
+			}
+			return err
+		}
+		if models[m.Name] {
+			return &Error{Field: field + ".name", Problem: "another model has this name"}
+		}
+		models[m.Name] = true
 	}
 	names, remote := map[string]bool{}, map[string]bool{}
 	for i, s := range c.Servers {
