@@ -258,7 +258,7 @@ func facts(e audit.Event) []FactView {
 // kinds maps the log's kinds to those of the screen.
 var kinds = map[audit.Kind]string{audit.CallIntent: "call", audit.CallOutcome: "call", audit.ConsentAnswer: "consent", audit.ServerStart: "server", audit.ServerStop: "server",
 	audit.ServerRefused: "server", audit.ServerFound: "server", audit.ServerAdd: "server", audit.ServerInstall: "server", audit.ServerGrant: "server", audit.ServerAsked: "consent", audit.ServerSignIn: "server", audit.ServerSignOut: "server", audit.ServerRemove: "server", audit.PinApprove: "pin", audit.PinDrift: "pin",
-	audit.FindingMade: "result", audit.SecretSet: "secret", audit.SecretRemove: "secret", audit.SecretUse: "secret", audit.LogOpen: "log", audit.LogRecovered: "log", audit.SandboxReport: "sandbox", audit.NetConnection: "net"}
+	audit.FindingMade: "result", audit.SecretSet: "secret", audit.SecretRemove: "secret", audit.SecretUse: "secret", audit.LogOpen: "log", audit.LogRecovered: "log", audit.ModelSet: "model", audit.ModelRemove: "model", audit.ModelAsk: "model", audit.SandboxReport: "sandbox", audit.NetConnection: "net"}
 
 func eventView(e audit.Entry) EventView {
 	return EventView{Seq: e.Seq, Time: stamp(e.Time), Kind: kinds[e.Kind], Title: title(e), Server: e.Server, Tool: e.Tool, Effect: effectOf(e), Decision: string(e.Decision),
@@ -326,6 +326,12 @@ func title(e audit.Entry) string {
 		return "Secret removed from " + e.Server
 	case audit.SecretUse:
 		return "Secret given to " + e.Server
+	case audit.ModelSet:
+		return "Model " + e.Reason + " was set"
+	case audit.ModelRemove:
+		return "Model " + e.Reason + " was removed"
+	case audit.ModelAsk:
+		return "Asked model " + e.Reason
 	case audit.LogOpen:
 		return "Cordon started"
 	case audit.LogRecovered:

@@ -61,6 +61,7 @@ type Host struct {
 	Gate    *gate.Gate
 
 	logins   *logins
+	models   models
 	tasks    *tasks
 	pipeline *inspect.Pipeline
 	own      *inspect.Secret
@@ -263,7 +264,7 @@ func (h *Host) Config() config.Config {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	c := h.conf
-	c.Servers, c.Secrets = slices.Clone(c.Servers), slices.Clone(c.Secrets)
+	c.Servers, c.Secrets, c.Models = slices.Clone(c.Servers), slices.Clone(c.Secrets), slices.Clone(c.Models)
 	return c
 }
 
@@ -283,8 +284,7 @@ func (h *Host) edit(f func(c *config.Config) error) error {
 	case now != h.seen:
 		return config.ErrEdited
 	}
-	c := h.Config()
-	c.Servers, c.Secrets = slices.Clone(c.Servers), slices.Clone(c.Secrets) // the old ones are in use, and stay if this fails
+	c := h.Config() // a copy: the old one is in use, and stays if this fails
 	if err := f(&c); err != nil {
 		return err
 	}
@@ -472,8 +472,14 @@ func (h *Host) RemoveSecret(ctx context.Context, name string) error {
 func (h *Host) LoadSecrets(ctx context.Context) error {
 	conf := h.Config()
 	var err error
-	if len(conf.Secrets) > 0 {
-		err = h.Secrets.Load(ctx, conf.Secrets)
+	refs := conf.Secrets
+	for _, m := range conf.Models {
+		if m.HasKey && !slices.Contains(refs, m.Key()) {
+			refs = append(refs, m.Key())
+		}
+	}
+	if len(refs) > 0 {
+		err = h.Secrets.Load(ctx, refs)
 	}
 	for _, s := range conf.Servers {
 		if s.Remote() && (err == nil || errors.Is(err, secret.ErrNotFound)) {

@@ -207,7 +207,7 @@ if it was tampered with. The window is cordon-desktop; this command does the sam
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return &exitError{exitUsage, fmt.Errorf("%w; see %s --help", err, c.CommandPath())}
 	})
-	root.AddCommand(sandboxCommand(), learnCommand(e), callCommand(e), resourcesCommand(e), readCommand(e), promptsCommand(e), promptCommand(e), tasksCommand(e), serversCommand(e), profileCommand(e), secretsCommand(e), doctorCommand(e), auditCommand(e), tryCommand(e), attemptCommand(e), practiceCommand())
+	root.AddCommand(sandboxCommand(), learnCommand(e), callCommand(e), resourcesCommand(e), readCommand(e), promptsCommand(e), promptCommand(e), tasksCommand(e), serversCommand(e), profileCommand(e), secretsCommand(e), modelsCommand(e), doctorCommand(e), auditCommand(e), tryCommand(e), attemptCommand(e), practiceCommand())
 	strictTopics(root)
 	return root
 }

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"cordon/host/catalog"
+	"cordon/host/llm/scripted"
 	"cordon/sandbox"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -91,6 +92,16 @@ func environment(work string) []string {
 func TestScripts(t *testing.T) {
 	needSandbox(t)
 	address := remote(t, nil)
+	model := scripted.New()
+	t.Cleanup(func() {
+		if said := scripted.Texts(model.Requests()); strings.Contains(said, "what is your key") && strings.Count(said, "Bearer sk-canary-4711") != 1 {
+			t.Error("the key did not come with the one request after it was set")
+		}
+		model.Close()
+	})
+	model.Decide(func(r scripted.Request) scripted.Turn {
+		return scripted.Turn{Text: "You said: " + lastWords(r) + "\x1b[31m", Runes: 4, In: 7, Out: 9}
+	})
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
@@ -101,6 +112,7 @@ func TestScripts(t *testing.T) {
 				e.Setenv(name, value)
 			}
 			e.Setenv("REMOTE", address)
+			e.Setenv("MODEL", model.URL)
 			e.Setenv("MEMORY", binaries+"/memory") // a cordon with a keyring in memory, if AS_CORDON is set
 			return os.MkdirAll(filepath.Join(e.WorkDir, "home"), 0o700)
 		},
@@ -119,6 +131,19 @@ func TestScripts(t *testing.T) {
 			"flipbyte": flipByte,
 		},
 	})
+}
+
+// lastWords are what a request of Chat Completions asks.
+func lastWords(r scripted.Request) string {
+	var body struct {
+		Messages []struct {
+			Content string `json:"content"`
+		} `json:"messages"`
+	}
+	if err := json.Unmarshal([]byte(r.Body), &body); err != nil || len(body.Messages) == 0 {
+		return r.Body
+	}
+	return body.Messages[len(body.Messages)-1].Content
 }
 
 // code runs a program without a controlling terminal and wants an exit code: code N PROGRAM [ARGUMENT]...

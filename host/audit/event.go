@@ -37,6 +37,9 @@ const (
 	SecretSet     Kind = "secret.set"     // Entity Management
 	SecretRemove  Kind = "secret.remove"  // Entity Management
 	SecretUse     Kind = "secret.use"     // Entity Management
+	ModelSet      Kind = "model.set"      // Application Lifecycle: facts model, url, called
+	ModelRemove   Kind = "model.remove"   // Application Lifecycle
+	ModelAsk      Kind = "model.ask"      // API Activity: a request leaves for a model; facts model, url, bytes, sha256, try
 	LogOpen       Kind = "log.open"       // Application Lifecycle
 	LogRecovered  Kind = "log.recovered"  // Application Lifecycle
 	SandboxReport Kind = "sandbox.report" // Process Activity

@@ -45,7 +45,7 @@ func TestRecordsAreOCSF(t *testing.T) {
 	for kind, class := range map[Kind]int{
 		CallIntent: 6003, CallOutcome: 6003, ConsentAnswer: 3003, ServerStart: 1007, ServerStop: 1007, ServerRefused: 1007,
 		ServerFound: 6002, ServerAdd: 6002, ServerInstall: 6002, ServerGrant: 6002, ServerAsked: 6002, ServerSignIn: 3002, ServerSignOut: 3002, ServerRemove: 6002, PinApprove: 6002, PinDrift: 2004, FindingMade: 2004,
-		SecretSet: 3004, SecretRemove: 3004, SecretUse: 3004, LogOpen: 6002, LogRecovered: 6002, SandboxReport: 1007, NetConnection: 4001, "something.new": 0,
+		SecretSet: 3004, SecretRemove: 3004, SecretUse: 3004, LogOpen: 6002, LogRecovered: 6002, ModelSet: 6002, ModelRemove: 6002, ModelAsk: 6003, SandboxReport: 1007, NetConnection: 4001, "something.new": 0,
 	} {
 		for _, decision := range []Decision{"", Allowed, YouDenied, Failed, Intent} {
 			e := event(1)

@@ -46,6 +46,12 @@ func classOf(e *Event) class {
 		return class{1007, 1, 2, "Terminate"}
 	case SandboxReport:
 		return class{1007, 1, 99, "Confine"}
+	case ModelSet:
+		return class{6002, 6, 99, "Set"}
+	case ModelRemove:
+		return class{6002, 6, 2, "Remove"}
+	case ModelAsk:
+		return class{6003, 6, 99, "Ask"}
 	case ServerAdd, ServerInstall, PinApprove:
 		return class{6002, 6, 1, "Install"}
 	case ServerGrant:

@@ -16,7 +16,8 @@ type Model struct {
 	Kind      string `json:"kind"`                // which wire format it speaks: ModelAnthropic or ModelOpenAI
 	URL       string `json:"url"`                 // of the service, below which its paths begin: https://api.openai.com/v1/
 	Model     string `json:"model"`               // what the service calls it
-	KeyHeader string `json:"keyHeader,omitempty"` // in which its key travels; "" for the usual one of its kind
+	HasKey    bool   `json:"hasKey,omitempty"`    // a key for its place is in the keyring
+	KeyHeader string `json:"keyHeader,omitempty"` // in which that travels; "" for the usual one of its kind
 	Images    bool   `json:"images,omitempty"`    // it can look at images
 	Reasoning bool   `json:"reasoning,omitempty"` // it is told to think first
 	Context   int    `json:"context,omitempty"`   // tokens that it can read; 0 is not known

@@ -240,7 +240,7 @@ export interface EventPage { events: EventView[]; total: number; matched: number
 export interface EventView {
   seq: number
   time: string
-  kind: 'call' | 'result' | 'consent' | 'server' | 'pin' | 'secret' | 'log' | 'sandbox' | 'net'
+  kind: 'call' | 'result' | 'consent' | 'server' | 'pin' | 'secret' | 'log' | 'sandbox' | 'net' | 'model'
   title: string
   server: string
   tool: string
