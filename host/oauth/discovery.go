@@ -63,12 +63,12 @@ func (a *Authorizer) discover(ctx context.Context, d demand) (found, error) {
 	f.meta, ok, err = a.metadata(ctx, issuer)
 	switch {
 	case err != nil:
-		return found{}, fmt.Errorf("ask the authorization server %s: %w", issuer, err)
+		return found{}, fmt.Errorf("ask the authorization server %s: %w", printable(issuer), err)
 	case !ok && of.Servers == nil && a.o.Login.Issuer == "": // 2025-03-26 without metadata: its default endpoints
 		f.meta = metadata{Issuer: issuer, Authorization: issuer + "/authorize", Token: issuer + "/token", Registration: issuer + "/register",
 			Challenges: []string{"S256"}}
 	case !ok:
-		return found{}, fmt.Errorf("the authorization server %s publishes no metadata", issuer)
+		return found{}, fmt.Errorf("the authorization server %s publishes no metadata", printable(issuer))
 	}
 	return f, nil
 }
