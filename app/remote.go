@@ -127,7 +127,7 @@ func remoteView(v server.View) *RemoteView {
 func (a *App) Resources(name string) ([]ResourceView, error) {
 	ctx, cancel := context.WithTimeout(a.ctx, patience)
 	defer cancel()
-	all, err := a.host.Servers.Resources(ctx, name)
+	all, err := a.host.Resources(ctx, name)
 	if err != nil {
 		return nil, err
 	}

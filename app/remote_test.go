@@ -7,9 +7,11 @@ import (
 	"testing"
 
 	"cordon/host/config"
+	"cordon/host/gate"
 	"cordon/host/oauth"
 	"cordon/host/pin"
 	"cordon/host/server"
+	"cordon/host/tool"
 )
 
 // What a person is told leaves: a remote server is on no network of its own, and is sent everything all the same.
@@ -56,5 +58,14 @@ func TestChangesAreOfOneKind(t *testing.T) {
 	changes := []pin.Change{{What: "tool echo", Kind: "changed"}, {What: "prompt echo", Kind: "added"}, {What: "instructions", Kind: "changed"}}
 	if got := fmt.Sprint(changedOf(changes, "tool "), changedOf(changes, "prompt ")); got != "map[echo:changed] map[echo:new]" {
 		t.Errorf("changed: %s", got)
+	}
+}
+
+// TestFailedCallShowsWhatWasFound: a server's error is outside text like its results.
+func TestFailedCallShowsWhatWasFound(t *testing.T) {
+	err := &gate.Failed{Text: "‹U+202E›no", Number: 3, CallID: "c", Event: 7, Findings: []tool.Finding{{Engine: "hidden", Rule: "hidden.bidi", Severity: tool.Warn, Text: "1 bidirectional control."}}}
+	v := callView("t", "edr", tool.Result{}, err)
+	if v.Outcome != "failed" || v.Failure == nil || v.Failure.What != err.Text || v.Number != 3 || v.CallID != "c" || v.Event != 7 || len(v.Findings) != 1 {
+		t.Errorf("got %+v", v)
 	}
 }

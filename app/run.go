@@ -32,8 +32,8 @@ func (a *App) Call(r CallRequest) (CallView, error) {
 // words are left of the error.
 func (a *App) needsMore(name string, err error) bool {
 	v, known := a.host.Servers.View(name)
-	said, ok := errors.AsType[*server.ServerError](err)
-	return known == nil && ok && v.Login != nil && len(v.Login.Wanted) > 0 && strings.Contains(said.Text, "the server wants to be allowed more")
+	_, ok := errors.AsType[*server.ServerError](err)
+	return known == nil && ok && v.Login != nil && len(v.Login.Wanted) > 0 && strings.Contains(err.Error(), "the server wants to be allowed more")
 }
 
 // CancelCall abandons a call: an open question is denied, a running tool is no longer waited for.
@@ -88,6 +88,9 @@ func callView(ticket, name string, r tool.Result, err error) CallView {
 	v := CallView{Ticket: ticket, CallID: r.CallID, Event: r.Event, Outcome: "ok", Content: []ContentView{}, Findings: findingViews(r.Findings), Number: r.Number,
 		TookMillis: r.Took.Milliseconds(), At: stamp(time.Now()), Changes: []ChangeView{}, Structured: string(r.Structured)}
 	var denied *gate.Denied
+	if failed, ok := errors.AsType[*gate.Failed](err); ok {
+		v.CallID, v.Event, v.Number, v.Findings = failed.CallID, failed.Event, failed.Number, findingViews(failed.Findings)
+	}
 	switch {
 	case errors.As(err, &denied):
 		v.Outcome, v.Stage, v.Rule, v.Reason = "denied", string(denied.Stage), denied.Rule, sentence(denied.Reason, name)

@@ -33,7 +33,7 @@ func (h *Host) Complete(ctx context.Context, name string, of server.Ref, argumen
 	for i := range values {
 		values[i] = h.Mask(values[i])
 	}
-	return values, err
+	return values, h.Gate.Words(ctx, name, err)
 }
 
 // CheckAnswer reports why a person's answer to a server is not sent: it does not fit, or a value holds one of the user's own secrets. The error is a

@@ -393,9 +393,15 @@ func (h *Host) Call(ctx context.Context, p tool.Proposal) (tool.Result, error) {
 	r, err := h.Gate.Do(ctx, p)
 	var denied *gate.Denied
 	if stopped != nil && err != nil && !errors.As(err, &denied) {
-		return tool.Result{}, stopped
+		return tool.Result{}, h.Gate.Words(ctx, p.Target.Server, stopped)
 	}
 	return r, err
+}
+
+// Resources returns what a running server lets be read. Errors: as of server.Supervisor.Resources, in words that were inspected.
+func (h *Host) Resources(ctx context.Context, name string) ([]tool.Resource, error) {
+	all, err := h.Servers.Resources(ctx, name)
+	return all, h.Gate.Words(ctx, name, err)
 }
 
 // SetSecret stores a secret for one server's environment variable and notes its name in the configuration. A running

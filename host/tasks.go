@@ -152,5 +152,5 @@ func (h *Host) CancelTask(ctx context.Context, name, id string) error {
 	if _, err := h.Append(audit.Event{Kind: audit.CallOutcome, Server: name, Decision: audit.YouDenied, Reason: "its task was cancelled", Facts: map[string]string{"kind": "task", "task": id}}); err != nil {
 		return err
 	}
-	return h.Servers.CancelTask(ctx, name, id)
+	return h.Gate.Words(ctx, name, h.Servers.CancelTask(ctx, name, id))
 }

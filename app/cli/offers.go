@@ -64,7 +64,7 @@ func resourcesCommand(e *env) *cobra.Command {
 		Args: usage(cobra.ExactArgs(1)), ValidArgsFunction: completeFirst,
 		RunE: func(c *cobra.Command, args []string) error {
 			return e.started(c.Context(), args[0], func(h *host.Host) error {
-				listed, err := h.Servers.Resources(c.Context(), args[0])
+				listed, err := h.Resources(c.Context(), args[0])
 				if err != nil {
 					return err
 				}

@@ -170,10 +170,15 @@ func (g *Gate) walk(ctx context.Context, p tool.Proposal, t *trail) (r tool.Resu
 	if err := g.intent(c, t); err != nil { // 7
 		return r, err
 	}
-	if r, err = g.execute(ctx, p, c, decision, receipt, t); err != nil { // 8
+	r, said, err := g.execute(ctx, p, c, decision, receipt, t) // 8
+	switch {
+	case err != nil:
 		var denied *Denied
-		broke = ctx.Err() == nil && !errors.As(err, &denied) && !server.Answered(err)
+		broke = ctx.Err() == nil && !errors.As(err, &denied)
 		return tool.Result{}, err
+	case said != nil:
+		broke = !server.Answered(said)
+		return tool.Result{}, g.inspectError(ctx, c, said, t) // 9, of an error
 	}
 	return g.inspectResult(ctx, c, r, t) // 9
 }
@@ -212,10 +217,9 @@ func (g *Gate) resolve(ctx context.Context, p tool.Proposal, t *trail) (tool.Cal
 		return tool.Call{}, fmt.Errorf("%s did not start in %s", p.Target.Server, g.limit(p))
 	case errors.Is(err, server.ErrNotRunning):
 		t.stop(Resolve, "the server is not running")
-		g.Labels.Saw(p.By.Conversation, p.Target.Server, p.Target.Name, []string{err.Error()}) // it may quote the server
-		return tool.Call{}, err
+		return tool.Call{}, g.quoted(ctx, p, err, t)
 	default:
-		return tool.Call{}, t.deny(Resolve, "resolve.unknown", err.Error())
+		return tool.Call{}, t.deny(Resolve, "resolve.unknown", g.quoted(ctx, p, err, t).Error())
 	}
 	t.effect = found.Effect
 	raw := p.Args
@@ -469,39 +473,37 @@ func (g *Gate) limit(p tool.Proposal) time.Duration {
 	return DefaultDeadline
 }
 
-// execute spends the receipt and runs the call under its deadline.
-func (g *Gate) execute(ctx context.Context, p tool.Proposal, c tool.Call, d policy.Decision, receipt *consent.Receipt, t *trail) (tool.Result, error) {
+// execute spends the receipt and runs the call under its deadline. said is an error that the server may have worded, for inspectError; err one of Cordon's.
+func (g *Gate) execute(ctx context.Context, p tool.Proposal, c tool.Call, d policy.Decision, receipt *consent.Receipt, t *trail) (r tool.Result, said, err error) {
 	if d.Action != policy.Allow {
 		if receipt == nil {
-			return tool.Result{}, t.deny(Execute, "consent.missing", "there is no consent for this call")
+			return r, nil, t.deny(Execute, "consent.missing", "there is no consent for this call")
 		}
 		if err := receipt.Redeem(c, g.Policy.Version()); err != nil {
-			return tool.Result{}, t.deny(Execute, "consent.void", "the consent does not cover this call: "+err.Error())
+			return r, nil, t.deny(Execute, "consent.void", "the consent does not cover this call: "+err.Error())
 		}
 	} else if tool.DigestOf(c) != c.Digest {
-		return tool.Result{}, t.deny(Execute, "call.changed", "the call was changed after it was judged")
+		return r, nil, t.deny(Execute, "call.changed", "the call was changed after it was judged")
 	}
 	limit := g.limit(p)
 	run, cancel := tool.WithPatience(ctx, limit-t.waited)
 	defer cancel()
-	r, err := g.Servers.Call(run, c)
+	r, said = g.Servers.Call(run, c)
 	switch {
-	case err == nil:
+	case said == nil:
 	case ctx.Err() != nil:
 		t.stop(Execute, "cancelled")
-		return r, context.Cause(ctx)
+		return r, nil, context.Cause(ctx)
 	case run.Err() != nil:
 		t.stop(Execute, "no answer in "+limit.String())
-		return r, fmt.Errorf("%s gave no answer in %s", c.Tool.ID, limit)
+		return r, nil, fmt.Errorf("%s gave no answer in %s", c.Tool.ID, limit)
 	default:
 		t.stop(Execute, "failed")
-		// A server words its own errors, so they are outside text like its results.
-		g.Labels.Saw(c.By.Conversation, c.Tool.ID.Server, c.Tool.ID.Name, []string{err.Error()})
-		return r, err
+		return r, said, nil
 	}
 	r.CallID = c.ID
 	t.pass(Execute, many(len(r.Content), "content block"))
-	return r, nil
+	return r, nil, nil
 }
 
 // newID returns n random bytes in hex.

@@ -34,27 +34,18 @@ func (g *Gate) inspectResult(ctx context.Context, c tool.Call, r tool.Result, t 
 		return tool.Result{}, t.deny(InspectOut, "result.size", fmt.Sprintf("the result has %d bytes, at most %d are passed on", size, maxResult))
 	}
 	misfit := g.misfit(c, &r)
-	masked, err := g.mask(&r)
+	texts, blocked, err := g.search(ctx, c.Tool.ID.Server, &r)
 	if err != nil {
 		return tool.Result{}, t.deny(InspectOut, "result.inspection", "the result could not be searched for secrets, so it is withheld")
 	}
-	texts := resultTexts(r)
-	v := g.Inspect.Inspect(ctx, inspect.Subject{Kind: inspect.Outcome, Server: c.Tool.ID.Server, Texts: texts})
-	r.Findings = v.Findings
-	if masked > 0 {
-		r.Findings = append(r.Findings, tool.Finding{Engine: "secret", Rule: "secret.masked", Severity: tool.Warn, Text: fmt.Sprintf("%d occurrences of your own secrets were masked.", masked)})
-	}
 	r.Findings = append(r.Findings, misfit...)
-	for _, d := range v.Degraded {
-		r.Findings = append(r.Findings, tool.Finding{Engine: "pipeline", Rule: "inspect.degraded", Severity: tool.Warn, Text: d})
-	}
 	plain := make([]string, len(texts))
 	for i := range texts {
 		plain[i] = texts[i].Value
 	}
 	r.Number = g.Labels.Saw(c.By.Conversation, c.Tool.ID.Server, c.Tool.ID.Name, plain)
 	t.result(r, size)
-	if v.Blocked() {
+	if blocked {
 		return tool.Result{}, t.deny(InspectOut, "result.quarantined", r.Findings[0].Text)
 	}
 	if len(r.Findings) > 0 {
@@ -63,6 +54,25 @@ func (g *Gate) inspectResult(ctx context.Context, c tool.Call, r tool.Result, t 
 		t.pass(InspectOut, fmt.Sprintf("%d bytes, nothing found, labelled outside", size))
 	}
 	return r, nil
+}
+
+// search masks own secrets in what a server sent and runs the engines on the rest. Findings are added to r; blocked means that it goes no further. An error
+// means that nobody knows what is in it.
+func (g *Gate) search(ctx context.Context, from string, r *tool.Result) (texts []inspect.Text, blocked bool, err error) {
+	masked, err := g.mask(r)
+	if err != nil {
+		return nil, false, err
+	}
+	texts = resultTexts(*r)
+	v := g.Inspect.Inspect(ctx, inspect.Subject{Kind: inspect.Outcome, Server: from, Texts: texts})
+	r.Findings = v.Findings
+	if masked > 0 {
+		r.Findings = append(r.Findings, tool.Finding{Engine: "secret", Rule: "secret.masked", Severity: tool.Warn, Text: fmt.Sprintf("%d occurrences of your own secrets were masked.", masked)})
+	}
+	for _, d := range v.Degraded {
+		r.Findings = append(r.Findings, tool.Finding{Engine: "pipeline", Rule: "inspect.degraded", Severity: tool.Warn, Text: d})
+	}
+	return texts, v.Blocked(), nil
 }
 
 // misfit drops a structured result that is not what its tool promised: whoever reads it by its schema would be misled. The other parts stay.

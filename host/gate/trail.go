@@ -184,13 +184,17 @@ func (g *Gate) outcome(t *trail, r tool.Result, err error) (res tool.Result, out
 	e := g.event(t, audit.CallOutcome)
 	e.Decision, e.Took = t.decision, time.Since(t.began)
 	e.Findings = append(append([]tool.Finding(nil), t.arguments.Findings...), t.got.Findings...)
+	if e.Facts == nil {
+		e.Facts = map[string]string{}
+	}
+	if t.got.Number > 0 {
+		e.Facts["result"] = strconv.Itoa(t.got.Number)
+	}
 	if t.size > 0 || t.got.CallID != "" {
 		e.ResultBytes, e.ResultDigest = int64(t.size), t.digest.String()
-		if e.Facts == nil {
-			e.Facts = map[string]string{}
-		}
-		e.Facts["result"], e.Facts["tool reported"] = strconv.Itoa(t.got.Number), map[bool]string{true: "failure", false: "success"}[t.got.IsError]
+		e.Facts["tool reported"] = map[bool]string{true: "failure", false: "success"}[t.got.IsError]
 	}
+	failed, _ := errors.AsType[*Failed](err)
 	seq, logErr := g.append(e)
 	switch {
 	case logErr != nil:
@@ -198,6 +202,9 @@ func (g *Gate) outcome(t *trail, r tool.Result, err error) (res tool.Result, out
 	case denied != nil:
 		denied.Event = seq
 		return tool.Result{}, denied
+	case failed != nil:
+		failed.Event = seq
+		return tool.Result{}, failed
 	case err != nil:
 		return tool.Result{}, err
 	}

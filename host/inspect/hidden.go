@@ -95,14 +95,31 @@ func (h hit) sentence() string {
 	return text + "."
 }
 
+// Reveal returns text with everything that Hidden finds in it written out, as in "‹U+202E›", but for unusual spaces, which do no harm in a sentence.
+func Reveal(text string) string {
+	if !suspicious(text) {
+		return text
+	}
+	var b strings.Builder
+	w := walkThrough(text)
+	for i := 0; i < len(w.runes); {
+		rule, n := w.classify(i)
+		for _, c := range w.runes[i : i+n] {
+			if rule == "" || rule == "space" {
+				b.WriteRune(c.r)
+			} else {
+				b.WriteString("‹" + codePoint(c.r) + "›")
+			}
+		}
+		i += n
+	}
+	b.WriteString(strings.Repeat("\u2069", w.isolates)) // what is open would reach beyond the text
+	return b.String()
+}
+
 // hiddenIn returns the hits in order of first appearance.
 func hiddenIn(s string) []hit {
-	w := walk{runes: decode(s)}
-	for i := range w.runes {
-		if w.runes[i].r >= 0x590 && unicode.In(w.runes[i].r, unicode.Hebrew, unicode.Arabic, unicode.Syriac, unicode.Thaana, unicode.Nko) {
-			w.rtl = true
-		}
-	}
+	w := walkThrough(s)
 	for i := 0; i < len(w.runes); {
 		rule, n := w.classify(i)
 		if rule != "" {
@@ -140,6 +157,16 @@ type walk struct {
 	rtl      bool // holds right-to-left letters
 	isolates int  // isolates that are open
 	hits     []hit
+}
+
+func walkThrough(s string) walk {
+	w := walk{runes: decode(s)}
+	for i := range w.runes {
+		if w.runes[i].r >= 0x590 && unicode.In(w.runes[i].r, unicode.Hebrew, unicode.Arabic, unicode.Syriac, unicode.Thaana, unicode.Nko) {
+			w.rtl = true
+		}
+	}
+	return w
 }
 
 func (w *walk) note(rule string, i, n int) {
