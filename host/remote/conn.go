@@ -292,12 +292,18 @@ func (c *Conn) send(ctx context.Context, m message) {
 	if err == nil {
 		err = errors.New("the server ended its answer before it was complete")
 	}
-	c.deliver(id, failure(id, err.Error()))
+	c.deliver(id, failure(id, CodeLost, err.Error()))
 }
 
+// CodeLost is the code of an error that Cordon answers a request with because the server gave no answer to it.
+const CodeLost = -32099
+
+// codeRefused is that of one in the place of an answer of HTTP that says no.
+const codeRefused = -32000
+
 // failure is an error that answers a request, in Cordon's words.
-func failure(id, text string) []byte {
-	b, err := json.Marshal(map[string]any{"jsonrpc": "2.0", "id": jsontext.Value(id), "error": map[string]any{"code": -32000, "message": text}}, jsontext.AllowInvalidUTF8(true))
+func failure(id string, code int, text string) []byte {
+	b, err := json.Marshal(map[string]any{"jsonrpc": "2.0", "id": jsontext.Value(id), "error": map[string]any{"code": code, "message": text}}, jsontext.AllowInvalidUTF8(true))
 	if err != nil {
 		return nil
 	}
@@ -574,6 +580,9 @@ func (c *Conn) refused(id, kind string, resp *http.Response) error {
 			return fmt.Errorf("it has too much to do (HTTP %d), and says to wait: %s", s, short(after))
 		}
 		return fmt.Errorf("it has too much to do (HTTP %d)", s)
+	case s/100 == 4:
+		c.deliver(id, failure(id, codeRefused, fmt.Sprintf("it answered HTTP %d %s", s, http.StatusText(s))))
+		return nil
 	default:
 		return fmt.Errorf("it answered HTTP %d %s", s, http.StatusText(s))
 	}

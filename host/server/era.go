@@ -9,10 +9,12 @@ import (
 	"time"
 
 	"cordon/host/pin"
+	"cordon/host/remote"
 	"cordon/host/tool"
 	"cordon/host/wire"
 
 	"github.com/go-json-experiment/json"
+	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 )
 
 // Era is a way to open a session: with a handshake, or with none at all.
@@ -50,6 +52,19 @@ var (
 // anotherStart reports whether err may be mended by starting again.
 func anotherStart(err error) bool {
 	return errors.Is(err, errOffended) || errors.Is(err, errOtherEra) || errors.Is(err, errLegacyAfterAll)
+}
+
+// refusesEra reports whether a server that was opened as a modern one answered its first listing with an error, as those do that want a handshake after all. It may
+// be another error; then the handshake fails too.
+func refusesEra(e Era, err error) bool {
+	if e != Modern {
+		return false
+	}
+	if of, ok := errors.AsType[*jsonrpc.Error](err); ok { // from the library
+		return of.Code != remote.CodeLost
+	}
+	of, ok := errors.AsType[*ServerError](err)
+	return ok && of.Code != remote.CodeLost
 }
 
 // discover is the first request of the modern era, with an id that the library does not use.

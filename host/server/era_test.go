@@ -1,15 +1,22 @@
 package server
 
 import (
+	"context"
+	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"cordon/host/audit"
+	"cordon/host/config"
 	"cordon/host/pin"
+	"cordon/host/remote"
 	"cordon/host/tool"
 	"cordon/host/wire"
+
+	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 )
 
 // Whatever versions a server speaks, and however it takes the question, it works, and is asked only once.
@@ -84,6 +91,85 @@ func TestWrongEra(t *testing.T) {
 				t.Errorf("it speaks %q", v.Protocol)
 			}
 		})
+	}
+}
+
+// A server that claims the modern version and refuses its first request is asked for a handshake, once in a start, and not again for the next one.
+func TestClaimedEra(t *testing.T) {
+	site := openSite(t)
+	for name, c := range map[string]struct {
+		state    State
+		starts   [2]int // at the first start and at the second
+		remember Era
+	}{
+		"discover-lies": {Running, [2]int{2, 1}, Legacy},
+		"modern-lies":   {Crashed, [2]int{2, 2}, Unknown},
+	} {
+		for transport, def := range map[string]config.Server{
+			"stdio": {Name: name, Command: []string{filepath.Join(binaries, "hostile"), "stdio", name, "mark"}, Net: config.NetNone, Memory: 1 << 30, Pids: 64},
+			"http":  {Name: name, URL: site + "/" + name + "/mcp", Net: config.NetNone, Open: true},
+		} {
+			t.Run(name+", "+transport, func(t *testing.T) {
+				eras := new(erasInMemory)
+				r := newRig(t, "ok", func(o *Options) { o.Eras = eras })
+				r.Set(def)
+				before := 0
+				for i, want := range c.starts {
+					err := r.Start(t.Context(), name)
+					if (err == nil) != (c.state == Running) || err != nil && !strings.Contains(err.Error(), "initialize first") {
+						t.Errorf("start %d: %v", i+1, err)
+					}
+					n := 0
+					for _, e := range r.journal.of(audit.ServerStart) {
+						if e.Server == name {
+							n++
+						}
+					}
+					if n-before != want {
+						t.Errorf("start %d took %d processes or connections, want %d", i+1, n-before, want)
+					}
+					before = n
+					v, _ := r.View(name)
+					if v.State != c.state {
+						t.Errorf("it is %s", v.State)
+					}
+					if odd := slices.ContainsFunc(v.Oddities, func(o Oddity) bool { return o.Code == wire.WrongEra }); odd != (want == 2) {
+						t.Errorf("start %d: oddities %+v", i+1, v.Oddities)
+					}
+					if err := r.Stop(t.Context(), name); err != nil {
+						t.Error(err)
+					}
+				}
+				if !slices.ContainsFunc(r.journal.of(audit.FindingMade), func(e audit.Event) bool { return e.Rule == string(wire.WrongEra) && e.Server == name }) {
+					t.Error("it is not recorded")
+				}
+				var e Era
+				for _, e = range eras.by {
+				}
+				if e != c.remember {
+					t.Errorf("remembered %q, want %q", e, c.remember)
+				}
+			})
+		}
+	}
+}
+
+// A connection that is lost is no lie.
+func TestRefusesEra(t *testing.T) {
+	for name, c := range map[string]struct {
+		era  Era
+		err  error
+		want bool
+	}{
+		"an answer":         {Modern, &ServerError{Code: -32600}, true},
+		"one of the list":   {Modern, fmt.Errorf("x: %w", &jsonrpc.Error{Code: -32000}), true},
+		"in the other era":  {Legacy, &ServerError{Code: -32600}, false},
+		"nobody answers":    {Modern, &jsonrpc.Error{Code: remote.CodeLost}, false},
+		"its time was over": {Modern, context.DeadlineExceeded, false},
+	} {
+		if got := refusesEra(c.era, c.err); got != c.want {
+			t.Errorf("%s: %v", name, got)
+		}
 	}
 }
 

@@ -21,8 +21,8 @@ var both = []hostile{
 	{name: "discover-junk", does: "answers server/discover with other types", end: runs},
 	{name: "discover-number", does: "answers server/discover with a number", end: runs},
 	{name: "discover-big", does: "answers server/discover with a million versions", end: runs},
-	{name: "discover-lies", does: "claims the stateless version, and speaks the one with sessions", end: refuses, says: "initialize first"},
-	{name: "modern-lies", does: "claims the stateless version, and wants initialize for everything", end: refuses, says: "initialize first"},
+	{name: "discover-lies", does: "claims the stateless version, and speaks the one with sessions", end: runs, finding: "wire.wrong-era", log: "wire.wrong-era"},
+	{name: "modern-lies", does: "claims the stateless version, wants initialize for everything, and does not know that either", end: refuses, says: "initialize first", finding: "wire.wrong-era"},
 	{name: "modern-changes-its-mind", does: "says in a call that it does not speak its version after all", end: fails},
 
 	// It is too much.

@@ -255,6 +255,11 @@ func (u *unit) serve(ctx context.Context, with *peer, guard watchedGuard, def co
 		with.files.release()
 	}
 	if err != nil {
+		if refusesEra(s.era, err) {
+			err = fmt.Errorf("%w: %w", errLegacyAfterAll, err)
+			u.s.o.Eras.Remember(program, Legacy)
+			found(wire.WrongEra, fmt.Sprintf("the server says that it speaks %s, and refuses the first request of that version; it is asked for a handshake instead", Modern))
+		}
 		closing := *with
 		closing.words = func() string { s.close(); return with.words() } // who reads its words must not wait for the library
 		return u.explain(ctx, handshake, err, guard, &closing)

@@ -39,11 +39,11 @@ type Oddity struct {
 // maxOddities are kept of a session, the first ones: what follows is mostly more of the same.
 const maxOddities = 50
 
-// begin forgets the last start.
+// begins forgets the steps of the last start.
 func (u *unit) begins() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.steps, u.oddities, u.stepped = nil, nil, time.Now()
+	u.steps, u.stepped = nil, time.Now()
 }
 
 // step notes that a part of a start is done.

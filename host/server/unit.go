@@ -254,7 +254,7 @@ func (u *unit) keepRunning(ctx context.Context, ready func()) error {
 		began := time.Now()
 		u.update(func(v *View) {
 			v.State, v.Err, v.Restarts, v.Refused = Starting, nil, restarts, nil
-			u.pausing = false
+			u.pausing, u.oddities = false, nil
 		})
 		err := u.runOnce(ctx, restarts > 0, func() { worked = true; ready() })
 		if err != nil && ctx.Err() == nil {
@@ -262,7 +262,12 @@ func (u *unit) keepRunning(ctx context.Context, ready func()) error {
 		}
 		for again := 0; again < 2 && ctx.Err() == nil && anotherStart(err); again++ {
 			u.note("%v; it is started again", err)
+			before := err
 			err = u.runOnce(ctx, true, func() { worked = true; ready() })
+			if errors.Is(before, errLegacyAfterAll) && anotherStart(err) { // it speaks neither; what it said first tells more
+				err = before
+				break
+			}
 		}
 		if ctx.Err() != nil {
 			u.update(func(v *View) { v.State, v.Err, v.Pid, v.Tools, v.Prompts = Stopped, nil, 0, nil, nil })

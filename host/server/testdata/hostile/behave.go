@@ -246,7 +246,10 @@ func (s *server) odd(m message, send func(string)) bool {
 		say(`{"jsonrpc":"2.0","id":ID,"result":{"supportedVersions":[` + strings.Repeat(`"2026-07-28",`, 1_000_000) + `"x"]}}`)
 	case s.name == "discover-lies" && m.Method == "server/discover": // it is an old one
 		say(`{"jsonrpc":"2.0","id":ID,"result":` + discovered + `}`)
-	case s.name == "discover-lies" && m.Method != "initialize" && s.count(&s.lists) < 3 && len(m.ID) > 0:
+	case s.name == "discover-lies" && m.Method == "initialize":
+		s.count(&s.greeted)
+		return false
+	case s.name == "discover-lies" && s.greetings() == 0 && len(m.ID) > 0:
 		say(`{"jsonrpc":"2.0","id":ID,"error":{"code":-32600,"message":"initialize first"}}`)
 	case s.name == "modern-lies" && m.Method == "tools/list":
 		say(`{"jsonrpc":"2.0","id":ID,"error":{"code":-32600,"message":"initialize first"}}`)

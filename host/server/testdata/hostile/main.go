@@ -43,6 +43,7 @@ type server struct {
 	told    []string      // guarded by mu; what the host has given away
 	lists   int           // guarded by mu; listings
 	rounds  int           // guarded by mu; calls of read_it
+	greeted int           // guarded by mu; handshakes
 	changed int           // guarded by mu; versions of the definitions
 	replied chan struct{} // holds one value per answer to a request of ours
 }
@@ -64,6 +65,12 @@ func (s *server) count(n *int) int {
 	defer s.mu.Unlock()
 	*n++
 	return *n
+}
+
+func (s *server) greetings() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.greeted
 }
 
 // hang does nothing until nobody waits any more.
