@@ -261,3 +261,22 @@ func TestSteps(t *testing.T) {
 		})
 	}
 }
+
+// TestStartErrorsAreClean: a server words the end of its handshake.
+func TestStartErrorsAreClean(t *testing.T) {
+	site := openSite(t)
+	r := newRig(t, "ok", func(o *Options) {
+		o.Mask = func(s string) string { return strings.ReplaceAll(s, "canary", "[secret]") }
+	})
+	r.Set(config.Server{Name: "two", URL: site + "/terminal-in-welcome/mcp", Net: config.NetNone, Open: true})
+	err := r.Start(t.Context(), "two")
+	v, _ := r.View("two")
+	if err == nil || v.Err == nil || len(v.Steps) == 0 {
+		t.Fatalf("it runs: %v %v", err, v.Err)
+	}
+	for what, text := range map[string]string{"error": err.Error(), "view": v.Err.Error(), "step": v.Steps[len(v.Steps)-1].Detail} {
+		if strings.ContainsAny(text, "\x1b\u202e") || strings.Contains(text, "canary") || !strings.Contains(text, "‹U+001B›[2J‹U+202E›[secret]") {
+			t.Errorf("%s: %q", what, text)
+		}
+	}
+}

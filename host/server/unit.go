@@ -13,6 +13,7 @@ import (
 
 	"cordon/host/audit"
 	"cordon/host/config"
+	"cordon/host/inspect"
 	"cordon/host/pin"
 	"cordon/host/tool"
 	"cordon/host/wire"
@@ -250,20 +251,21 @@ func (u *unit) end(ctx context.Context) {
 // calls ready each time the server lists its tools, and returns why the last attempt ended.
 func (u *unit) keepRunning(ctx context.Context, ready func()) error {
 	worked := false
+	run := func(restart bool) error { return u.worded(u.runOnce(ctx, restart, func() { worked = true; ready() })) }
 	for restarts := 0; ; restarts++ {
 		began := time.Now()
 		u.update(func(v *View) {
 			v.State, v.Err, v.Restarts, v.Refused = Starting, nil, restarts, nil
 			u.pausing, u.oddities = false, nil
 		})
-		err := u.runOnce(ctx, restarts > 0, func() { worked = true; ready() })
+		err := run(restarts > 0)
 		if err != nil && ctx.Err() == nil {
 			u.fails(err)
 		}
 		for again := 0; again < 2 && ctx.Err() == nil && anotherStart(err); again++ {
-			u.note("%v; it is started again", err)
+			u.note("%v; it is %s again", err, u.begun())
 			before := err
-			err = u.runOnce(ctx, true, func() { worked = true; ready() })
+			err = run(true)
 			if errors.Is(before, errLegacyAfterAll) && anotherStart(err) { // it speaks neither; what it said first tells more
 				err = before
 				break
@@ -307,7 +309,7 @@ func (u *unit) keepRunning(ctx context.Context, ready func()) error {
 			return err
 		}
 		if !final && restarts+1 >= maxRestarts {
-			err, final = fmt.Errorf("%w; that was start %d in a row, so it is not started again by itself", err, maxRestarts), true
+			err, final = fmt.Errorf("%w; that was %s %d in a row, so it is not %s again by itself", err, u.attempted(), maxRestarts, u.begun()), true
 		}
 		u.note("%v", err)
 		u.update(func(v *View) {
@@ -327,6 +329,40 @@ func (u *unit) keepRunning(ctx context.Context, ready func()) error {
 		case <-time.After(jitter(u.s.o.Backoff << restarts)):
 		}
 	}
+}
+
+// wordedError is an error in which own secrets are masked and hidden characters are written out: the server chose some of its words.
+type wordedError struct {
+	text string
+	err  error
+}
+
+func (e *wordedError) Error() string { return e.text }
+func (e *wordedError) Unwrap() error { return e.err }
+
+func (u *unit) worded(err error) error {
+	if err == nil {
+		return nil
+	}
+	if text := inspect.Reveal(u.s.o.Mask(err.Error())); text != err.Error() {
+		return &wordedError{text, err}
+	}
+	return err
+}
+
+// begun and attempted are what becomes of a server when it is wanted: one elsewhere runs already.
+func (u *unit) begun() string {
+	if u.definition().Remote() {
+		return "connected to"
+	}
+	return "started"
+}
+
+func (u *unit) attempted() string {
+	if u.definition().Remote() {
+		return "connection"
+	}
+	return "start"
 }
 
 // jitter returns something between a half and one and a half of d, so that what ended together does not start together.
@@ -354,7 +390,7 @@ func (u *unit) call(ctx context.Context, c tool.Call) (tool.Result, error) {
 	case s == nil || with == nil:
 		return tool.Result{}, fmt.Errorf("%w: %s", ErrNotRunning, u.name)
 	case !same:
-		return tool.Result{}, fmt.Errorf("%w: %s was started again while this call was looked at; call again", ErrNotRunning, u.name)
+		return tool.Result{}, fmt.Errorf("%w: %s was %s again while this call was looked at; call again", ErrNotRunning, u.name, u.begun())
 	}
 	r, err := s.call(ctx, c)
 	u.mu.Lock()

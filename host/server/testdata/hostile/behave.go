@@ -255,6 +255,8 @@ func (s *server) odd(m message, send func(string)) bool {
 		say(`{"jsonrpc":"2.0","id":ID,"error":{"code":-32600,"message":"initialize first"}}`)
 	case s.name == "modern-changes-its-mind" && m.calls():
 		say(`{"jsonrpc":"2.0","id":ID,"error":{"code":-32022,"message":"unsupported","data":{"supported":["2025-11-25"],"requested":"2026-07-28"}}}`)
+	case s.name == "terminal-in-welcome" && m.Method == "initialize":
+		say(`{"jsonrpc":"2.0","id":ID,"error":{"code":-32000,"message":"\u001b[2J\u202ecanary"}}`)
 	case s.name == "big-welcome-error" && m.Method == "initialize":
 		say(`{"jsonrpc":"2.0","id":ID,"error":{"code":-32000,"message":"` + strings.Repeat("x", 10<<20) + `"}}`)
 	case s.name == "endless-list" && m.Method == "tools/list":
