@@ -11,6 +11,7 @@ import (
 
 	"cordon/host/audit"
 	"cordon/host/gate"
+	"cordon/host/server"
 	"cordon/host/tool"
 )
 
@@ -284,6 +285,9 @@ func title(e audit.Entry) string {
 	case audit.ConsentAnswer:
 		return name + ": you were asked"
 	case audit.ServerStart:
+		if e.Reason == server.Connecting {
+			return "Connecting to " + e.Server
+		}
 		return e.Server + " started"
 	case audit.ServerStop:
 		return e.Server + " " + orElse(e.Reason, "stopped")

@@ -6,6 +6,7 @@ import (
 
 	"cordon/host/audit"
 	"cordon/host/gate"
+	"cordon/host/server"
 )
 
 func TestNamesKeepTheirSpellingInSentences(t *testing.T) {
@@ -35,5 +36,19 @@ func TestTheLastStageSaysHowACallEnded(t *testing.T) {
 	running := stageViews(audit.Event{Kind: audit.CallIntent, Decision: audit.Intent, Stages: []audit.Stage{{Name: string(gate.Resolve), State: "passed"}}})
 	if last := running[len(running)-1]; !strings.Contains(last.State, "not reached") {
 		t.Errorf("a call that still runs ends with %+v", last)
+	}
+}
+
+// TestRemoteServersAreConnectedTo: nothing of them is started here.
+func TestRemoteServersAreConnectedTo(t *testing.T) {
+	for want, e := range map[string]audit.Event{
+		"edr started":                     {Kind: audit.ServerStart, Server: "edr"},
+		"Connecting to edr":               {Kind: audit.ServerStart, Server: "edr", Reason: server.Connecting},
+		"edr was disconnected":            {Kind: audit.ServerStop, Server: "edr", Reason: "was disconnected"},
+		"edr ended the connection: x y z": {Kind: audit.ServerStop, Server: "edr", Reason: "ended the connection: x y z"},
+	} {
+		if got := title(entry(audit.Stored{Event: e})); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
 	}
 }

@@ -206,6 +206,8 @@ func (a *App) serverView(v server.View) ServerView {
 		}
 	}
 	switch {
+	case v.State == server.Running && v.Restarts > 0 && v.Def.Remote():
+		s.Detail = fmt.Sprintf("connected again %d times", v.Restarts)
 	case v.State == server.Running && v.Restarts > 0:
 		s.Detail = fmt.Sprintf("restarted %d times", v.Restarts)
 	case v.State == server.Idle && v.Def.Remote():

@@ -28,7 +28,7 @@ func callCommand(e *env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "call SERVER TOOL [JSON]",
 		Short: "Run one tool through the gate; asks on the terminal before anything is changed",
-		Long: `Starts the server in its sandbox and runs one tool. The call is judged like every other: reading flows on
+		Long: `Starts the server in its sandbox, or connects to one that is elsewhere, and runs one tool. The call is judged like every other: reading flows on
 reviewed servers, anything else asks on the terminal. Without a terminal every question is denied. While the keyring does
 not give out a secret of yours, every call asks, because Cordon would not notice that secret in its arguments.
 JSON may be - to read it from standard input.`,

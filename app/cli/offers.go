@@ -60,7 +60,7 @@ type resource struct {
 
 func resourcesCommand(e *env) *cobra.Command {
 	return &cobra.Command{Use: "resources SERVER", Short: "List what a server lets be read",
-		Long: "Starts the server and lists its resources, and templates of addresses: fill in what stands in {braces}. Read one with: cordon read SERVER URI",
+		Long: "Starts the server, or connects to it, and lists its resources, and templates of addresses: fill in what stands in {braces}. Read one with: cordon read SERVER URI",
 		Args: usage(cobra.ExactArgs(1)), ValidArgsFunction: completeFirst,
 		RunE: func(c *cobra.Command, args []string) error {
 			return e.started(c.Context(), args[0], func(h *host.Host) error {
@@ -109,7 +109,7 @@ func readCommand(e *env) *cobra.Command {
 	var output string
 	var within time.Duration
 	c := &cobra.Command{Use: "read SERVER URI", Short: "Read one resource of a server, through the gate",
-		Long: `Starts the server and reads a resource that it lists, or one of the form of its templates. It is judged like a call: reading flows on
+		Long: `Starts the server, or connects to it, and reads a resource that it lists, or one of the form of its templates. It is judged like a call: reading flows on
 reviewed servers, an address that goes to somebody else asks first. What is not text is written to a file with --output, or to a pipe; a terminal is not given it.`,
 		Example: `  cordon read tracker memo://today
   cordon read tracker case://A-17/photo --output photo.png`,
@@ -193,7 +193,7 @@ func promptOf(t tool.Tool) offered {
 
 func promptsCommand(e *env) *cobra.Command {
 	return &cobra.Command{Use: "prompts SERVER", Short: "List the prompts that a server offers",
-		Long: "Starts the server and lists its prompts with their arguments. Fetch one with: cordon prompt SERVER NAME [KEY=VALUE]...",
+		Long: "Starts the server, or connects to it, and lists its prompts with their arguments. Fetch one with: cordon prompt SERVER NAME [KEY=VALUE]...",
 		Args: usage(cobra.ExactArgs(1)), ValidArgsFunction: completeFirst,
 		RunE: func(c *cobra.Command, args []string) error {
 			return e.started(c.Context(), args[0], func(h *host.Host) error {
@@ -242,7 +242,7 @@ func printPrompt(w io.Writer, indent string, p offered) {
 func promptCommand(e *env) *cobra.Command {
 	var within time.Duration
 	c := &cobra.Command{Use: "prompt SERVER NAME [KEY=VALUE]...", Short: "Fetch one prompt of a server, through the gate",
-		Long:    "Starts the server and fetches a prompt, filled in with the values given. Its messages are printed with whose words they are to be; each line of them is indented.",
+		Long:    "Starts the server, or connects to it, and fetches a prompt, filled in with the values given. Its messages are printed with whose words they are to be; each line of them is indented.",
 		Example: `  cordon prompt tracker triage case=A-1047 tone=short`,
 		Args:    usage(cobra.MinimumNArgs(2)), ValidArgsFunction: completeFirst,
 		RunE: func(c *cobra.Command, args []string) error {

@@ -310,8 +310,8 @@ func reviewCommand(e *env) *cobra.Command {
 	var approve string
 	c := &cobra.Command{
 		Use:   "review NAME",
-		Short: "Start a server, show its tools or what changed, and approve them",
-		Long: `Starts the server in its sandbox and shows what it offers, or what has changed since it was approved.
+		Short: "Show what a server offers or what changed, and approve it",
+		Long: `Starts the server in its sandbox, or connects to it, and shows what it offers, or what has changed since it was approved.
 Approval is asked for on the terminal. --approve DIGEST approves without a question, and only if the server is still
 exactly what was shown under that digest.`,
 		Args: usage(cobra.ExactArgs(1)), ValidArgsFunction: completeServers,

@@ -213,8 +213,8 @@ func (g *Gate) resolve(ctx context.Context, p tool.Proposal, t *trail) (tool.Cal
 		t.stop(Resolve, "cancelled")
 		return tool.Call{}, context.Cause(ctx)
 	case look.Err() != nil:
-		t.stop(Resolve, "the server did not start in "+g.limit(p).String())
-		return tool.Call{}, fmt.Errorf("%s did not start in %s", p.Target.Server, g.limit(p))
+		t.stop(Resolve, "the server was not ready in "+g.limit(p).String())
+		return tool.Call{}, fmt.Errorf("%s was not ready in %s", p.Target.Server, g.limit(p))
 	case errors.Is(err, server.ErrNotRunning):
 		t.stop(Resolve, "the server is not running")
 		return tool.Call{}, g.quoted(ctx, p, err, t)

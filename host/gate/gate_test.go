@@ -326,7 +326,7 @@ func TestWakingTakesFromTheDeadline(t *testing.T) {
 	r.servers.wake = asleep
 	_, err := r.Do(t.Context(), propose("read", somewhere))
 	var d *Denied
-	if err == nil || errors.As(err, &d) || !strings.Contains(err.Error(), "files did not start in 200ms") {
+	if err == nil || errors.As(err, &d) || !strings.Contains(err.Error(), "files was not ready in 200ms") {
 		t.Errorf("a server that does not wake: %v", err)
 	}
 	if e := r.outcome(t); e.Decision != audit.Failed || e.Stages[0].State != "stopped" {

@@ -170,7 +170,7 @@ func (u *unit) drain(ctx context.Context, stops int) error {
 		select {
 		case <-moved:
 		case <-patience.C:
-			u.note("calls are still running after %v; it is started again all the same", u.s.o.Drain)
+			u.note("calls are still running after %v; it is %s again all the same", u.s.o.Drain, u.begun())
 			return nil
 		case <-ctx.Done():
 			return context.Cause(ctx)

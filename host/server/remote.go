@@ -27,6 +27,9 @@ import (
 // byePatience is for a server to hear that a session is over.
 const byePatience = 300 * time.Millisecond
 
+// Connecting is the reason in the record of a remote server's start: it runs already.
+const Connecting = "connecting"
+
 // TierRemote is the tier of what runs on another computer.
 const TierRemote sandbox.Tier = "remote"
 
@@ -161,7 +164,7 @@ func (u *unit) connectOnce(ctx context.Context, def config.Server, ready func())
 	u.with, u.files, u.started = with, files{def: def, fingerprint: remoteFingerprint(def)}, remoteFingerprint(def)
 	u.mu.Unlock()
 	u.update(func(v *View) { v.Pid, v.Limited, v.Report = 0, false, sandbox.Report{Tier: TierRemote} })
-	_, err = u.s.o.Audit.Append(audit.Event{Kind: audit.ServerStart, Server: u.name, Facts: map[string]string{"url": def.URL, "tier": string(TierRemote)}})
+	_, err = u.s.o.Audit.Append(audit.Event{Kind: audit.ServerStart, Server: u.name, Reason: Connecting, Facts: map[string]string{"url": def.URL, "tier": string(TierRemote)}})
 	if err == nil {
 		err = u.serve(ctx, with, guard, def, ready)
 	}
