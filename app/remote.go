@@ -84,14 +84,13 @@ func signInID(name string) string { return "sign in " + name }
 // SignOut forgets how one is signed in to a remote server.
 func (a *App) SignOut(name string) error { return a.host.Servers.SignOut(a.ctx, name) }
 
-// AllowNameless lets a remote server serve without knowing who calls, and connects to it.
-func (a *App) AllowNameless(name string) error {
-	def, ok := a.host.Config().Server(name)
-	if !ok {
-		return fmt.Errorf("%w: %q", server.ErrUnknown, name)
+// SetOpen lets a remote server serve without knowing who calls, and connects to it if it was left for that; or takes that back.
+func (a *App) SetOpen(name string, open bool) error {
+	v, err := a.host.Servers.View(name)
+	if err != nil {
+		return err
 	}
-	def.Open = true
-	if err := a.host.ChangeRemote(a.ctx, def); err != nil {
+	if err := a.host.SetOpen(a.ctx, name, open); err != nil || !open || !errors.Is(v.Err, server.ErrNameless) {
 		return err
 	}
 	return a.StartServer(name)

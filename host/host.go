@@ -323,7 +323,11 @@ func (h *Host) AddServer(def config.Server) error {
 		return err
 	}
 	h.Servers.Set(def)
-	_, err = h.Append(audit.Event{Kind: audit.ServerAdd, Server: def.Name, Facts: map[string]string{"command": strings.Join(def.Command, " ") + def.URL, "source": def.Source, "version": def.Version}})
+	facts := map[string]string{"command": strings.Join(def.Command, " ") + def.URL, "source": def.Source, "version": def.Version}
+	if def.Open {
+		facts["open"] = "it may serve whoever calls"
+	}
+	_, err = h.Append(audit.Event{Kind: audit.ServerAdd, Server: def.Name, Facts: facts})
 	h.o.Changed()
 	return err
 }

@@ -171,35 +171,52 @@ func tokens(doc []byte) (all []string) {
 }
 
 // ChangeRemote replaces the definition of a remote server: how one signs in to it, what is sent with each request, whether it may serve
-// whoever calls. Where it is stays as it is. A connection is made anew.
+// whoever calls. Where it is stays as it is. It is recorded first, and what cannot be recorded is not done. A connection is made anew.
 func (h *Host) ChangeRemote(ctx context.Context, def config.Server) error {
-	var before config.Server
 	err := h.edit(func(c *config.Config) error {
 		i := slices.IndexFunc(c.Servers, func(s config.Server) bool { return s.Name == def.Name })
 		if i < 0 {
 			return fmt.Errorf("%w: %q", server.ErrUnknown, def.Name)
 		}
-		if before = c.Servers[i]; !before.Remote() || before.URL != def.URL {
+		before := c.Servers[i]
+		if !before.Remote() || before.URL != def.URL {
 			return fmt.Errorf("%s stays where it is; add another server for another address", def.Name)
 		}
 		c.Servers[i] = def
-		return nil
+		e := audit.Event{Kind: audit.ServerGrant, Server: def.Name, Decision: audit.YouAllowed, Reason: "another way to identify Cordon", Facts: map[string]string{"url": def.URL}}
+		switch {
+		case def.Open && !before.Open:
+			e.Reason = "it may serve whoever calls"
+		case before.Open && !def.Open:
+			e.Reason = "it has to know who calls"
+		}
+		_, err := h.Append(e)
+		return err
 	})
 	if err != nil {
 		return err
 	}
-	e := audit.Event{Kind: audit.ServerGrant, Server: def.Name, Decision: audit.YouAllowed, Reason: "another way to identify Cordon", Facts: map[string]string{"url": def.URL}}
-	if def.Open != before.Open {
-		e.Reason = "it may serve whoever calls"
-		if !def.Open {
-			e.Reason = "it has to know who calls"
-		}
-	}
-	_, logErr := h.Append(e)
 	h.Servers.Set(def)
 	h.o.Changed()
-	if logErr != nil {
-		return logErr
-	}
 	return h.Servers.Reload(ctx, def.Name)
+}
+
+// SetOpen records whether a person accepts that a remote server serves whoever calls. One that is connected is connected to anew: without that it is left if
+// it does not want to know who calls.
+func (h *Host) SetOpen(ctx context.Context, name string, open bool) error {
+	def, ok := h.Config().Server(name)
+	switch {
+	case !ok:
+		return fmt.Errorf("%w: %q", server.ErrUnknown, name)
+	case !def.Remote():
+		return fmt.Errorf("%s runs on this computer: nobody else calls it", name)
+	case def.Open == open:
+		return nil
+	}
+	def.Open = open
+	err := h.ChangeRemote(ctx, def)
+	if !open && errors.Is(err, server.ErrNameless) { // which is what was wanted
+		return nil
+	}
+	return err
 }

@@ -114,3 +114,72 @@ func (r *rig) found(t *testing.T) (n int) {
 	}
 	return n
 }
+
+// TestOpenLater: that a server serves whoever calls is accepted later, recorded first, and taken back.
+func TestOpenLater(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.open()
+	site := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		var m struct {
+			ID     json.RawMessage
+			Method string
+		}
+		_ = json.NewDecoder(q.Body).Decode(&m)
+		result, ok := map[string]string{"initialize": `{"protocolVersion":"2025-11-25","capabilities":{"tools":{}},"serverInfo":{"name":"x","version":"1"}}`, "tools/list": `{"tools":[]}`}[m.Method]
+		switch w.Header().Set("Content-Type", "application/json"); {
+		case len(m.ID) == 0:
+			w.WriteHeader(http.StatusAccepted)
+		case ok:
+			fmt.Fprintf(w, `{"jsonrpc":"2.0","id":%s,"result":%s}`, m.ID, result)
+		default:
+			fmt.Fprintf(w, `{"jsonrpc":"2.0","id":%s,"error":{"code":-32601,"message":"no"}}`, m.ID)
+		}
+	}))
+	t.Cleanup(site.Close)
+	if err := r.AddServer(config.Server{Name: "one", URL: site.URL + "/mcp", Net: config.NetNone}); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Servers.Start(t.Context(), "one"); !errors.Is(err, server.ErrNameless) {
+		t.Fatalf("a server that asks nobody: %v", err)
+	}
+	reasons := func() (all []string) {
+		p, err := r.Log().Query(audit.Query{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range p.Entries { // the newest first
+			if e.Kind == audit.ServerGrant {
+				all = append(all, e.Reason)
+			}
+		}
+		return all
+	}
+	for range 2 { // the second time nothing changes
+		if err := r.SetOpen(t.Context(), "one", true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.start("one")
+	if got := reasons(); len(got) != 1 || got[0] != "it may serve whoever calls" {
+		t.Errorf("recorded %q", got)
+	}
+	if err := r.SetOpen(t.Context(), "one", false); err != nil {
+		t.Fatal(err)
+	}
+	if v, err := r.Servers.View("one"); err != nil || v.State == server.Running || !errors.Is(v.Err, server.ErrNameless) {
+		t.Errorf("it is %s, %v", v.State, v.Err)
+	}
+	if got := reasons(); len(got) != 2 || got[0] != "it has to know who calls" {
+		t.Errorf("recorded %q", got)
+	}
+	if err := r.SetOpen(t.Context(), "nobody", true); !errors.Is(err, server.ErrUnknown) {
+		t.Errorf("an unknown one: %v", err)
+	}
+	if err := r.AddServer(definition("two", r.case_(), "/bin/true")); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.SetOpen(t.Context(), "two", true); err == nil {
+		t.Error("one on this computer may be open")
+	}
+}

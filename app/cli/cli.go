@@ -129,7 +129,7 @@ func (e *env) fail(err error, code int) {
 	case of != nil && errors.Is(err, oauth.ErrNoPerson):
 		fix = fmt.Sprintf("only programs that are registered there are let in: cordon servers remove %s, then add it again with --login, --client-id and --client-secret", of.name)
 	case of != nil && errors.Is(err, server.ErrNameless):
-		fix = fmt.Sprintf("if you know it and it is meant to be open: cordon servers remove %s, then add it again with --open", of.name)
+		fix = fmt.Sprintf("if you know it and it is meant to be open: cordon servers open %s", of.name)
 	case of != nil && of.fix != "":
 		fix = of.fix
 	case errors.Is(err, audit.ErrBroken):

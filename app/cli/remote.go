@@ -297,6 +297,53 @@ func signOutCommand(e *env) *cobra.Command {
 	}}
 }
 
+// openMeans is what somebody is told before a server may serve whoever calls. The window says the same.
+const openMeans = `%s may serve whoever calls: everybody who knows its address may call it, and nobody vouches for who runs it.
+Cordon then connects without saying who you are. You still review what it offers, and its calls still go through the gate. Allow it
+only if you know this server and it is meant to be open.
+`
+
+func openCommand(e *env) *cobra.Command {
+	var undo, yes bool
+	c := &cobra.Command{Use: "open NAME", Short: "Let a remote server serve whoever calls, or take that back with --undo",
+		Long: `Records that you accept that a remote server does not want to know who calls; without that Cordon leaves such a server before anything is
+called. It says what that means and asks on the terminal; --yes answers for you. --undo takes it back, and asks nothing.`,
+		Example: `  cordon servers open weather
+  cordon servers open weather --undo`,
+		Args: usage(cobra.ExactArgs(1)), ValidArgsFunction: completeFirst,
+		RunE: func(c *cobra.Command, args []string) error {
+			if undo && yes {
+				return usageError(c, "--undo asks nothing: leave --yes out")
+			}
+			h, done, err := e.open(c.Context())
+			if err != nil {
+				return err
+			}
+			defer done()
+			def, ok := h.Config().Server(args[0])
+			if ok && def.Remote() && !def.Open && !undo && !yes {
+				fmt.Fprintf(e.err, openMeans, args[0])
+				if !e.confirm("Allow it? Type yes: ") {
+					fmt.Fprintln(e.err, "Nothing was changed.")
+					return &exitError{exitDenied, nil}
+				}
+			}
+			if err := h.SetOpen(c.Context(), args[0], !undo); err != nil {
+				return err
+			}
+			return e.print(map[string]any{"server": args[0], "open": !undo}, func(w io.Writer) {
+				if undo {
+					fmt.Fprintf(w, "%s has to know who calls.\n", args[0])
+				} else {
+					fmt.Fprintf(w, "%s may serve whoever calls.\n", args[0])
+				}
+			})
+		}}
+	c.Flags().BoolVar(&undo, "undo", false, "it has to know who calls again")
+	c.Flags().BoolVar(&yes, "yes", false, "do not ask")
+	return c
+}
+
 // serverError is an error of a command about one server.
 type serverError struct {
 	name string

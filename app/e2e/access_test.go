@@ -158,7 +158,7 @@ func TestAxeRemote(t *testing.T) {
 		b.gone(hook("add-save"))
 		b.find(hook("nameless"))
 		audit(name + " open to everybody")
-		b.press("allow-nameless")
+		b.press("open-allow")
 		b.find(hook("review-approve"))
 		audit(name + " review with prompts")
 		b.press("review-approve")

@@ -64,7 +64,7 @@ func TestRemote(t *testing.T) {
 		if far.said(`tools/call`) {
 			t.Error("it was called")
 		}
-		b.press("allow-nameless")
+		b.press("open-allow")
 		b.server("cases", running)
 	})
 	step("its tools and prompts are reviewed", func(t *testing.T, b *browser) {

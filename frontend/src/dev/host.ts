@@ -125,7 +125,7 @@ export function standin(start: Snapshot = snapshot()): Standin {
     },
     CancelTask: (n, id) => log(['CancelTask', n, id], () => host.show({ servers: host.now.servers.map((s) => (s.name === n ? { ...s, tasks: s.tasks.filter((t) => t.id !== id) } : s)) })),
     SignOut: (n) => log(['SignOut', n], () => host.show({ servers: host.now.servers.map((s) => (s.name === n && s.remote ? { ...s, state: 'stopped', remote: { ...s.remote, signedIn: false, issuer: '', scopes: [], expires: '', bound: false } } : s)) })),
-    AllowNameless: (n) => log(['AllowNameless', n], () => host.show({ servers: host.now.servers.map((s) => (s.name === n && s.remote ? { ...s, state: 'running', failure: null, tier: 'remote', remote: { ...s.remote, open: true, nameless: false } } : s)) })),
+    SetOpen: (n, open) => log(['SetOpen', n, open], () => host.show({ servers: host.now.servers.map((s) => (s.name === n && s.remote ? { ...s, state: open ? 'running' : s.state, failure: open ? null : s.failure, tier: 'remote', remote: { ...s.remote, open, nameless: false } } : s)) })),
     Resources: (n) => log(['Resources', n], () => (host.now.servers.find((s) => s.name === n)?.reads ? resources : [])),
     ExpandTemplate: (t, v) => log(['ExpandTemplate', t, { ...v }], () => t.replace('{id}', v['id'] ?? '').replace('{?author}', v['author'] ? `?author=${encodeURIComponent(v['author'])}` : '')),
     Complete: (r) => log(['Complete', { ...r, others: { ...r.others } }], () => (completions[r.argument] ?? []).filter((c) => c.toLowerCase().startsWith(r.value.toLowerCase()))),

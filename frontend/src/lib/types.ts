@@ -283,7 +283,7 @@ export interface Bound {
   SignIn(name: string): Promise<void>
   CancelTask(server: string, id: string): Promise<void>
   SignOut(name: string): Promise<void>
-  AllowNameless(name: string): Promise<void>
+  SetOpen(name: string, open: boolean): Promise<void>
   Resources(name: string): Promise<ResourceView[]>
   ExpandTemplate(template: string, values: Record<string, string>): Promise<string>
   Complete(r: CompleteRequest): Promise<string[]>
