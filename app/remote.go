@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 
@@ -26,24 +24,16 @@ func (a *App) AddRemote(n NewRemote) error {
 		return errors.New("that is no address")
 	}
 	def := config.Server{Name: n.Name, Source: "url", URL: u.String(), Net: config.NetNone, Private: n.Private,
-		Login: config.Login{ClientID: n.ClientID, Issuer: n.Issuer, Scopes: n.Scopes, Kind: n.Login}}
+		Login: config.Login{ClientID: n.ClientID, Issuer: n.Issuer, Scopes: n.Scopes, Kind: n.Login, IdPTokenEndpoint: n.IdPTokenEndpoint, IdPClientID: n.IdPClientID}}
 	if err := a.host.AddServer(def); err != nil {
 		return err
 	}
 	undo := func(err error) error { return errors.Join(err, a.host.RemoveServer(a.ctx, n.Name)) }
-	secrets := map[string]string{}
-	if n.Header != "" && n.Key != "" {
-		secrets[n.Header] = n.Key
-	}
-	if n.Secret != "" {
-		secrets[config.LoginSecret] = n.Secret
-	}
-	for _, key := range slices.Sorted(maps.Keys(secrets)) {
-		name := "key"
-		if key == config.LoginSecret {
-			name = "login"
+	for _, s := range []struct{ name, env, value string }{{"key", n.Header, n.Key}, {"login", config.LoginSecret, n.Secret}, {"id-token", config.LoginToken, n.IdPToken}} {
+		if s.env == "" || s.value == "" {
+			continue
 		}
-		if err := a.host.SetSecret(a.ctx, secret.Ref{Name: name, Server: n.Name, Env: key}, secret.NewValue(secrets[key])); err != nil {
+		if err := a.host.SetSecret(a.ctx, secret.Ref{Name: s.name, Server: n.Name, Env: s.env}, secret.NewValue(s.value)); err != nil {
 			return undo(err)
 		}
 	}

@@ -186,6 +186,10 @@ type NewRemote struct {
 	Secret   string   `json:"secret"` // of the client, a key or an assertion, by Login
 	Issuer   string   `json:"issuer"`
 	Scopes   []string `json:"scopes"`
+
+	IdPTokenEndpoint string `json:"idpTokenEndpoint"` // of the company's identity provider, if that vouches
+	IdPClientID      string `json:"idpClientId"`
+	IdPToken         string `json:"idpToken"` // the ID token
 }
 
 // GuaranteeView is one protection and how it is known to hold.

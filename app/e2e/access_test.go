@@ -151,7 +151,7 @@ func TestAxeRemote(t *testing.T) {
 		b.press("add-more")
 		b.press("add-save")
 		audit(name + " add a remote server with a key")
-		b.press("add-how-browser")
+		b.press("add-how-person")
 		audit(name + " add a remote server")
 		b.fill("add-url", far.address())
 		b.press("add-save")

@@ -251,7 +251,7 @@ func (d *desktop) remoteShots(b *browser, shot func(string), opened func() strin
 	b.fill("add-url", "http://cases.example.org/mcp")
 	b.press("add-save")
 	shot("remote-add-wrong")
-	b.press("add-how-browser")
+	b.press("add-how-person")
 	b.pressAt("#add-remote-private")
 	shot("remote-add-more")
 	b.fill("add-url", far.address())

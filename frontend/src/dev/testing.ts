@@ -42,6 +42,10 @@ export async function type(test: string, value: string): Promise<void> {
   await fireEvent.input(get(test), { target: { value } })
   await settle()
 }
+export async function choose(test: string, value: string): Promise<void> {
+  await fireEvent.change(get(test), { target: { value } })
+  await settle()
+}
 export async function press(key: string, more: KeyboardEventInit = {}, on: Element = document.activeElement ?? document.body): Promise<boolean> {
   const went = await fireEvent.keyDown(on, { key, ...more })
   await settle()

@@ -231,7 +231,7 @@ export interface ResourceView { uri: string; template: string; variables: string
 /** Servers: what the add form sends. `command` is argv, not a shell line. */
 export interface NewServer { name: string; package: string; scripts: boolean; command: string[]; read: string[]; write: string[]; net: 'none' | 'loopback' | 'hosts'; hosts: string[]; privateHosts: string[]; reach: number[]; serve: number[]; memoryBytes: number; pids: number }
 /** What the form for a remote server sends; it holds secrets. */
-export interface NewRemote { name: string; url: string; privateHosts: string[]; header: string; key: string; login: string; clientId: string; secret: string; issuer: string; scopes: string[] }
+export interface NewRemote { name: string; url: string; privateHosts: string[]; header: string; key: string; login: string; clientId: string; secret: string; issuer: string; scopes: string[]; idpTokenEndpoint: string; idpClientId: string; idpToken: string }
 export interface NewSecret { name: string; server: string; env: string; value: string }
 export interface SecretView { name: string; server: string; env: string; added: string; lastUsed: string; held: string }
 

@@ -1,7 +1,7 @@
 // Servers on other computers: adding one, signing in and out, what of a server's page applies to them.
 
 import { describe, expect, test } from 'vitest'
-import { click, find, get, open, settle, type } from '../dev/testing'
+import { choose, click, expectAccessible, find, get, open, settle, type } from '../dev/testing'
 import { remoteServer, servers } from '../dev/servers'
 import type { Standin } from '../dev/host'
 import { app } from '../lib/app.svelte'
@@ -63,16 +63,69 @@ describe('the form for a server at an address', () => {
     host.failing = null
     await type('add-key', ' k-1 ')
     await click('add-save')
-    expect(host.calls.filter(([m]) => m === 'AddRemote').at(-1)?.[1]).toEqual({ name: 'far', url: 'https://far.example/mcp', privateHosts: [], header: 'Authorization', key: 'k-1', login: '', clientId: '', secret: '', issuer: '', scopes: [] })
+    expect(host.calls.filter(([m]) => m === 'AddRemote').at(-1)?.[1]).toEqual({ name: 'far', url: 'https://far.example/mcp', privateHosts: [], header: 'Authorization', key: 'k-1', login: '', clientId: '', secret: '', issuer: '', scopes: [], idpTokenEndpoint: '', idpClientId: '', idpToken: '' })
     expect(find('add-save')).toBeNull()
     expect(app.server).toBe('far')
   })
   test('sends what signing in needs, and nothing of what another choice held', () => {
     const draft = { ...emptyRemote(), url: 'https://far.example', key: 'left over', clientId: ' c-1 ', secret: 's', issuer: 'https://login.example', scopes: 'a b, c', privateHosts: 'mcp.corp.example:8443' }
-    expect(newRemote('far', draft)).toEqual({ name: 'far', url: 'https://far.example', privateHosts: ['mcp.corp.example:8443'], header: '', key: '', login: '', clientId: 'c-1', secret: 's', issuer: 'https://login.example', scopes: ['a', 'b', 'c'] })
-    expect(newRemote('far', { ...draft, how: 'program' }).login).toBe('client-credentials')
+    expect(newRemote('far', draft)).toEqual({ name: 'far', url: 'https://far.example', privateHosts: ['mcp.corp.example:8443'], header: '', key: '', login: '', clientId: 'c-1', secret: 's', issuer: 'https://login.example', scopes: ['a', 'b', 'c'], idpTokenEndpoint: '', idpClientId: '', idpToken: '' })
+    expect(newRemote('far', { ...draft, how: 'machine' }).login).toBe('client-credentials')
     expect(newRemote('far', { ...draft, how: 'key' })).toMatchObject({ header: 'Authorization', key: 'left over', clientId: '', secret: '', issuer: '', scopes: [] })
-    expect(Object.entries(remoteProblems({ ...emptyRemote(), how: 'program', url: 'https://far.example', issuer: 'login', privateHosts: 'corp' })).filter(([, v]) => v).map(([k]) => k)).toEqual(['clientId', 'secret', 'issuer', 'privateHosts'])
+    expect(Object.entries(remoteProblems({ ...emptyRemote(), how: 'machine', url: 'https://far.example', issuer: 'login', privateHosts: 'corp' })).filter(([, v]) => v).map(([k]) => k)).toEqual(['clientId', 'secret', 'issuer', 'privateHosts'])
+  })
+  test.each([
+    ['client-credentials', ['add-client', 'add-secret'], ['add-idp', 'add-idp-token']],
+    ['private-key-jwt', ['add-client', 'add-secret'], ['add-idp', 'add-idp-token']],
+    ['enterprise', ['add-client', 'add-secret', 'add-idp', 'add-idp-client', 'add-idp-token'], []],
+    ['workload', ['add-client', 'add-secret'], ['add-idp', 'add-idp-token']],
+  ])('lets a machine sign in with %s: asks for what that needs, and says what is missing', async (machine, asks, asksNot) => {
+    const host = await form()
+    expect(find('add-machine')).toBeNull()
+    await click('add-how-machine')
+    await choose('add-machine', machine)
+    for (const id of asks) expect(find(id), id).toBeTruthy()
+    for (const id of asksNot) expect(find(id), id).toBeNull()
+    expect(document.getElementById('add-machine-h')?.textContent).toBeTruthy()
+    await type('add-name', 'far')
+    await type('add-url', 'https://far.example/mcp')
+    await click('add-save')
+    expect(host.calls.some(([m]) => m === 'AddRemote')).toBe(false)
+    expect(document.getElementById('add-client-e')?.textContent).toBeTruthy()
+    if (machine === 'enterprise') await expectAccessible()
+    else expect(document.getElementById('add-secret-e')?.textContent).toContain('not kept here')
+    await type('add-client', 'soc')
+    const proof = machine === 'private-key-jwt' ? '-----BEGIN PRIVATE KEY-----\nMC4\n-----END PRIVATE KEY-----\n' : 's3cr3t'
+    await type('add-secret', proof)
+    if (machine === 'enterprise') {
+      await type('add-idp', 'https://id.corp.example/token')
+      await type('add-idp-client', 'desk')
+      await type('add-idp-token', 'a.b.c')
+    }
+    await click('add-save')
+    expect(host.calls.filter(([m]) => m === 'AddRemote').at(-1)?.[1]).toMatchObject({ login: machine, clientId: 'soc', secret: proof, key: '', ...(machine === 'enterprise' ? { idpTokenEndpoint: 'https://id.corp.example/token', idpClientId: 'desk', idpToken: 'a.b.c' } : { idpTokenEndpoint: '', idpClientId: '', idpToken: '' }) })
+    expect(find('add-save')).toBeNull()
+  })
+  test('forgets what proves one thing when another is chosen, and what was not taken', async () => {
+    const host = await form()
+    await click('add-how-machine')
+    for (const id of ['add-secret']) expect((get(id) as HTMLInputElement).type).toBe('password')
+    await type('add-secret', 's3cr3t')
+    await choose('add-machine', 'private-key-jwt')
+    expect((get('add-secret') as HTMLTextAreaElement).value).toBe('')
+    expect(get('add-secret').classList.contains('veiled')).toBe(true)
+    await choose('add-machine', 'enterprise')
+    await type('add-name', 'far')
+    await type('add-url', 'https://far.example/mcp')
+    await type('add-client', 'soc')
+    await type('add-idp', 'https://id.corp.example/token')
+    await type('add-idp-client', 'desk')
+    await type('add-idp-token', 'a.b.c')
+    host.failing = { code: 'CRD-KEY-02', what: 'The keyring is locked.', means: '', fix: '' }
+    await click('add-save')
+    expect(document.querySelector('[role="dialog"]')?.textContent).toContain('CRD-KEY-02')
+    expect((get('add-idp-token') as HTMLInputElement).value).toBe('')
+    expect((get('add-idp') as HTMLInputElement).value).toBe('https://id.corp.example/token')
   })
   test('opens the options that hold something wrong', async () => {
     await form()
