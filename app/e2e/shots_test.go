@@ -365,3 +365,75 @@ func (d *desktop) remoteShots(b *browser, shot func(string), opened func() strin
 	b.server("nowhere", func(s server) bool { return s.Failure != nil })
 	shot("remote-unreachable")
 }
+
+// TestShotsTrouble takes pictures of the form for a machine that signs in, of opening a server later, and of the Connection tab of servers that fail or are slow.
+func TestShotsTrouble(t *testing.T) {
+	dir := os.Getenv("SHOTS")
+	if dir == "" {
+		t.Skip("SHOTS names no directory")
+	}
+	d := newDesktop(t, 1400, 1000)
+	folder, _ := d.ownServer(t)
+	env, _, _ := d.fakeBrowser()
+	_, b := d.open(env)
+	b.find("#app *")
+	shot := b.shots(dir)
+	b.addRemote("feeds", "https://feeds.example.org/mcp")
+	b.press("add-how-machine")
+	for _, machine := range []string{"client-credentials", "private-key-jwt", "enterprise", "workload"} {
+		b.pick("add-machine", machine)
+		b.fill("add-client", "soc-desk")
+		if machine == "private-key-jwt" {
+			b.fill("add-secret", "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIA\n-----END PRIVATE KEY-----")
+		}
+		b.must("scroll", b.script(nil, `document.querySelector('#add-machine').closest('.field').scrollIntoView({block: 'start'})`))
+		shot("machine-" + machine)
+	}
+	b.pick("add-machine", "enterprise")
+	b.press("add-save")
+	shot("machine-wrong")
+	b.strike(keyEscape)
+
+	far := newFaraway(t)
+	b.addRemote("cases", far.address())
+	b.press("add-save")
+	b.find(hook("nameless"))
+	b.press("open-allow")
+	b.press("review-approve")
+	b.server("cases", approved)
+	b.press("server-cases")
+	shot("open-allowed")
+	b.press("open-undo")
+	b.find(hook("nameless"))
+	b.press("tab-connection")
+	shot("connection-nameless")
+
+	b.addRemote("nowhere", "http://127.0.0.1:1/mcp")
+	b.press("add-save")
+	b.press("server-nowhere")
+	b.find(hook("open-ask"))
+	b.press("open-ask")
+	shot("open-asked")
+	b.press("tab-connection")
+	shot("connection-refused")
+
+	define := func(name, script string) {
+		b.must("add "+name, b.script(nil, `const [name, command, folder] = arguments
+			await window.go.app.App.AddServer({name, command, read: [folder], write: [], net: 'none', hosts: [], privateHosts: [], memoryBytes: 0, pids: 0})`, name, []string{"sh", "-c", script}, folder))
+	}
+	define("broken", "echo 'Error: Cannot find module ./config.json' >&2; echo '    at Module._resolveFilename (node:internal/modules/cjs/loader:1225:15)' >&2; exit 3")
+	define("slow", "sleep 4; echo 'no message'; exec node "+folder+"/own.mjs")
+	define("loud", "(i=0; while [ $i -lt 400 ]; do head -c 20000 /dev/zero | tr '\\0' x >&2; echo >&2; i=$((i+1)); done) & exec node "+folder+"/own.mjs")
+	for _, name := range []string{"broken", "slow", "loud"} {
+		b.press("nav-servers")
+		b.press("server-" + name)
+		time.Sleep(8 * time.Second)
+		if name != "broken" {
+			b.press("review-approve")
+			b.server(name, approved)
+			b.press("server-" + name)
+		}
+		b.press("tab-connection")
+		shot("connection-" + name)
+	}
+}

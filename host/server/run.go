@@ -79,7 +79,11 @@ func (u *unit) runOnce(ctx context.Context, restart bool, ready func()) (err err
 	u.mu.Lock()
 	u.proc, u.with, u.files, u.started = proc, with, l.files, l.files.fingerprint
 	u.mu.Unlock()
-	drained.Go(func() { u.lines.drain(pipes.err) })
+	drained.Go(func() {
+		u.lines.drain(&paced{src: pipes.err, slow: func() {
+			guard.found(wire.StderrFlood, "the server writes to its standard error without end; it is read at 1 MiB a second, and waits for that")
+		}})
+	})
 	u.update(func(v *View) { v.Pid, v.Report = proc.Pid, proc.Report })
 	enforced, of := proc.Report.Count()
 	u.step(StepSandbox, fmt.Sprintf("%s, %d of %d guarantees, process %d", proc.Report.Tier, enforced, of, proc.Pid))
