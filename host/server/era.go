@@ -108,8 +108,16 @@ func eraOf(a wire.Answer) Era {
 	return Legacy
 }
 
+// lost reports whether an answer is Cordon's own, because the server gave none.
+func lost(a wire.Answer) bool {
+	var failed struct {
+		Code int `json:"code"`
+	}
+	return a.Error != nil && json.Unmarshal(a.Error, &failed) == nil && failed.Code == remote.CodeLost
+}
+
 // findEra asks a server that has just been started which era it speaks. late gets the answer of one that does not say in time, if it ever
-// does. Errors: errOffended if the server ends instead, ctx's, or why it cannot be asked.
+// does; it is nil if none can come any more. Errors: errOffended if the server ends instead, ctx's, or why it cannot be asked.
 func findEra(ctx context.Context, g *wire.Guard, to *wire.Tap, version string, ended <-chan struct{}) (e Era, late <-chan wire.Answer, err error) {
 	const id = "cordon-era"
 	answer := g.Ask(`"` + id + `"`)
@@ -122,6 +130,9 @@ func findEra(ctx context.Context, g *wire.Guard, to *wire.Tap, version string, e
 	defer patience.Stop()
 	select {
 	case a := <-answer:
+		if lost(a) { // and nothing more comes of it; it may answer a handshake
+			return Unknown, nil, nil
+		}
 		return eraOf(a), nil, nil
 	case <-patience.C:
 		return Unknown, answer, nil

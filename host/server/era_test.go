@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -278,5 +279,29 @@ func TestStartErrorsAreClean(t *testing.T) {
 		if strings.ContainsAny(text, "\x1b\u202e") || strings.Contains(text, "canary") || !strings.Contains(text, "‹U+001B›[2J‹U+202E›[secret]") {
 			t.Errorf("%s: %q", what, text)
 		}
+	}
+}
+
+// TestUnansweredQuestion: a server that gives no answer to the question for its version, over HTTP, is taken for an old one, and that is not remembered.
+func TestUnansweredQuestion(t *testing.T) {
+	eras := new(erasInMemory)
+	r, f := newRemote(t, Legacy, func(o *Options) { o.Eras = eras })
+	asked := false
+	f.deny = func(*http.Request) int {
+		if !asked {
+			asked = true
+			return http.StatusInternalServerError
+		}
+		return 0
+	}
+	r.start()
+	if v := r.view(); v.Protocol != Legacy || !strings.HasPrefix(v.Steps[1].Detail, "2025-11-25 is assumed: it gave no answer") || len(eras.by) != 0 {
+		t.Errorf("%+v, remembered %v", v.Steps, eras.by)
+	}
+	r.Set(config.Server{Name: "nowhere", URL: "http://127.0.0.1:1/mcp", Net: config.NetNone})
+	err := r.Start(t.Context(), "nowhere")
+	v, _ := r.View("nowhere")
+	if err == nil || !strings.Contains(err.Error(), "did not complete the handshake: the server cannot be reached") || !strings.Contains(v.Steps[1].Detail, "no answer") || len(eras.by) != 0 {
+		t.Errorf("%v, %+v, remembered %v", err, v.Steps, eras.by)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -440,8 +441,11 @@ func (u *unit) explain(ctx, handshake context.Context, err error, guard watchedG
 		}
 		return &startError{fmt.Errorf("%s %s before it answered; it said: %s", u.name, with.how(), text)}
 	}
-	return &startError{fmt.Errorf("%s did not complete the handshake: %w", u.name, err)}
+	return &startError{&wordedError{u.name + " did not complete the handshake: " + ownCalls.ReplaceAllString(err.Error(), ""), err}}
 }
+
+// ownCalls are what the library puts before each error, and says nothing to people.
+var ownCalls = regexp.MustCompile(`calling "[a-z/]{1,40}": `)
 
 // pipes are a server's standard streams: our ends and the child's.
 type pipes struct {

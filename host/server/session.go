@@ -195,7 +195,14 @@ func (s *session) open(ctx context.Context, o opening, ended <-chan struct{}) (e
 		if !s.known {
 			s.era = Legacy
 		}
-		o.step(StepVersion, map[bool]string{true: string(s.era) + ", as it says", false: fmt.Sprintf("%s is assumed: it did not say in %s", s.era, eraPatience)}[s.known])
+		switch {
+		case s.known:
+			o.step(StepVersion, string(s.era)+", as it says")
+		case s.late == nil:
+			o.step(StepVersion, string(s.era)+" is assumed: it gave no answer to the question")
+		default:
+			o.step(StepVersion, fmt.Sprintf("%s is assumed: it did not say in %s", s.era, eraPatience))
+		}
 	} else {
 		o.step(StepVersion, string(s.era)+", as it spoke before")
 	}
