@@ -99,6 +99,8 @@ func (d *remoteDefinition) read(c *cobra.Command, name string) (config.Server, e
 		return def, usageError(c, "--login %s needs --client-id and --client-secret", d.login)
 	case bool(d.secret) && def.Login.ClientID == "":
 		return def, usageError(c, "--client-secret belongs to --client-id")
+	case bool(d.secret) && def.Login.Issuer == "" && d.login != config.LoginPrivateKey:
+		return def, usageError(c, "--client-secret needs --issuer: without it the server would choose who gets the secret")
 	}
 	def.Name, def.Source, def.URL, def.Net, def.Login.Kind = name, "url", u.String(), config.NetNone, d.login
 	p, err := paths()

@@ -45,7 +45,7 @@ echo from the terminal, or from standard input, and kept in the keyring.`,
   cordon servers add lookup --env REGION=eu --net loopback -- node /opt/lookup/index.js
   cordon servers add tracker --url https://mcp.tracker.example/mcp
   cordon servers add intel --url https://intel.example/mcp --header X-Api-Key --key
-  cordon servers add feeds --url https://feeds.example/mcp --login client-credentials --client-id soc --client-secret <secret.txt`,
+  cordon servers add feeds --url https://feeds.example/mcp --login client-credentials --issuer https://login.example --client-id soc --client-secret <secret.txt`,
 		Args: usage(cobra.MinimumNArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
 			if c.Flags().Changed("url") {

@@ -174,6 +174,8 @@ type authorizer struct {
 	mu    sync.Mutex
 	codes map[string]url.Values // what was asked for, by code
 	given map[string]string     // scopes by token
+
+	client, secret string // of a machine that may sign in, "" for none
 }
 
 func newAuthorizer(t *testing.T) *authorizer {
@@ -205,7 +207,7 @@ func (a *authorizer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch r.URL.Path {
 	case "/.well-known/oauth-authorization-server":
 		reply(w, http.StatusOK, map[string]any{"issuer": a.URL, "authorization_endpoint": a.URL + "/authorize", "token_endpoint": a.URL + "/token", "registration_endpoint": a.URL + "/register",
-			"revocation_endpoint": a.URL + "/revoke", "code_challenge_methods_supported": []string{"S256"}, "token_endpoint_auth_methods_supported": []string{"none"},
+			"revocation_endpoint": a.URL + "/revoke", "code_challenge_methods_supported": []string{"S256"}, "token_endpoint_auth_methods_supported": []string{"none", "client_secret_basic"},
 			"dpop_signing_alg_values_supported": []string{"ES256"}, "authorization_response_iss_parameter_supported": true})
 	case "/register":
 		reply(w, http.StatusCreated, map[string]any{"client_id": "cordon-1", "token_endpoint_auth_method": "none"})
@@ -215,6 +217,16 @@ func (a *authorizer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		a.codes[code] = q
 		http.Redirect(w, r, q.Get("redirect_uri")+"?"+url.Values{"code": {code}, "state": {q.Get("state")}, "iss": {a.URL}}.Encode(), http.StatusFound)
 	case "/token":
+		if r.PostForm.Get("grant_type") == "client_credentials" {
+			if id, secret, ok := r.BasicAuth(); !ok || a.client == "" || id != a.client || secret != a.secret {
+				reply(w, http.StatusUnauthorized, map[string]any{"error": "invalid_client"})
+				return
+			}
+			token := fmt.Sprintf("machine-%d-%s", len(a.given)+1, a.client)
+			a.given[token] = r.PostForm.Get("scope")
+			reply(w, http.StatusOK, map[string]any{"access_token": token, "token_type": "DPoP", "expires_in": 3600, "scope": r.PostForm.Get("scope")})
+			return
+		}
 		asked, ok := a.codes[r.PostForm.Get("code")]
 		sum := sha256.Sum256([]byte(r.PostForm.Get("code_verifier")))
 		if !ok || asked.Get("code_challenge") != base64.RawURLEncoding.EncodeToString(sum[:]) || r.Header.Get("DPoP") == "" {

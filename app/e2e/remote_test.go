@@ -235,6 +235,53 @@ func TestRemoteKey(t *testing.T) {
 	}
 }
 
+// A machine signs in: nobody is asked, and what proves it lies in the keyring alone. A wrong secret says so, and leads back to the form.
+func TestRemoteMachine(t *testing.T) {
+	d := newDesktop(t, 1280, 900)
+	const secret = "cs-51c0-of-the-soc-desk-0087"
+	as := newAuthorizer(t)
+	as.client, as.secret = "soc-desk", secret
+	far := newFaraway(t, func(f *faraway) { f.as = as })
+	_, b := d.open()
+	b.find("#app *")
+	b.addRemote("cases", far.address())
+	b.press("add-how-machine")
+	b.press("add-save")
+	b.findXPath("//*[@id='add-secret-e'][contains(., 'belongs to the client id')]")
+	b.pick("add-machine", "private-key-jwt")
+	b.findXPath("//textarea[@id='add-secret']")
+	b.pick("add-machine", "client-credentials")
+	b.fill("add-client", "soc-desk")
+	b.fill("add-secret", secret)
+	b.press("add-save")
+	b.findXPath("//*[@id='add-issuer-e'][contains(., 'Who gets the secret')]")
+	b.fill("add-issuer", as.URL)
+	b.press("add-save")
+	b.gone(hook("add-save"))
+	b.server("cases", running)
+	b.press("review-approve")
+	b.server("cases", approved)
+	b.says("remote-login", "as a registered program, with a client secret", "nobody signs in")
+	b.callJSON("cases", "search_cases", `{"about":"LSASS"}`)
+	b.result()
+	if strings.Contains(b.page(), secret) {
+		t.Error("the page holds the secret")
+	}
+	for _, file := range []string{filepath.Join(d.home, "config", "cordon", "config.json"), d.log()} {
+		if text, err := os.ReadFile(file); err != nil || strings.Contains(string(text), secret) || strings.Contains(string(text), "machine-1-soc-desk") {
+			t.Errorf("%s holds the secret or the token, or is not there: %v", filepath.Base(file), err)
+		}
+	}
+	b.addRemote("wrong", far.address())
+	b.press("add-how-machine")
+	b.fill("add-client", "soc-desk")
+	b.fill("add-secret", "another-secret-than-that")
+	b.fill("add-issuer", as.URL)
+	b.press("add-save")
+	b.gone(hook("add-save"))
+	b.findXPath("//*[@data-detail]//*[@aria-label='What failed'][contains(., 'invalid_client')]")
+}
+
 // Signing in: Cordon shows the page and asks, the browser brings the answer back, more is asked for later, and one signs out.
 func TestRemoteSignIn(t *testing.T) {
 	d := newDesktop(t, 1280, 900)

@@ -383,6 +383,7 @@ func TestShotsTrouble(t *testing.T) {
 	for _, machine := range []string{"client-credentials", "private-key-jwt", "enterprise", "workload"} {
 		b.pick("add-machine", machine)
 		b.fill("add-client", "soc-desk")
+		b.fill("add-issuer", "https://login.example.org")
 		if machine == "private-key-jwt" {
 			b.fill("add-secret", "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIA\n-----END PRIVATE KEY-----")
 		}

@@ -64,6 +64,8 @@ export function remoteProblems(d: RemoteDraft): Record<Field, string> {
   const key = d.how === 'key'
   const machine = d.how === 'machine'
   const company = machine && d.machine === 'enterprise'
+  // Whoever is sent a secret is named by a person. What is signed with a private key is for one issuer.
+  const needed = machine ? !(d.machine === 'private-key-jwt' || (company && !d.secret)) : d.secret !== ''
   const proves = d.machine === 'private-key-jwt' ? /-----BEGIN PRIVATE KEY-----[\s\S]+-----END PRIVATE KEY-----/.test(d.secret) : d.secret.trim() !== ''
   return {
     url: addressProblem(d.url),
@@ -74,7 +76,7 @@ export function remoteProblems(d: RemoteDraft): Record<Field, string> {
     idpTokenEndpoint: !company ? '' : addressProblem(d.idpTokenEndpoint) && 'The address at which the identity provider gives tokens, such as https://id.corp.example/token.',
     idpClientId: !company || visible(d.idpClientId) ? '' : 'The id that Cordon has at the identity provider.',
     idpToken: !company || d.idpToken.trim() ? '' : 'The ID token of the identity provider. It is not kept here between two tries.',
-    issuer: key || !d.issuer.trim() ? '' : addressProblem(d.issuer) && 'The address of whoever signs in, such as https://login.example.org.',
+    issuer: key ? '' : d.issuer.trim() ? addressProblem(d.issuer) && 'Its address, such as https://login.example.org.' : needed ? 'Who gets the secret. Without it the server would choose that.' : '',
     privateHosts: words(d.privateHosts).every((h) => /^\[?[\w.:*-]+\]?:\d{1,5}$/.test(h)) ? '' : 'NAME:PORT, one a line.',
   }
 }

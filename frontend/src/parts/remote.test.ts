@@ -94,6 +94,8 @@ describe('the form for a server at an address', () => {
     expect(document.getElementById('add-client-e')?.textContent).toBeTruthy()
     if (machine !== 'enterprise') expect(document.getElementById('add-secret-e')?.textContent).toContain('not kept here')
     await type('add-client', 'soc')
+    expect(document.getElementById('add-issuer-e') !== null).toBe(['client-credentials', 'workload'].includes(machine)) // until there is a secret
+    if (machine !== 'private-key-jwt') await type('add-issuer', 'https://login.example')
     const proof = machine === 'private-key-jwt' ? '-----BEGIN PRIVATE KEY-----\nMC4\n-----END PRIVATE KEY-----\n' : 's3cr3t'
     await type('add-secret', proof)
     if (machine === 'enterprise') {
@@ -102,7 +104,7 @@ describe('the form for a server at an address', () => {
       await type('add-idp-token', 'a.b.c')
     }
     await click('add-save')
-    expect(host.calls.filter(([m]) => m === 'AddRemote').at(-1)?.[1]).toMatchObject({ login: machine, clientId: 'soc', secret: proof, key: '', ...(machine === 'enterprise' ? { idpTokenEndpoint: 'https://id.corp.example/token', idpClientId: 'desk', idpToken: 'a.b.c' } : { idpTokenEndpoint: '', idpClientId: '', idpToken: '' }) })
+    expect(host.calls.filter(([m]) => m === 'AddRemote').at(-1)?.[1]).toMatchObject({ login: machine, clientId: 'soc', secret: proof, issuer: machine === 'private-key-jwt' ? '' : 'https://login.example', key: '', ...(machine === 'enterprise' ? { idpTokenEndpoint: 'https://id.corp.example/token', idpClientId: 'desk', idpToken: 'a.b.c' } : { idpTokenEndpoint: '', idpClientId: '', idpToken: '' }) })
     expect(find('add-save')).toBeNull()
   }, 20_000)
   test('for a machine works with assistive tools', async () => {
@@ -124,6 +126,7 @@ describe('the form for a server at an address', () => {
     await type('add-name', 'far')
     await type('add-url', 'https://far.example/mcp')
     await type('add-client', 'soc')
+    await type('add-issuer', 'https://login.example')
     await type('add-idp', 'https://id.corp.example/token')
     await type('add-idp-client', 'desk')
     await type('add-idp-token', 'a.b.c')
