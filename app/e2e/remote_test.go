@@ -250,6 +250,11 @@ func TestRemoteMachine(t *testing.T) {
 	b.findXPath("//*[@id='add-secret-e'][contains(., 'belongs to the client id')]")
 	b.pick("add-machine", "private-key-jwt")
 	b.findXPath("//textarea[@id='add-secret']")
+	b.fill("add-secret", "a"+keyEnter+"b") // not drawn, but kept as it is
+	var kept string
+	if err := b.script(&kept, `return document.querySelector('#add-secret').value`); err != nil || kept != "a\nb" {
+		t.Errorf("the field for a key holds %q, %v", kept, err)
+	}
 	b.pick("add-machine", "client-credentials")
 	b.fill("add-client", "soc-desk")
 	b.fill("add-secret", secret)

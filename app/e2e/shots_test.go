@@ -385,7 +385,7 @@ func TestShotsTrouble(t *testing.T) {
 		b.fill("add-client", "soc-desk")
 		b.fill("add-issuer", "https://login.example.org")
 		if machine == "private-key-jwt" {
-			b.fill("add-secret", "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIA\n-----END PRIVATE KEY-----")
+			b.fill("add-secret", "-----BEGIN PRIVATE KEY-----"+keyEnter+"MC4CAQAwBQYDK2VwBCIEIA"+keyEnter+"-----END PRIVATE KEY-----")
 		}
 		b.must("scroll", b.script(nil, `document.querySelector('#add-machine').closest('.field').scrollIntoView({block: 'start'})`))
 		shot("machine-" + machine)
