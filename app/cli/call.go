@@ -93,9 +93,6 @@ func (e *env) runIn(ctx context.Context, h *host.Host, p tool.Proposal, print fu
 	r, err := h.Call(ctx, p)
 	end()
 	if err != nil {
-		if failed, ok := errors.AsType[*gate.Failed](err); ok && !e.json {
-			printFindings(e.err, tool.Result{Findings: failed.Findings})
-		}
 		err := &serverError{name: name, fix: stepUp(h, name), error: err}
 		for _, k := range h.Tasks() {
 			if k.Server == name && !slices.ContainsFunc(before, func(b server.Task) bool { return b.ID == k.ID && b.Server == name }) {

@@ -25,6 +25,7 @@ import (
 	"cordon/host/oauth"
 	"cordon/host/secret"
 	"cordon/host/server"
+	"cordon/host/tool"
 	"cordon/sandbox"
 
 	"github.com/spf13/cobra"
@@ -147,10 +148,19 @@ func (e *env) fail(err error, code int) {
 	case errors.As(err, &held):
 		fix = "use the window, or quit Cordon first"
 	}
+	var found []tool.Finding // in a server's words
+	if failed, ok := errors.AsType[*gate.Failed](err); ok {
+		found = failed.Findings
+	}
 	if e.json {
-		_ = json.NewEncoder(e.err).Encode(map[string]any{"error": err.Error(), "code": code, "fix": fix})
+		out := map[string]any{"error": err.Error(), "code": code, "fix": fix}
+		if len(found) > 0 {
+			out["findings"] = found
+		}
+		_ = json.NewEncoder(e.err).Encode(out)
 		return
 	}
+	printFindings(e.err, tool.Result{Findings: found})
 	first, more, _ := strings.Cut(err.Error(), "\n")
 	fmt.Fprintf(e.err, "cordon: %s\n", consent.Escape(first))
 	for line := range strings.Lines(more) { // what a program said; marked, so that it does not pass for ours

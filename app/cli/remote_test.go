@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -96,6 +97,9 @@ func primitives(until context.Context) *mcp.Server {
 		return &mcp.CallToolResult{Content: []mcp.Content{&mcp.TextContent{Text: s}}}, nil
 	}
 	s.AddTool(&mcp.Tool{Name: "read_echo", InputSchema: object}, func(_ context.Context, r *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+		if strings.Contains(string(r.Params.Arguments), `"fail":true`) {
+			return nil, errors.New("\x1b[2Jno \u202esuch case")
+		}
 		return text(string(r.Params.Arguments))
 	})
 	s.AddTool(&mcp.Tool{Name: "get_slowly", InputSchema: object}, func(ctx context.Context, r *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
