@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 	"cordon/host/config"
 	"cordon/host/llm"
 	"cordon/host/secret"
+	"cordon/host/server"
 
 	"github.com/go-json-experiment/json"
 )
@@ -180,4 +182,54 @@ func (h *Host) recordSent(s llm.Sent) error {
 	}
 	_, err = f.Write(append(line, '\n'))
 	return errors.Join(err, f.Close())
+}
+
+// sample has a model answer for a server.
+func (h *Host) sample(ctx context.Context, s server.Sampling) (server.Sampled, error) {
+	m, err := h.Model(s.Model)
+	if err != nil {
+		return server.Sampled{}, err
+	}
+	r := llm.Request{System: s.System, Most: s.MaxTokens}
+	for _, t := range s.Messages {
+		r.Messages = append(r.Messages, llm.Message{Role: llm.Role(t.Role), Parts: []llm.Part{{Kind: llm.Text, Text: t.Text}}})
+	}
+	a, err := m.Ask(ctx, r, func(llm.Delta) {})
+	if err != nil {
+		return server.Sampled{}, err
+	}
+	var text strings.Builder
+	for _, p := range a.Parts {
+		if p.Kind == llm.Text {
+			text.WriteString(p.Text)
+		}
+	}
+	if a.Stop == llm.StopRefused || text.Len() == 0 {
+		return server.Sampled{}, errors.New("it did not want to say anything")
+	}
+	return server.Sampled{Text: h.Mask(text.String()), Model: a.Model, Stop: map[bool]string{true: "maxTokens", false: "endTurn"}[a.Stop == llm.StopLength]}, nil
+}
+
+// SetSampling names the model that a server may have asked, "" for none. A running server learns of it at its next start.
+func (h *Host) SetSampling(name, model string) error {
+	err := h.edit(func(c *config.Config) error {
+		i := slices.IndexFunc(c.Servers, func(s config.Server) bool { return s.Name == name })
+		if i < 0 {
+			return fmt.Errorf("%w: %q", server.ErrUnknown, name)
+		}
+		c.Servers[i].Sampling = model
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	def, _ := h.Config().Server(name)
+	h.Servers.Set(def)
+	reason := "it may have the model " + model + " asked"
+	if model == "" {
+		reason = "it may have no model asked"
+	}
+	_, err = h.Append(audit.Event{Kind: audit.ServerGrant, Server: name, Decision: audit.YouAllowed, Reason: reason})
+	h.o.Changed()
+	return err
 }

@@ -346,6 +346,47 @@ called. It says what that means and asks on the terminal; --yes answers for you.
 	return c
 }
 
+func samplingCommand(e *env) *cobra.Command {
+	var undo bool
+	c := &cobra.Command{Use: "sampling NAME MODEL", Short: "Let a server have a model of yours answer, or take that back with --undo",
+		Long: `Some servers want a model to answer something in the middle of a call (MCP sampling, deprecated). This names the one that a server may have
+asked. Each time you see what would be sent, and then the answer, before either goes anywhere. It takes effect at the server's next start.`,
+		Example: `  cordon servers sampling tracker qwen
+  cordon servers sampling tracker --undo`,
+		Args: usage(cobra.RangeArgs(1, 2)), ValidArgsFunction: func(c *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+			if len(args) == 1 {
+				return completeModels(c, nil, word)
+			}
+			return completeFirst(c, args, word)
+		},
+		RunE: func(c *cobra.Command, args []string) error {
+			if undo == (len(args) == 2) {
+				return usageError(c, "name a model, or say --undo")
+			}
+			model := ""
+			if !undo {
+				model = args[1]
+			}
+			h, done, err := e.open(c.Context())
+			if err != nil {
+				return err
+			}
+			defer done()
+			if err := h.SetSampling(args[0], model); err != nil {
+				return err
+			}
+			return e.print(map[string]string{"server": args[0], "model": model}, func(w io.Writer) {
+				if undo {
+					fmt.Fprintf(w, "%s may have no model asked.\n", args[0])
+				} else {
+					fmt.Fprintf(w, "%s may have %s asked; you are shown what, each time.\n", args[0], model)
+				}
+			})
+		}}
+	c.Flags().BoolVar(&undo, "undo", false, "it may have none asked any more")
+	return c
+}
+
 // serverError is an error of a command about one server.
 type serverError struct {
 	name string

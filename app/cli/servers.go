@@ -26,7 +26,7 @@ import (
 
 func serversCommand(e *env) *cobra.Command {
 	c := group(&cobra.Command{Use: "servers", Short: "Define, review and remove servers"})
-	c.AddCommand(addCommand(e), installCommand(e), grantCommand(e, true), grantCommand(e, false), listCommand(e), showCommand(e), removeCommand(e), reviewCommand(e), signInCommand(e), signOutCommand(e), openCommand(e), limitCommand(e))
+	c.AddCommand(addCommand(e), installCommand(e), grantCommand(e, true), grantCommand(e, false), listCommand(e), showCommand(e), removeCommand(e), reviewCommand(e), signInCommand(e), signOutCommand(e), openCommand(e), samplingCommand(e), limitCommand(e))
 	return c
 }
 

@@ -201,6 +201,9 @@ func (c Config) Validate(p Paths) error {
 		if names[s.Name] {
 			return &Error{Server: s.Name, Field: field + ".name", Problem: "another server has this name"}
 		}
+		if s.Sampling != "" && !models[s.Sampling] {
+			return &Error{Server: s.Name, Field: field + ".sampling", Problem: fmt.Sprintf("there is no model %q", s.Sampling)}
+		}
 		names[s.Name], remote[s.Name] = true, s.Remote()
 	}
 	refs := map[[2]string]secret.Ref{}

@@ -17,30 +17,31 @@ import (
 
 // Server is how one server is to be run, or where a remote one is. It grants nothing that it does not name.
 type Server struct {
-	Name    string            `json:"name"`                   // key, [a-z0-9][a-z0-9_-]{0,63}
-	Title   string            `json:"title"`                  // for people
-	Source  string            `json:"source"`                 // where it came from: "npm", "folder", "bundled", or words
-	Version string            `json:"version"`                // exact
-	Command []string          `json:"command"`                // argv; the first is an absolute path or a bare program name
-	Dir     string            `json:"dir"`                    // absolute prefix that it was installed to, or ""
-	Read    []string          `json:"read"`                   // absolute paths that it may read
-	Write   []string          `json:"write"`                  // absolute paths that it may read and change
-	Net     string            `json:"net"`                    // NetNone, NetLoopback or NetHosts
-	Hosts   []string          `json:"hosts,omitempty"`        // with NetHosts: NAME:PORT, *.NAME:PORT or ADDRESS:PORT, as egress.ParseRule reads
-	Private []string          `json:"privateHosts,omitempty"` // the same, for hosts with addresses in private networks
-	Reach   []uint16          `json:"reach,omitempty"`        // ports of this computer's loopback that it finds on its own
-	Serve   []uint16          `json:"serve,omitempty"`        // ports that it listens on and programs of this computer may call, at the same port
-	Memory  int64             `json:"memory"`                 // bytes
-	Pids    int               `json:"pids"`                   // processes and threads
-	CPU     float64           `json:"cpu,omitempty"`          // cores; 0 is no limit
-	Preset  string            `json:"preset,omitempty"`       // the preset that its profile began with, see package profile
-	Env     map[string]string `json:"env"`                    // plain settings; never secrets
-	Secrets map[string]string `json:"secrets"`                // environment variable → name of a secret
-	Roots   bool              `json:"roots,omitempty"`        // it may ask which folders it is granted (deprecated in MCP); a person is asked each time
-	Rate    int               `json:"rate,omitempty"`         // calls in a minute; 0 is the usual limit
-	Budget  int               `json:"budget,omitempty"`       // calls in a day; 0 is no limit
-	Rates   map[string]int    `json:"rates,omitempty"`        // calls of a tool in a minute, by name; 0 is none at all
-	Idle    Duration          `json:"idle,omitzero"`          // without a call for so long it is stopped until the next one; 0 is never
+	Name     string            `json:"name"`                   // key, [a-z0-9][a-z0-9_-]{0,63}
+	Title    string            `json:"title"`                  // for people
+	Source   string            `json:"source"`                 // where it came from: "npm", "folder", "bundled", or words
+	Version  string            `json:"version"`                // exact
+	Command  []string          `json:"command"`                // argv; the first is an absolute path or a bare program name
+	Dir      string            `json:"dir"`                    // absolute prefix that it was installed to, or ""
+	Read     []string          `json:"read"`                   // absolute paths that it may read
+	Write    []string          `json:"write"`                  // absolute paths that it may read and change
+	Net      string            `json:"net"`                    // NetNone, NetLoopback or NetHosts
+	Hosts    []string          `json:"hosts,omitempty"`        // with NetHosts: NAME:PORT, *.NAME:PORT or ADDRESS:PORT, as egress.ParseRule reads
+	Private  []string          `json:"privateHosts,omitempty"` // the same, for hosts with addresses in private networks
+	Reach    []uint16          `json:"reach,omitempty"`        // ports of this computer's loopback that it finds on its own
+	Serve    []uint16          `json:"serve,omitempty"`        // ports that it listens on and programs of this computer may call, at the same port
+	Memory   int64             `json:"memory"`                 // bytes
+	Pids     int               `json:"pids"`                   // processes and threads
+	CPU      float64           `json:"cpu,omitempty"`          // cores; 0 is no limit
+	Preset   string            `json:"preset,omitempty"`       // the preset that its profile began with, see package profile
+	Env      map[string]string `json:"env"`                    // plain settings; never secrets
+	Secrets  map[string]string `json:"secrets"`                // environment variable → name of a secret
+	Roots    bool              `json:"roots,omitempty"`        // it may ask which folders it is granted (deprecated in MCP); a person is asked each time
+	Sampling string            `json:"sampling,omitempty"`     // name of the model that it may have asked (deprecated in MCP), "" for none; a person is asked each time
+	Rate     int               `json:"rate,omitempty"`         // calls in a minute; 0 is the usual limit
+	Budget   int               `json:"budget,omitempty"`       // calls in a day; 0 is no limit
+	Rates    map[string]int    `json:"rates,omitempty"`        // calls of a tool in a minute, by name; 0 is none at all
+	Idle     Duration          `json:"idle,omitzero"`          // without a call for so long it is stopped until the next one; 0 is never
 
 	URL     string            `json:"url,omitempty"`     // of a remote server, which has no program: nothing that says how to run one is set, and Net is NetNone
 	Headers map[string]string `json:"headers,omitempty"` // of a remote server: sent with each request; never secrets. Secrets has headers too, LoginSecret and LoginToken

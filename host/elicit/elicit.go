@@ -37,6 +37,7 @@ type Question struct {
 	URL     string  // of a page
 	Host    string  // of that page, as the browser will ask for it: punycode for anything but ASCII
 	ID      string  // the server's own, of a page
+	For     string  // what it is for, in Cordon's words; "" for what a server wants to know
 	SignIn  bool    // the page is for signing in to the server, and Cordon asks
 }
 

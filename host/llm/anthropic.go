@@ -120,7 +120,7 @@ func fromAnthropic(b anthropic.ContentBlockStartEventContentBlockUnion) (Part, b
 const redactedSeal = "redacted:"
 
 func toAnthropic(def config.Model, r Request) (anthropic.MessageNewParams, error) {
-	p := anthropic.MessageNewParams{Model: def.Model, MaxTokens: int64(def.Output())}
+	p := anthropic.MessageNewParams{Model: def.Model, MaxTokens: int64(r.bound(def.Output()))}
 	cache := anthropic.NewCacheControlEphemeralParam()
 	if r.System != "" {
 		p.System = []anthropic.TextBlockParam{{Text: r.System, CacheControl: cache}}

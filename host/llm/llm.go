@@ -22,6 +22,15 @@ type Request struct {
 	System   string
 	Messages []Message // by turns, the user's first
 	Tools    []Tool
+	Most     int // tokens of the answer, if that is less than the model may write; 0 for no such bound
+}
+
+// bound is the lower of Most and what a model may write; 0 is none.
+func (r Request) bound(model int) int {
+	if r.Most > 0 && (model == 0 || r.Most < model) {
+		return r.Most
+	}
+	return model
 }
 
 // Role is who says something.

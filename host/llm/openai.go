@@ -101,11 +101,11 @@ func (a *answer) openAIDelta(d openai.ChatCompletionChunkChoiceDelta, index map[
 
 func toOpenAI(def config.Model, r Request) (openai.ChatCompletionNewParams, error) {
 	p := openai.ChatCompletionNewParams{Model: def.Model, StreamOptions: openai.ChatCompletionStreamOptionsParam{IncludeUsage: param.NewOpt(true)}}
-	if def.MaxOutput > 0 {
+	if most := r.bound(def.MaxOutput); most > 0 {
 		if def.Reasoning { // reasoning models of OpenAI take only this name, other servers know only the older
-			p.MaxCompletionTokens = param.NewOpt(int64(def.MaxOutput))
+			p.MaxCompletionTokens = param.NewOpt(int64(most))
 		} else {
-			p.MaxTokens = param.NewOpt(int64(def.MaxOutput))
+			p.MaxTokens = param.NewOpt(int64(most))
 		}
 	}
 	if r.System != "" {

@@ -38,6 +38,10 @@ func (s *session) libraryCapabilities() *mcp.ClientCapabilities {
 		//lint:ignore SA1019 servers that need it say so by asking
 		c.RootsV2 = &mcp.RootCapabilities{}
 	}
+	if s.model != "" {
+		//lint:ignore SA1019 servers that need it say so by asking
+		c.Sampling = &mcp.SamplingCapabilities{}
+	}
 	if s.elicit != nil {
 		c.Elicitation = &mcp.ElicitationCapabilities{Form: &mcp.FormElicitationCapabilities{}, URL: &mcp.URLElicitationCapabilities{}}
 	}
@@ -61,7 +65,10 @@ func (u *unit) elicit() func(context.Context, elicit.Question) elicit.Answer {
 			}
 			facts["fields"] = strings.Join(names, " ")
 			what = "for " + strings.Join(names, ", ")
-			if len(names) == 0 {
+			switch {
+			case q.For != "":
+				what = q.For
+			case len(names) == 0:
 				what = "to confirm something"
 			}
 		} else {
@@ -76,9 +83,47 @@ func (u *unit) elicit() func(context.Context, elicit.Question) elicit.Answer {
 	}
 }
 
+// errNotOfferedTo means that a server asks for something that it was not told of.
+type errNotOfferedTo string
+
+func (e errNotOfferedTo) Error() string {
+	return fmt.Sprintf("it needs something that was not offered to it (%s)", strings.TrimSpace(brief(string(e))))
+}
+
+// appeal is what a server wants in the middle of a call.
+type appeal struct {
+	elicit.Question // that begins it
+	// grant asks a person that question, and what else there is to ask, and returns what the server is told.
+	grant func(ctx context.Context, ask func(elicit.Question) elicit.Answer, q elicit.Question) (map[string]any, error)
+}
+
+// read makes an appeal of what a server asks.
+func (s *session) read(method string, params jsontext.Value) (appeal, error) {
+	switch {
+	case method == "elicitation/create":
+		q, err := elicit.Parse(s.name, params)
+		return appeal{q, elicited}, err
+	case method == "roots/list" && s.roots != nil:
+		return s.wantsRoots(), nil
+	case method == "sampling/createMessage" && s.model != "":
+		return s.wantsModel(params)
+	}
+	return appeal{}, errNotOfferedTo(method)
+}
+
+// elicited is the answer to a question as the server expects it.
+func elicited(_ context.Context, ask func(elicit.Question) elicit.Answer, q elicit.Question) (map[string]any, error) {
+	a := ask(q)
+	r := map[string]any{"action": a.Action}
+	if a.Values != nil {
+		r["content"] = a.Values
+	}
+	return r, nil
+}
+
 // question answers a legacy server's. It returns at once.
 func (s *session) question(id, method string, params jsontext.Value) {
-	q, err := s.read(method, params)
+	w, err := s.read(method, params)
 	s.mu.Lock()
 	call, calls := "", slices.Collect(maps.Values(s.busy))
 	if len(s.busy) == 1 {
@@ -115,8 +160,8 @@ func (s *session) question(id, method string, params jsontext.Value) {
 			s.reply(id, map[string]any{"error": map[string]any{"code": code, "message": err.Error()}})
 			return
 		}
-		q.Call = call
-		r, err := s.answer(method, s.askPerson(calls, q))
+		w.Call = call
+		r, err := s.grant(calls, w)
 		if err != nil {
 			s.reply(id, map[string]any{"error": map[string]any{"code": -32603, "message": err.Error()}})
 			return
@@ -126,8 +171,22 @@ func (s *session) question(id, method string, params jsontext.Value) {
 	s.mu.Unlock()
 }
 
-// askPerson asks while the clocks of calls stand still, at most until all of them have ended.
-func (s *session) askPerson(calls []context.Context, q elicit.Question) elicit.Answer {
+// grant asks a person for what a server wants, see pausing.
+func (s *session) grant(calls []context.Context, w appeal) (r map[string]any, err error) {
+	s.pausing(calls, func(ctx context.Context) {
+		r, err = w.grant(ctx, func(q elicit.Question) elicit.Answer { return s.elicit(ctx, q) }, w.Question)
+	})
+	return r, err
+}
+
+// askPerson asks one question, see pausing.
+func (s *session) askPerson(calls []context.Context, q elicit.Question) (a elicit.Answer) {
+	s.pausing(calls, func(ctx context.Context) { a = s.elicit(ctx, q) })
+	return a
+}
+
+// pausing runs f while the clocks of calls stand still, at most until all of them have ended.
+func (s *session) pausing(calls []context.Context, f func(ctx context.Context)) {
 	ctx, cancel := context.WithCancel(s.ending)
 	defer cancel()
 	var left atomic.Int32
@@ -140,7 +199,7 @@ func (s *session) askPerson(calls []context.Context, q elicit.Question) elicit.A
 			}
 		})()
 	}
-	return s.elicit(ctx, q)
+	f(ctx)
 }
 
 // reply answers a request of the server's. If it cannot be written, the session is over.
@@ -162,20 +221,20 @@ func (s *session) answers(ctx context.Context, call string, needs map[string]inq
 			return nil, context.Cause(ctx)
 		}
 	}
-	questions, err := s.questions(needs)
+	appeals, err := s.appeals(needs)
 	if err != nil {
 		s.refused(err)
 		return nil, fmt.Errorf("%w; the call did not run", err)
 	}
 	out := map[string]any{}
-	for _, key := range slices.Sorted(maps.Keys(questions)) {
-		q := questions[key]
-		q.Call = call
-		a := s.askPerson([]context.Context{ctx}, q)
+	for _, key := range slices.Sorted(maps.Keys(appeals)) {
+		w := appeals[key]
+		w.Call = call
+		out[key], err = s.grant([]context.Context{ctx}, w)
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		if out[key], err = s.answer(needs[key].Method, a); err != nil {
+		if err != nil {
 			return nil, fmt.Errorf("%w; the call did not run", err)
 		}
 	}

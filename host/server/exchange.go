@@ -11,7 +11,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"cordon/host/elicit"
 	"cordon/host/tool"
 	"cordon/host/wire"
 
@@ -452,24 +451,24 @@ func resourceContent(raw jsontext.Value) (tool.Content, error) {
 	return c, nil
 }
 
-// questions reads what a result needs, all of it before anybody is asked.
-func (s *session) questions(needs map[string]inquiry) (map[string]elicit.Question, error) {
+// appeals reads what a result needs, all of it before anybody is asked.
+func (s *session) appeals(needs map[string]inquiry) (map[string]appeal, error) {
 	if len(needs) > maxQuestions {
 		return nil, fmt.Errorf("it asks %d questions at a time", len(needs))
 	}
-	all := map[string]elicit.Question{}
+	all := map[string]appeal{}
 	for key, n := range needs {
 		if s.elicit == nil {
 			return nil, errNotOfferedTo(n.Method)
 		}
-		q, err := s.read(n.Method, n.Params)
+		w, err := s.read(n.Method, n.Params)
 		if _, foreign := errors.AsType[errNotOfferedTo](err); foreign {
 			return nil, err
 		}
 		if err != nil {
 			return nil, fmt.Errorf("it wants to ask you something that it may not: %w", err)
 		}
-		all[key] = q
+		all[key] = w
 	}
 	return all, nil
 }

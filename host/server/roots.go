@@ -1,16 +1,14 @@
 package server
 
 import (
+	"context"
 	"errors"
-	"fmt"
 	"net/url"
 	"path/filepath"
 	"strings"
 
 	"cordon/host/config"
 	"cordon/host/elicit"
-
-	"github.com/go-json-experiment/json/jsontext"
 )
 
 // Roots: a server may ask which folders it works on. That is deprecated in MCP since 2026-07-28; servers that need it get it if their definition says so,
@@ -24,33 +22,16 @@ func rootsOf(def config.Server) []string {
 	return append(append([]string{}, def.Read...), def.Write...)
 }
 
-// errNotOfferedTo means that a server asks for something that it was not told of.
-type errNotOfferedTo string
-
-func (e errNotOfferedTo) Error() string {
-	return fmt.Sprintf("it needs something that was not offered to it (%s)", strings.TrimSpace(brief(string(e))))
+// wantsRoots is the appeal of a server for its folders.
+func (s *session) wantsRoots() appeal {
+	q := elicit.Question{Server: s.name, Kind: elicit.Form, Message: "It asks which folders it was granted. Send tells it: " + strings.Join(s.roots, ", ") + ".", For: "for its folders"}
+	return appeal{q, func(_ context.Context, ask func(elicit.Question) elicit.Answer, q elicit.Question) (map[string]any, error) {
+		return s.folders(ask(q))
+	}}
 }
 
-// read makes a question for a person of what a server asks.
-func (s *session) read(method string, params jsontext.Value) (elicit.Question, error) {
-	switch {
-	case method == "elicitation/create":
-		return elicit.Parse(s.name, params)
-	case method == "roots/list" && s.roots != nil:
-		return elicit.Question{Server: s.name, Kind: elicit.Form, Message: "It asks which folders it was granted. Send tells it: " + strings.Join(s.roots, ", ") + "."}, nil
-	}
-	return elicit.Question{}, errNotOfferedTo(method)
-}
-
-// answer puts what a person said into the form that the server expects.
-func (s *session) answer(method string, a elicit.Answer) (map[string]any, error) {
-	if method != "roots/list" {
-		r := map[string]any{"action": a.Action}
-		if a.Values != nil {
-			r["content"] = a.Values
-		}
-		return r, nil
-	}
+// folders are what a server is told of them.
+func (s *session) folders(a elicit.Answer) (map[string]any, error) {
 	if a.Action != elicit.Accept {
 		return nil, errors.New("you did not tell it its folders")
 	}

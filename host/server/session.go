@@ -70,7 +70,10 @@ type session struct {
 	progress func(tool.Progress) // nil if nobody wants to know
 	tasks    Tasks
 	roots    []string // folders that it may ask for; nil if it may not
-	changed  func()   // tools or prompts
+	model    string   // that it may have asked; "" if none
+	sample   func(context.Context, Sampling) (Sampled, error)
+	mask     func(string) string
+	changed  func() // tools or prompts
 
 	watching sync.Mutex                 // held while what is watched changes
 	watched  map[string]bool            // guarded by watching; of a legacy server
@@ -117,6 +120,9 @@ type opening struct {
 	progress      func(tool.Progress) // nil if nobody wants to know
 	tasks         Tasks
 	roots         []string                                             // folders that it may ask for; nil if it may not
+	model         string                                               // that it may have asked; "" if none
+	sample        func(context.Context, Sampling) (Sampled, error)     // asks it
+	mask          func(string) string                                  // takes own secrets out of text
 	update        func(uri string)                                     // hears which resource has changed; nil if nobody wants to know
 	elicit        func(context.Context, elicit.Question) elicit.Answer // nil offers no questions
 	refused       func(why error)                                      // a question that may not be asked
@@ -128,6 +134,7 @@ func connect(ctx context.Context, o opening) (*session, error) {
 	g := o.guard
 	var ready atomic.Pointer[session]
 	if o.elicit != nil {
+		g.Sampling = o.model != ""
 		g.Question = func(id, method string, params jsontext.Value) {
 			if s := ready.Load(); s != nil {
 				s.question(id, method, params)
@@ -152,7 +159,7 @@ func connect(ctx context.Context, o opening) (*session, error) {
 		}
 	})
 	ending, end := context.WithCancel(context.Background())
-	s := &session{over: ended, broken: &broken, changed: o.changed, progress: o.progress, tasks: o.tasks, roots: o.roots, update: o.update, elicit: o.elicit, refused: o.refused, busy: map[string]context.Context{}, pages: map[string]bool{}, guard: g, pipe: pr, in: o.with.in, name: o.name, version: o.version, era: o.era, ending: ending, end: end,
+	s := &session{over: ended, broken: &broken, changed: o.changed, progress: o.progress, tasks: o.tasks, roots: o.roots, model: o.model, sample: o.sample, mask: o.mask, update: o.update, elicit: o.elicit, refused: o.refused, busy: map[string]context.Context{}, pages: map[string]bool{}, guard: g, pipe: pr, in: o.with.in, name: o.name, version: o.version, era: o.era, ending: ending, end: end,
 		to: &wire.Tap{WriteCloser: inlet{o.with.in, writePatience}, Guard: g}}
 	ready.Store(s)
 	defer context.AfterFunc(ctx, func() { // also while the library closes what it could not open

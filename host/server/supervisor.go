@@ -69,6 +69,7 @@ type Options struct {
 	Backoff  time.Duration                                        // first pause before a restart, doubled each time, give or take a half; 0 means 1 s
 	Starts   int                                                  // how many servers start at the same time; 0 means two for each processor, and at least 4
 	Elicit   func(context.Context, elicit.Question) elicit.Answer // asks a person what a server wants to know; nil offers servers no questions
+	Sample   func(context.Context, Sampling) (Sampled, error)     // has a model answer for a server; nil offers servers none
 	Guarded  func(string) bool                                    // no server is given that path; nil knows none
 	Browse   func(ctx context.Context, server, page string) error // opens a page on which one signs in; nil: nobody can
 	SignIns  oauth.Options                                        // Store, Redirect and MetadataURL of logins to remote servers

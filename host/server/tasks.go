@@ -241,6 +241,9 @@ func (s *session) capabilities() map[string]any {
 	if s.roots != nil {
 		c["roots"] = struct{}{}
 	}
+	if s.model != "" {
+		c["sampling"] = struct{}{}
+	}
 	if s.elicit != nil {
 		c["elicitation"] = map[string]any{"form": struct{}{}, "url": struct{}{}}
 	}

@@ -77,9 +77,10 @@ type Guard struct {
 	noise  func(line []byte)            // a line that is no message; at most 4 KiB of it
 	frames ring
 
-	// Question takes requests of elicitation/create and roots/list in the library's place, if it is not nil: the id as JSON, the method and
+	// Question takes requests of elicitation/create and roots/list, and of sampling/createMessage if Sampling is set, in the library's place, if it is not nil: the id as JSON, the method and
 	// the params, which are the callee's. It must not block. Set it before anything is read.
 	Question func(id, method string, params jsontext.Value)
+	Sampling bool // set before anything is read
 	// Told gets the notifications of a session, if it is not nil, and their params, which are the callee's. It must not block. Set it
 	// before anything is read.
 	Told func(method string, params jsontext.Value)
@@ -335,7 +336,7 @@ func notified(method string) []byte {
 // would answer more than was offered: completion/complete by asking the server the same, and waiting for ever.
 func (g *Guard) requested(id, method string, message map[string]jsontext.Value) []byte {
 	switch {
-	case (method == "elicitation/create" || method == "roots/list") && g.Question != nil:
+	case (method == "elicitation/create" || method == "roots/list" || method == "sampling/createMessage" && g.Sampling) && g.Question != nil:
 		g.Question(id, method, message["params"].Clone())
 		return nil
 	case method != "ping":

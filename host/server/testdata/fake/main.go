@@ -288,6 +288,11 @@ func call(r request) {
 	case "ask_person": // text is what is asked, or "again" and so on
 		question := args.Text
 		switch {
+		case args.Name == "model" && !modern(): // text is what a model is to answer
+			waiting, again = r.ID, ""
+			line(`{"jsonrpc":"2.0","id":"e1","method":"sampling/createMessage","params":%s}`, question)
+		case args.Name == "model" && r.Params.Responses == nil:
+			answer(r.ID, `{"resultType":"input_required","inputRequests":{"q":{"method":"sampling/createMessage","params":`+question+`}},"requestState":"s\u0000<&>"}`)
 		case !modern():
 			waiting, again = r.ID, ""
 			if args.Name == "endless" {
