@@ -149,6 +149,31 @@ func (a *App) Complete(r CompleteRequest) ([]string, error) {
 	return a.host.Complete(ctx, r.Server, server.Ref{Prompt: r.Prompt, Template: r.Template}, r.Argument, r.Value, r.Others)
 }
 
+// AwaitChange returns when an approved server says that a resource has changed, or with an error: it does not tell, or CancelCall ended the ticket.
+func (a *App) AwaitChange(ticket, name, uri string) error {
+	ctx, done, err := a.ticket(ticket)
+	if err != nil {
+		return err
+	}
+	defer done()
+	changed := make(chan struct{}, 1)
+	err = a.host.Watch(ctx, name, uri, func() {
+		select {
+		case changed <- struct{}{}:
+		default:
+		}
+	})
+	if err != nil {
+		return err
+	}
+	select {
+	case <-changed:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // CancelTask tells a server that nobody wants the result of a task any more.
 func (a *App) CancelTask(name, id string) error { return a.host.CancelTask(a.ctx, name, id) }
 

@@ -33,8 +33,15 @@ func (a *App) AddServer(n NewServer) error {
 
 // definitionOf is what the form says, without where the server comes from.
 func definitionOf(n NewServer) config.Server {
-	return config.Server{Name: n.Name, Command: n.Command, Read: n.Read, Write: n.Write, Net: n.Net, Hosts: n.Hosts, Private: n.Private, Reach: n.Reach, Serve: n.Serve,
+	def := config.Server{Name: n.Name, Command: n.Command, Read: n.Read, Write: n.Write, Net: n.Net, Hosts: n.Hosts, Private: n.Private, Reach: n.Reach, Serve: n.Serve,
 		Memory: cmp.Or(n.MemoryBytes, config.DefaultMemory), Pids: cmp.Or(n.Pids, config.DefaultPids)}
+	for _, e := range n.Env {
+		if def.Env == nil {
+			def.Env = map[string]string{}
+		}
+		def.Env[e.Name] = e.Value
+	}
+	return def
 }
 
 // RemoveServer stops a server and forgets it, its pin and its secrets.
@@ -243,7 +250,7 @@ func (a *App) serverView(v server.View) ServerView {
 			s.Tasks = append(s.Tasks, TaskView{k.ID, k.Tool, k.Call, stamp(k.Began), stamp(k.Ends)})
 		}
 	}
-	s.Remote, s.Reads, s.Prompts = remoteView(v), v.Reads, []ToolView{}
+	s.Remote, s.Reads, s.Tells, s.Prompts = remoteView(v), v.Reads, v.Tells, []ToolView{}
 	for _, p := range v.Prompts {
 		s.Prompts = append(s.Prompts, toolView(p, as(prompts, p.ID.Name), a.cache.findings(a.host, a, p), 0))
 	}

@@ -102,6 +102,7 @@ type ServerView struct {
 	Remote      *RemoteView     `json:"remote"`   // null for a server on this computer
 	Prompts     []ToolView      `json:"prompts"`  // their arguments are texts
 	Reads       bool            `json:"reads"`    // it has resources; see Resources
+	Tells       bool            `json:"tells"`    // when one of them changes; see AwaitChange
 }
 
 // StepView is one part of a start; its detail may quote the server.
@@ -504,19 +505,20 @@ type ContentView struct {
 
 // NewServer is what the form for a new server sends.
 type NewServer struct {
-	Name        string   `json:"name"`
-	Package     string   `json:"package"` // as catalog.ParsePackage reads it; "" for a command
-	Scripts     bool     `json:"scripts"` // let the package's install scripts run
-	Command     []string `json:"command"`
-	Read        []string `json:"read"`
-	Write       []string `json:"write"`
-	Net         string   `json:"net"`
-	Hosts       []string `json:"hosts"`
-	Private     []string `json:"privateHosts"`
-	Reach       []uint16 `json:"reach"`
-	Serve       []uint16 `json:"serve"`
-	MemoryBytes int64    `json:"memoryBytes"`
-	Pids        int      `json:"pids"`
+	Name        string    `json:"name"`
+	Package     string    `json:"package"` // as catalog.ParsePackage reads it; "" for a command
+	Scripts     bool      `json:"scripts"` // let the package's install scripts run
+	Command     []string  `json:"command"`
+	Read        []string  `json:"read"`
+	Write       []string  `json:"write"`
+	Net         string    `json:"net"`
+	Hosts       []string  `json:"hosts"`
+	Private     []string  `json:"privateHosts"`
+	Reach       []uint16  `json:"reach"`
+	Serve       []uint16  `json:"serve"`
+	MemoryBytes int64     `json:"memoryBytes"`
+	Pids        int       `json:"pids"`
+	Env         []EnvView `json:"env"` // plain values only
 }
 
 // NewSecret is what the form for a secret sends. It must not be logged.

@@ -51,7 +51,7 @@ func TestTypeScriptServer(t *testing.T) {
 	r.start("ts")
 	r.approve("ts")
 	v, err := r.Servers.View("ts")
-	if err != nil || v.Protocol != server.Modern || v.Title != "TypeScript" || len(v.Tools) != 2 || len(v.Prompts) != 1 || !v.Reads {
+	if err != nil || v.Protocol != server.Modern || v.Title != "TypeScript" || len(v.Tools) != 3 || len(v.Prompts) != 1 || !v.Reads {
 		t.Errorf("view %+v, %v", v, err)
 	}
 	if got, err := r.call("ts", "read_echo", object{"text": "grüße"}); err != nil || got != "grüße" {

@@ -392,7 +392,7 @@ func (u *unit) publish(s *session, tools, prompts []tool.Tool, refused []string)
 		v.State, v.Err, v.Title, v.Version, v.Tools, v.Prompts, v.Refused, v.Instructions = Running, nil, title, version, tools, prompts, refused, instructions
 		v.Protocol = s.era
 		v.Fingerprint.Tools, v.Fingerprint.Prompts, v.Fingerprint.Instructions = defs, worded, instructions
-		v.Reads = s.reads()
+		v.Reads, v.Tells = s.reads(), s.tells()
 		u.look() // a change of the files seen since the start stays seen
 	})
 }

@@ -284,6 +284,7 @@ type View struct {
 	Tools        []tool.Tool
 	Prompts      []tool.Tool     // each as a tool whose arguments are texts
 	Reads        bool            // it has resources, see Supervisor.Resources
+	Tells        bool            // it says when one of them has changed, see Supervisor.Watch
 	Refused      []string        // what it lists and Cordon does not offer, and why; untrusted names in it
 	Fingerprint  pin.Fingerprint // as looked at last while it ran; zero before the first start
 	StderrLines  int

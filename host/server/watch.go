@@ -103,10 +103,14 @@ func (s *Supervisor) Watch(ctx context.Context, name, uri string, changed func()
 	return nil
 }
 
+// tells reports whether the server says when a resource has changed.
+func (s *session) tells() bool {
+	return s.reads() && s.mcp.InitializeResult().Capabilities.Resources.Subscribe
+}
+
 // watch makes a server tell of changes of these resources and no others.
 func (s *session) watch(ctx context.Context, uris []string) error {
-	r := s.mcp.InitializeResult()
-	if r == nil || r.Capabilities == nil || r.Capabilities.Resources == nil || !r.Capabilities.Resources.Subscribe {
+	if !s.tells() {
 		return errNotWatchable
 	}
 	ctx, cancel := context.WithTimeout(ctx, noticePatience)

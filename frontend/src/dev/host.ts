@@ -87,6 +87,8 @@ export interface Standin extends Bound {
   failing: Failure | null
   /** Ends a sign-in that is under way, as the person does in the browser. */
   signedIn: (failure?: Failure) => void
+  /** Says that the resource which is watched has changed. */
+  resourceChanged: () => void
 }
 
 /** Puts a stand-in behind window.go and window.runtime, and returns it so that a test can steer it. */
@@ -108,7 +110,7 @@ export function standin(start: Snapshot = snapshot()): Standin {
   }
   const none = undefined as void
   const host: Standin = {
-    now: start, calls: [], outcome: 'table', slow: 0, failing: null, signedIn: () => {},
+    now: start, calls: [], outcome: 'table', slow: 0, failing: null, signedIn: () => {}, resourceChanged: () => {},
     push(name, data) { for (const f of heard.get(name) ?? []) f(data) },
     show(over) { host.now = { ...host.now, ...over }; host.push('snapshot', host.now) },
     Snapshot: () => log(['Snapshot'], () => host.now),
@@ -127,6 +129,7 @@ export function standin(start: Snapshot = snapshot()): Standin {
     SignOut: (n) => log(['SignOut', n], () => host.show({ servers: host.now.servers.map((s) => (s.name === n && s.remote ? { ...s, state: 'stopped', remote: { ...s.remote, signedIn: false, issuer: '', scopes: [], expires: '', bound: false } } : s)) })),
     SetOpen: (n, open) => log(['SetOpen', n, open], () => host.show({ servers: host.now.servers.map((s) => (s.name === n && s.remote ? { ...s, state: open ? 'running' : s.state, failure: open ? null : s.failure, tier: 'remote', remote: { ...s.remote, open, nameless: false } } : s)) })),
     Resources: (n) => log(['Resources', n], () => (host.now.servers.find((s) => s.name === n)?.reads ? resources : [])),
+    AwaitChange: (t, n, uri) => { void log(['AwaitChange', t, n, uri], none); return new Promise((done) => { host.resourceChanged = done }) },
     ExpandTemplate: (t, v) => log(['ExpandTemplate', t, { ...v }], () => t.replace('{id}', v['id'] ?? '').replace('{?author}', v['author'] ? `?author=${encodeURIComponent(v['author'])}` : '')),
     Complete: (r) => log(['Complete', { ...r, others: { ...r.others } }], () => (completions[r.argument] ?? []).filter((c) => c.toLowerCase().startsWith(r.value.toLowerCase()))),
     InstallServer: async (s) => {

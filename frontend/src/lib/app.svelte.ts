@@ -3,7 +3,7 @@
 
 import { api, on, toFailure } from './api'
 import { rememberedTheme, type Theme, rememberedDensity, type Density, applyLook } from './look'
-import type { Answer, Failure, Progress, PromptView, ServerView, Snapshot } from './types'
+import type { Answer, Failure, Progress, PromptView, ResourceView, ServerView, Snapshot } from './types'
 
 export const screens = ['start', 'run', 'servers', 'activity', 'settings'] as const
 export type Screen = (typeof screens)[number]
@@ -23,6 +23,8 @@ class App {
   runServer = $state('')
   runTool = $state('')
   event = $state(0)
+  /** A resource that a result named, to be opened with its server. */
+  linked = $state.raw<ResourceView | null>(null)
   overlay = $state.raw<Overlay>({ kind: 'none' })
   toasts = $state.raw<Toast[]>([])
   progress = $state.raw<Readonly<Record<string, Progress>>>({})
@@ -77,6 +79,7 @@ class App {
 
   go(screen: Screen): void { this.screen = screen }
   openServer(name: string): void { this.server = name; this.screen = 'servers' }
+  openResource(server: string, resource: ResourceView): void { this.linked = resource; this.openServer(server) }
   openRun(server: string, tool = ''): void { this.runServer = server; this.runTool = tool; this.screen = 'run' }
   openEvent(seq: number): void { this.event = seq; this.screen = 'activity' }
   openSettings(page: SettingsPage): void { this.page = page; this.screen = 'settings' }

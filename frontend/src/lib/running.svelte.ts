@@ -5,7 +5,7 @@ import { app } from './app.svelte'
 import type { CallProgress, CallRequest, CallView, Failure } from './types'
 
 // randomUUID exists only where the engine calls the page secure; the app's own scheme may not count as that.
-const newTicket = (): string => [...crypto.getRandomValues(new Uint8Array(16))].map((b) => b.toString(16).padStart(2, '0')).join('')
+export const newTicket = (): string => [...crypto.getRandomValues(new Uint8Array(16))].map((b) => b.toString(16).padStart(2, '0')).join('')
 
 export class Running {
   /** Of the call that runs, "" when none does. */

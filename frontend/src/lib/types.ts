@@ -86,6 +86,7 @@ export interface ServerView {
   prompts: ToolView[]
   /** It has resources; Bound.Resources lists them. */
   reads: boolean
+  tells: boolean
 }
 
 /** One protection: `state` says whether it holds; `detail` is what was tried and how it ended. */
@@ -229,7 +230,7 @@ export interface RemoteView { url: string; login: string; signedIn: boolean; iss
 export interface ResourceView { uri: string; template: string; variables: string[]; name: string; title: string; description: string; mime: string; size: number }
 
 /** Servers: what the add form sends. `command` is argv, not a shell line. */
-export interface NewServer { name: string; package: string; scripts: boolean; command: string[]; read: string[]; write: string[]; net: 'none' | 'loopback' | 'hosts'; hosts: string[]; privateHosts: string[]; reach: number[]; serve: number[]; memoryBytes: number; pids: number }
+export interface NewServer { name: string; package: string; scripts: boolean; command: string[]; read: string[]; write: string[]; net: 'none' | 'loopback' | 'hosts'; hosts: string[]; privateHosts: string[]; reach: number[]; serve: number[]; memoryBytes: number; pids: number; env: EnvView[] }
 /** What the form for a remote server sends; it holds secrets. */
 export interface NewRemote { name: string; url: string; privateHosts: string[]; header: string; key: string; login: string; clientId: string; secret: string; issuer: string; scopes: string[]; idpTokenEndpoint: string; idpClientId: string; idpToken: string }
 export interface NewSecret { name: string; server: string; env: string; value: string }
@@ -285,6 +286,8 @@ export interface Bound {
   SignOut(name: string): Promise<void>
   SetOpen(name: string, open: boolean): Promise<void>
   Resources(name: string): Promise<ResourceView[]>
+  /** Returns when the server says that the resource has changed; CancelCall with the ticket ends it. */
+  AwaitChange(ticket: string, name: string, uri: string): Promise<void>
   ExpandTemplate(template: string, values: Record<string, string>): Promise<string>
   Complete(r: CompleteRequest): Promise<string[]>
   InstallServer(s: NewServer): Promise<string>

@@ -12,6 +12,8 @@ serveStdio(() => {
     if (!given) return inputRequired({ inputRequests: { who: inputRequired.elicit({ message: 'Who?', requestedSchema: { type: 'object', properties: { name: { type: 'string' } } } }) } })
     return { content: [{ type: 'text', text: `hello ${given.name}` }] }
   })
+  s.registerTool('get_summary', { inputSchema: z.object({}) }, async () =>
+    inputRequired({ inputRequests: { text: inputRequired.createMessage({ messages: [{ role: 'user', content: { type: 'text', text: 'Summarise.' } }], maxTokens: 100 }) } }))
   s.registerResource('one', 'memo://one', { mimeType: 'text/plain' }, async (uri) => ({ contents: [{ uri: uri.href, text: 'memo' }] }))
   s.registerResource('case', new ResourceTemplate('case://{id}/notes', { list: undefined }), {}, async (uri, { id }) => ({ contents: [{ uri: uri.href, text: `notes of ${id}` }] }))
   s.registerPrompt('triage', { argsSchema: z.object({ case: completable(z.string(), (v) => [v + '1', v + '2']) }) }, async (args) => ({ messages: [{ role: 'user', content: { type: 'text', text: `Triage ${args.case}` } }] }))
