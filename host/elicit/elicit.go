@@ -118,6 +118,9 @@ var ErrSecret = errors.New("it asks for a password, a token or a key; give it th
 // secretRE finds what a field is called that wants a secret.
 var secretRE = regexp.MustCompile(`(?i)pass(word|wd|phrase|code)|\bpwd\b|secret|token|credential|api[ _-]?key|private[ _-]?key|access[ _-]?key|\bpin\b|\botp\b|\bmfa\b|\b2fa\b|\bcvv\b|\bcvc\b|security[ _-]?code|one[ _-]?time|(seed|recovery)[ _-]?(phrase|code|key)|verification[ _-]?code`)
 
+// warningRE finds what a description warns of: "do not give us your pin". It is a sign and no more, as secretRE is; a field's name and title are always judged.
+var warningRE = regexp.MustCompile(`(?i)\b(do not|don't|never) (give|enter|send|share|include|provide|type)\b[^.;:!?()\n]{0,100}`)
+
 // camelRE splits names such as apiKey.
 var camelRE = regexp.MustCompile(`([a-z0-9])([A-Z])`)
 
@@ -285,7 +288,7 @@ func field(name string, raw jsontext.Value) (Field, error) {
 		return f, errors.New("its description holds characters that cannot be seen")
 	case len(p.Title) > maxText || len(p.Description) > 4*maxText:
 		return f, errors.New("its description is too long")
-	case asksForSecret(name, p.Title, p.Description) || strings.EqualFold(p.Format, "password"):
+	case asksForSecret(name, p.Title, warningRE.ReplaceAllString(p.Description, "")) || strings.EqualFold(p.Format, "password"):
 		return f, ErrSecret
 	}
 	var err error

@@ -98,7 +98,7 @@ func TestParseRefuses(t *testing.T) {
 		}
 	}
 	for _, f := range []string{`"password":{"type":"string"}`, `"x":{"type":"string","title":"Your PASSPHRASE"}`, `"apiKey":{"type":"string"}`, `"api_key":{"type":"string"}`, `"accessToken":{"type":"string"}`,
-		`"x":{"type":"string","description":"paste your private key"}`, `"otp":{"type":"string"}`, `"pin":{"type":"integer"}`, `"one_time_code":{"type":"string"}`, `"x":{"type":"string","title":"Recovery code"}`, `"x":{"type":"string","format":"password"}`} {
+		`"x":{"type":"string","description":"paste your private key"}`, `"otp":{"type":"string"}`, `"pin":{"type":"integer"}`, `"one_time_code":{"type":"string"}`, `"x":{"type":"string","title":"Recovery code"}`, `"x":{"type":"string","description":"Never mind. Your pin, please"}`, `"pin":{"type":"string","description":"do not give us your pin"}`, `"x":{"type":"string","format":"password"}`} {
 		if _, err := Parse("s", jsontext.Value(form(f, ""))); !errors.Is(err, ErrSecret) {
 			t.Errorf("%s: %v", f, err)
 		}
@@ -109,7 +109,7 @@ func TestParseRefuses(t *testing.T) {
 	if _, err := Parse("s", jsontext.Value(`{"message":"Reset the password of ana?","requestedSchema":{"type":"object","properties":{"sure":{"type":"boolean"}}}}`)); err != nil {
 		t.Errorf("nothing to type it in: %v", err)
 	}
-	for _, f := range []string{`"shipping":{"type":"string"}`, `"opinion":{"type":"string"}`, `"keyword":{"type":"string"}`, `"spinner":{"type":"string"}`} {
+	for _, f := range []string{`"shipping":{"type":"string"}`, `"opinion":{"type":"string"}`, `"keyword":{"type":"string"}`, `"spinner":{"type":"string"}`, `"n":{"type":"integer","description":"Your favorite integer (do not give us your phone number, pin, or other sensitive info)"}`} {
 		if _, err := Parse("s", jsontext.Value(form(f, ""))); err != nil {
 			t.Errorf("%s: %v", f, err)
 		}

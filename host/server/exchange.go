@@ -257,6 +257,9 @@ func (s *session) call(ctx context.Context, c tool.Call) (tool.Result, error) {
 		return s.finished(c, raw, err, start)
 	}
 	method, params := requestOf(c)
+	if s.era != Modern && c.Kind == tool.CallTool && needsTask(c.Tool) {
+		params["task"] = map[string]any{"ttl": legacyTTL.Milliseconds()}
+	}
 	for round := 0; ; round++ {
 		raw, err := s.request(ctx, method, params, map[string]any{"traceparent": "00-" + c.Trace + "-" + c.ID + "-01", "progressToken": true})
 		if pages := pagesOf(err); pages != nil && s.era != Modern && round < maxRounds {
@@ -275,6 +278,9 @@ func (s *session) call(ctx context.Context, c tool.Call) (tool.Result, error) {
 		switch {
 		case r.Type == "task" && s.era == Modern && c.Kind == tool.CallTool:
 			raw, err := s.began(ctx, c, raw)
+			return s.finished(c, raw, err, start)
+		case r.Task != nil && params["task"] != nil:
+			raw, err := s.began(ctx, c, r.Task)
 			return s.finished(c, raw, err, start)
 		case r.Type != "input_required":
 			return s.finished(c, raw, nil, start)
@@ -331,6 +337,7 @@ func requestOf(c tool.Call) (method string, params map[string]any) {
 // answered is a result as a server sends it, of any kind of call.
 type answered struct {
 	Type  string             `json:"resultType"`
+	Task  jsontext.Value     `json:"task"` // of a legacy server
 	Needs map[string]inquiry `json:"inputRequests"`
 	State jsontext.Value     `json:"requestState"`
 	Error jsontext.Value     `json:"isError"`

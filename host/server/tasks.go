@@ -15,7 +15,8 @@ import (
 )
 
 // A modern server may answer a call with a task instead of a result: it works on, and is asked from time to time how far it is (extension
-// io.modelcontextprotocol/tasks). The call waits for it like for any other; when its time is over or Cordon ends, the task is remembered, and its
+// io.modelcontextprotocol/tasks). A legacy server (2025-11-25) does so for tools that say that they need it; it has to be asked for that, and for the
+// result, and asks its own questions then. The call waits for it like for any other; when its time is over or Cordon ends, the task is remembered, and its
 // result can be fetched later by a call of its own.
 
 // Task is a call that a server works on without anybody waiting.
@@ -44,6 +45,8 @@ const (
 	firstPoll   = time.Second // unless the server says otherwise
 	cancelGrace = 2 * time.Second
 
+	legacyTTL = time.Hour // for how long a legacy server is asked to keep a result
+
 	noticePatience = 10 * time.Second // for a server to take what is only told
 )
 
@@ -66,6 +69,8 @@ type task struct {
 	Message string             `json:"statusMessage"`
 	TTL     jsontext.Value     `json:"ttlMs"`
 	Poll    jsontext.Value     `json:"pollIntervalMs"`
+	OldTTL  jsontext.Value     `json:"ttl"`          // of a legacy server
+	OldPoll jsontext.Value     `json:"pollInterval"` // of a legacy server
 	Needs   map[string]inquiry `json:"inputRequests"`
 	Result  jsontext.Value     `json:"result"`
 	Error   jsontext.Value     `json:"error"`
@@ -74,6 +79,9 @@ type task struct {
 // pause is how long to wait before the server is asked again.
 func (t task) pause() time.Duration {
 	var ms float64
+	if t.Poll == nil {
+		t.Poll = t.OldPoll
+	}
 	if t.Poll.Kind() != '0' || json.Unmarshal(t.Poll, &ms) != nil || !(ms >= 0) {
 		return firstPoll
 	}
@@ -88,6 +96,9 @@ func (s *session) began(ctx context.Context, c tool.Call, raw jsontext.Value) (j
 	}
 	kept := Task{ID: t.ID, Server: s.name, Tool: c.Tool.ID.Name, Call: c.ID, Began: time.Now().UTC()}
 	var ms float64
+	if t.TTL == nil {
+		t.TTL = t.OldTTL
+	}
 	if t.TTL.Kind() == '0' && json.Unmarshal(t.TTL, &ms) == nil && ms > 0 {
 		kept.Ends = kept.Began.Add(time.Duration(min(ms, 1e12)) * time.Millisecond)
 	}
@@ -101,6 +112,14 @@ func (s *session) await(ctx context.Context, c tool.Call, t task) (jsontext.Valu
 	id := t.ID
 	answered, questions, said := map[string]bool{}, 0, ""
 	for polls := 1; ; polls++ {
+		if s.era != Modern && slices.Contains([]string{"completed", "failed", "input_required"}, t.Status) {
+			raw, err := s.request(ctx, "tasks/result", map[string]any{"taskId": id}, nil) // it waits for the end, and for answers
+			if _, says := errors.AsType[*ServerError](err); err != nil && !says {
+				return nil, s.leave(ctx, id, err)
+			}
+			s.tasks.Ended(s.name, id)
+			return raw, err
+		}
 		switch t.Status {
 		case "completed":
 			s.tasks.Ended(s.name, id)
@@ -166,6 +185,16 @@ func (s *session) await(ctx context.Context, c tool.Call, t task) (jsontext.Valu
 			return nil, errors.New("what it says of its task cannot be read, or is about another one")
 		}
 	}
+}
+
+// needsTask reports whether a tool of a legacy server runs as a task and not otherwise.
+func needsTask(t tool.Tool) bool {
+	var def struct {
+		Execution struct {
+			Task string `json:"taskSupport"`
+		} `json:"execution"`
+	}
+	return json.Unmarshal(t.Definition, &def) == nil && def.Execution.Task == "required"
 }
 
 // leave ends the waiting for a task: what somebody cancelled is cancelled there too, what the server does not know any more is forgotten, anything

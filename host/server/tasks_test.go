@@ -162,3 +162,57 @@ func TestTasks(t *testing.T) {
 		}
 	})
 }
+
+// TestLegacyTasks: a tool of a server of 2025-11-25 that runs as a task only is called as one, asked how far it is, and its result is fetched.
+func TestLegacyTasks(t *testing.T) {
+	t.Parallel()
+	for plan, want := range map[string]struct{ text, err string }{
+		"":          {text: "dug"},
+		"failed":    {err: "the disk is full"},
+		"asks":      {text: `{"action":"accept","content":{"name":"Ada"}}`},
+		"odd":       {err: `its task is "levitating"`},
+		"cancelled": {err: "was cancelled"},
+	} {
+		t.Run("plan "+plan, func(t *testing.T) {
+			t.Parallel()
+			l := &ledger{}
+			r := newRig(t, "legacy-tasks", func(o *Options) {
+				o.Tasks = l
+				o.Elicit = func(context.Context, elicit.Question) elicit.Answer {
+					return elicit.Answer{Action: elicit.Accept, Values: map[string]jsontext.Value{"name": jsontext.Value(`"Ada"`)}}
+				}
+			})
+			r.start()
+			v := r.view()
+			i := slices.IndexFunc(v.Tools, func(t tool.Tool) bool { return t.ID.Name == "get_task" })
+			if i < 0 {
+				t.Fatalf("it offers %d tools", len(v.Tools))
+			}
+			c := frozen("one", "get_task", `{"text":"`+plan+`"}`)
+			c.Tool = v.Tools[i]
+			res, err := r.Call(t.Context(), c)
+			switch {
+			case want.err != "":
+				has(t, err, want.err)
+			case err != nil || len(res.Content) != 1 || res.Content[0].Text != want.text:
+				t.Errorf("got %+v, %v, want %q", res.Content, err, want.text)
+			}
+			if open := l.ids(); len(open) > 0 && plan != "odd" {
+				t.Errorf("still remembered: %v", open)
+			}
+		})
+	}
+	t.Run("cancelled by a person", func(t *testing.T) {
+		t.Parallel()
+		r := newRig(t, "legacy-tasks")
+		r.start()
+		c := frozen("one", "get_task", `{"text":"endless"}`)
+		c.Tool.Definition = []byte(`{"execution":{"taskSupport":"required"}}`)
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(300*time.Millisecond, cancel)
+		if _, err := r.Call(ctx, c); !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v", err)
+		}
+		r.waitFor("the task's end", func(View) bool { return strings.Contains(r.log(), "task cancelled") })
+	})
+}

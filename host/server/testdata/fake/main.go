@@ -35,6 +35,7 @@ type request struct {
 			Resources []string `json:"resourceSubscriptions"`
 		} `json:"notifications"`
 		Task      string          `json:"taskId"`
+		AsTask    json.RawMessage `json:"task"`
 		Responses json.RawMessage `json:"inputResponses"`
 		State     string          `json:"requestState"`
 	} `json:"params"`
@@ -120,6 +121,9 @@ func tools() []string {
 		tool("read_error", "Fails in the protocol.", `"text":{"type":"string"}`, ""),
 		tool("read_crash", "Ends in the middle of a call.", "", ""),
 		tool("get_changed", "Gets another description for read_thing.", "", ""),
+	}
+	if mode == "legacy-tasks" {
+		list = append(list, tool("get_task", "Digs.", `"text":{"type":"string"}`, `,"execution":{"taskSupport":"required"}`))
 	}
 	if mode == "modern-tasks" {
 		list = append(list, tool("get_task", "Digs.", `"text":{"type":"string"}`, ""))
@@ -276,6 +280,14 @@ func call(r request) {
 		}()
 	case "get_task": // text is how it goes
 		polls, plan = 0, args.Text
+		if mode == "legacy-tasks" {
+			if r.Params.AsTask == nil {
+				failed(r.ID, "it runs as a task only")
+				return
+			}
+			answer(r.ID, `{"task":{"taskId":"t-1","status":"working","createdAt":"2026-11-27T10:00:00Z","lastUpdatedAt":"2026-11-27T10:00:00Z","ttl":60000,"pollInterval":1}}`)
+			return
+		}
 		if r.Params.Meta["io.modelcontextprotocol/clientCapabilities"].(map[string]any)["extensions"] == nil {
 			failed(r.ID, "no tasks")
 			return
@@ -369,6 +381,31 @@ func task(r request) {
 	}
 }
 
+// legacyTask is task for MCP 2025-11-25: the result is fetched, and with it comes what the server asks.
+func legacyTask(r request) {
+	status := map[string]string{"failed": "failed", "asks": "input_required", "cancelled": "cancelled", "odd": "levitating"}[plan]
+	if polls++; polls < 3 || plan == "endless" {
+		status = "working"
+	}
+	switch {
+	case r.Method == "tasks/get":
+		if status == "" {
+			status = "completed"
+		}
+		answer(r.ID, `{"taskId":"t-1","status":`+quote(status)+`,"statusMessage":"digging","createdAt":"2026-11-27T10:00:00Z","lastUpdatedAt":"2026-11-27T10:00:00Z","ttl":60000,"pollInterval":1}`)
+	case r.Method == "tasks/cancel":
+		fmt.Fprintln(os.Stderr, "task cancelled")
+		answer(r.ID, `{"taskId":"t-1","status":"cancelled"}`)
+	case plan == "failed":
+		line(`{"jsonrpc":"2.0","id":%s,"error":{"code":-32000,"message":"the disk is full"}}`, r.ID)
+	case plan == "asks":
+		waiting, again = r.ID, ""
+		line(`{"jsonrpc":"2.0","id":"e1","method":"elicitation/create","params":{"message":"Who?","requestedSchema":{"type":"object","properties":{"name":{"type":"string"}}},"_meta":{"io.modelcontextprotocol/related-task":{"taskId":"t-1"}}}}`)
+	default:
+		text(r.ID, "dug")
+	}
+}
+
 func handle(r request) {
 	if modern() && len(r.ID) > 0 && (r.Method == "initialize" || r.Method == "ping") { // gone
 		line(`{"jsonrpc":"2.0","id":%s,"error":{"code":-32601,"message":"no such method"}}`, r.ID)
@@ -399,7 +436,11 @@ func handle(r request) {
 		default:
 			line(`{"jsonrpc":"2.0","id":%s,"error":{"code":-32601,"message":"no such method"}}`, r.ID)
 		}
-	case "tasks/get", "tasks/update", "tasks/cancel":
+	case "tasks/get", "tasks/update", "tasks/cancel", "tasks/result":
+		if mode == "legacy-tasks" {
+			legacyTask(r)
+			return
+		}
 		task(r)
 	case "resources/list":
 		answer(r.ID, `{"resultType":"complete","resources":[{"uri":"memo://one","name":"one"},{"uri":"memo://two","name":"two"}]}`)
