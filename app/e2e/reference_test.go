@@ -101,14 +101,10 @@ func TestReferenceServers(t *testing.T) {
 	call := func(server, tool, args string, says ...string) func(*testing.T, *browser) {
 		return func(t *testing.T, b *browser) {
 			t.Helper()
-			b.callJSON(server, tool, args)
-			if tool == "get-env" {
-				b.allow()
-			}
+			b.work(server, tool, args)
 			b.ended("ok", says...)
 		}
 	}
-	_ = call
 	step("files: it reads, and what it reads is shown for what it is", func(t *testing.T, b *browser) {
 		for _, c := range []struct{ tool, args, says string }{
 			{"read_text_file", `{"path":%q}`, "A-1047"}, {"read_file", `{"path":%q}`, "A-1047"}, {"get_file_info", `{"path":%q}`, "size"}, {"read_multiple_files", `{"paths":[%q]}`, "A-1047"},
@@ -138,8 +134,7 @@ func TestReferenceServers(t *testing.T) {
 			{"edit_file", fmt.Sprintf(`{"path":%q,"edits":[{"oldText":"one","newText":"two"}]}`, filepath.Join(made, "a.txt"))},
 			{"move_file", fmt.Sprintf(`{"source":%q,"destination":%q}`, filepath.Join(made, "a.txt"), filepath.Join(made, "b.txt"))},
 		} {
-			b.callJSON("files", c.tool, c.args)
-			b.allow()
+			b.work("files", c.tool, c.args)
 			b.ended("ok")
 		}
 		if got, err := os.ReadFile(filepath.Join(made, "b.txt")); err != nil || string(got) != "two\n" {
@@ -152,8 +147,7 @@ func TestReferenceServers(t *testing.T) {
 			{"create_relations", `{"relations":[{"from":"INC-2041","to":"WS-FIN-0142","relationType":"concerns"}]}`},
 			{"add_observations", `{"observations":[{"entityName":"INC-2041","contents":["opened 07:41"]}]}`},
 		} {
-			b.callJSON("graph", c.tool, c.args)
-			b.allow()
+			b.work("graph", c.tool, c.args)
 			b.ended("ok")
 		}
 		for _, c := range []struct{ tool, args, says string }{
@@ -171,8 +165,7 @@ func TestReferenceServers(t *testing.T) {
 			{"delete_relations", `{"relations":[{"from":"INC-2041","to":"WS-FIN-0142","relationType":"concerns"}]}`},
 			{"delete_entities", `{"entityNames":["WS-FIN-0142"]}`},
 		} {
-			b.callJSON("graph", c.tool, c.args)
-			b.allow()
+			b.work("graph", c.tool, c.args)
 			b.ended("ok")
 		}
 		kept, err := os.ReadFile(filepath.Join(dirs["graph"], "memory.jsonl"))
@@ -191,8 +184,7 @@ func TestReferenceServers(t *testing.T) {
 		b.picture()
 		call("everything", "get-structured-content", `{"location":"New York"}`, "Cloudy", "82")(t, b)
 		call("everything", "get-resource-reference", `{"resourceType":"Blob","resourceId":3}`, "demo://resource/dynamic/blob/3")(t, b)
-		b.callJSON("everything", "get-env", `{}`)
-		b.allow()
+		b.work("everything", "get-env", `{}`)
 		b.ended("ok", "/home/sandbox")
 		if _, text := b.result(); strings.Contains(text, d.home) {
 			t.Errorf("it knows where home is:\n%s", text)
@@ -204,8 +196,7 @@ func TestReferenceServers(t *testing.T) {
 		b.says("resource-address", "demo://resource/dynamic/blob/1")
 		b.press("offer-run")
 		b.ended("ok", "demo://resource/dynamic/blob/1")
-		b.callJSON("everything", "gzip-file-as-resource", `{"name":"note.gz","data":"data:text/plain,hello","outputType":"resourceLink"}`)
-		b.allow()
+		b.work("everything", "gzip-file-as-resource", `{"name":"note.gz","data":"data:text/plain,hello","outputType":"resourceLink"}`)
 		b.ended("ok", "application/gzip")
 		b.press("read-link")
 		b.press("offer-run")
@@ -214,17 +205,16 @@ func TestReferenceServers(t *testing.T) {
 		b.says("resources", "note.gz")
 	})
 	step("everything: it tells how far it is, and is cancelled", func(t *testing.T, b *browser) {
-		b.callJSON("everything", "trigger-long-running-operation", `{"duration":3,"steps":3}`)
-		b.says("running", "step 1 of 3")
-		b.ended("ok", "Steps: 3")
-		b.callJSON("everything", "trigger-long-running-operation", `{"duration":60,"steps":60}`)
+		b.work("everything", "trigger-long-running-operation", `{"duration":4,"steps":4}`)
+		b.says("running", "of 4")
+		b.ended("ok", "Steps: 4")
+		b.work("everything", "trigger-long-running-operation", `{"duration":60,"steps":60}`)
 		b.says("running", "of 60")
 		b.press("cancel-button")
 		b.ended("cancelled")
 	})
 	step("everything: a form of every kind of field", func(t *testing.T, b *browser) {
-		b.callJSON("everything", "trigger-elicitation-request", `{}`)
-		b.allow()
+		b.work("everything", "trigger-elicitation-request", `{}`)
 		b.find(hook("question-accept") + ":not([disabled])")
 		b.press("question-accept") // the name is missing
 		b.findXPath("//*[@data-test='question'][contains(., 'It has to be filled in.')]")
@@ -237,14 +227,12 @@ func TestReferenceServers(t *testing.T) {
 		b.press("question-accept")
 		b.gone(hook("question"))
 		b.ended("ok", "N. Okafor", "soc@example.org", "Favorite Integer: 42", "hero-1", `"Drums"`, "pet-1")
-		b.callJSON("everything", "trigger-elicitation-request", `{}`)
-		b.allow()
+		b.work("everything", "trigger-elicitation-request", `{}`)
 		b.pressAt(hook("question-decline") + ":not([disabled])")
 		b.ended("ok", "declined")
 	})
 	step("everything: a page to open", func(t *testing.T, b *browser) {
-		b.callJSON("everything", "trigger-url-elicitation", `{"url":"https://sign.example.org/form?case=1","message":"Sign it there."}`)
-		b.allow()
+		b.work("everything", "trigger-url-elicitation", `{"url":"https://sign.example.org/form?case=1","message":"Sign it there."}`)
 		b.says("question", "Sign it there.", "sign.example.org")
 		b.pressAt(hook("question-accept") + ":not([disabled])")
 		if got := opened(); got != "https://sign.example.org/form?case=1" {
@@ -253,29 +241,29 @@ func TestReferenceServers(t *testing.T) {
 		b.ended("ok", "completed the URL elicitation")
 	})
 	step("everything: a call that becomes a task", func(t *testing.T, b *browser) {
-		b.callJSON("everything", "simulate-research-query", `{"topic":"python","ambiguous":true}`)
-		b.ended("ok", "Research Report: python")
+		b.work("everything", "simulate-research-query", `{"topic":"python","ambiguous":true}`)
+		b.says("running", "Gathering sources")
+		b.says("question", "could have multiple interpretations")
+		b.pick("question-interpretation", "snake")
+		b.pressAt(hook("question-accept") + ":not([disabled])")
+		b.ended("ok", "Research Report: python (snake)")
 	})
 	step("everything: its notes are kept", func(t *testing.T, b *browser) {
-		b.callJSON("everything", "toggle-simulated-logging", `{}`)
-		b.allow()
+		b.work("everything", "toggle-simulated-logging", `{}`)
 		b.ended("ok", "Started simulated")
 		b.tab("everything", "connection")
 		b.until(`[...document.querySelectorAll('.frames li')].some(l => l.innerText.includes('notifications/message'))`)
 	})
 	step("everything: resources, templates and what changes", func(t *testing.T, b *browser) {
-		b.callJSON("everything", "toggle-subscriber-updates", `{}`)
-		b.allow()
+		b.work("everything", "toggle-subscriber-updates", `{}`)
 		b.ended("ok", "Started simulated")
 		b.tab("everything", "resources")
-		b.click(b.findXPath("//*[@data-test='resources']//button[.='features.md']"))
+		b.pressAt(`[data-at="demo://resource/static/document/features.md"]`)
 		b.press("offer-run")
 		b.ended("ok", "demo://resource/static/document/features.md")
 		b.press("offer-back")
-		b.click(b.findXPath("//*[@data-test='resources']//button[.='Dynamic Text Resource']"))
+		b.pressAt(`[data-at="demo://resource/dynamic/text/{resourceId}"]`)
 		b.fill("var-resourceId", "7")
-		b.says("var-resourceId-offered", "7")
-		b.strike(keyEscape)
 		b.says("resource-address", "demo://resource/dynamic/text/7")
 		b.press("resource-watch")
 		b.press("offer-run")
@@ -325,7 +313,7 @@ func TestReferenceServers(t *testing.T) {
 		b.pressAt(hook("question-accept") + ":not([disabled])")
 		b.ended("ok", "hello Ada")
 		b.callJSON("ts", "get_summary", `{}`)
-		b.ended("failed", "sampling/createMessage", "not offered")
+		b.ended("failed", "sampling/createMessage", "capabilities do not declare")
 		b.tab("ts", "resources")
 		b.press("resource-0")
 		b.press("offer-run")
@@ -348,22 +336,18 @@ func TestReferenceServers(t *testing.T) {
 	step("go: a server of the Go SDK", func(t *testing.T, b *browser) {
 		run := func(tool, args, outcome string, says ...string) {
 			t.Helper()
-			b.callJSON("go", tool, args)
-			b.allow()
+			b.work("go", tool, args)
 			b.ended(outcome, says...)
 		}
 		run("greet", `{"name":"Ada"}`, "ok", "Hi Ada")
 		run("greet (structured)", `{"name":"Ada"}`, "ok", "Hi Ada")
 		run("greet (content with ResourceLink)", `{"name":"Ada"}`, "ok", "greeting")
-		run("ping", `{}`, "ok")
+		run("ping", `{}`, "tool-error", "ping failed") // it speaks 2026-07-28, in which nobody pings
 		run("log", `{}`, "ok")
 		run("sample", `{}`, "tool-error", "sampling")
 		run("roots", `{}`, "tool-error", "roots")
-		b.callJSON("go", "elicit (form)", `{}`)
-		b.allow()
-		b.fill("question-random", "seven")
-		b.pressAt(hook("question-accept") + ":not([disabled])")
-		b.ended("ok", "seven")
+		run("elicit (form)", `{}`, "tool-error", "eliciting failed") // nor asks by itself
+		run("elicit (url)", `{}`, "tool-error", "eliciting failed")
 		b.tab("go", "resources")
 		b.press("resource-0")
 		b.press("offer-run")
@@ -384,6 +368,17 @@ func (b *browser) allow() {
 	b.armed()
 	b.press("consent-allow")
 	b.gone(hook("consent"))
+}
+
+// work calls a tool, and allows it if that is asked.
+func (b *browser) work(server, tool, args string) {
+	b.t.Helper()
+	b.callJSON(server, tool, args)
+	for _, t := range b.server(server, running).Tools {
+		if t.Name == tool && t.Effect != "read" {
+			b.allow()
+		}
+	}
 }
 
 // tab opens one page of a server.

@@ -317,8 +317,11 @@ func (g *Guard) check(text []byte) []byte {
 		return notified(method)
 	}
 	if g.modern.Load() {
-		g.drop(Unsolicited, "the server asked for "+strconv.Quote(clip(method))+" by itself, which this version of the protocol does not know; it was dropped")
-		return nil
+		g.drop(Unsolicited, "the server asked for "+strconv.Quote(clip(method))+" by itself, which this version of the protocol does not know; it was refused")
+		if g.Headers { // over HTTP there is no way to say so
+			return nil
+		}
+		return refusal(id) // or the call that it belongs to would wait for an answer
 	}
 	return g.requested(id, method, message)
 }
@@ -339,10 +342,15 @@ func (g *Guard) requested(id, method string, message map[string]jsontext.Value) 
 	case (method == "elicitation/create" || method == "roots/list" || method == "sampling/createMessage" && g.Sampling) && g.Question != nil:
 		g.Question(id, method, message["params"].Clone())
 		return nil
-	case method != "ping":
-		method = "cordon/not-offered"
+	case method == "ping":
+		return []byte(`{"jsonrpc":"2.0","id":` + id + `,"method":"ping"}`)
 	}
-	return []byte(`{"jsonrpc":"2.0","id":` + id + `,"method":"` + method + `"}`)
+	return refusal(id)
+}
+
+// refusal is a request that the library refuses as unknown.
+func refusal(id string) []byte {
+	return []byte(`{"jsonrpc":"2.0","id":` + id + `,"method":"cordon/not-offered"}`)
 }
 
 // answer passes the answer to an open request on, once, or fails it because of bad.

@@ -230,7 +230,7 @@ func TestLateAnswers(t *testing.T) {
 	}
 }
 
-// On a modern connection a server asks nothing by itself; it may still tell, within bounds.
+// On a modern connection a server asks nothing by itself: it is told so, but for HTTP, where that cannot be said. It may still tell, within bounds.
 func TestModern(t *testing.T) {
 	var codes []Code
 	g := New(func([]byte) {}, func(code Code, _ string) { codes = append(codes, code) })
@@ -239,8 +239,12 @@ func TestModern(t *testing.T) {
 		t.Error("an old server may not ask")
 	}
 	g.Modern()
-	if out, _ := g.In([]byte(asks)); out != nil || !slices.Equal(codes, []Code{Unsolicited}) {
+	if out, _ := g.In([]byte(asks)); string(out) != `{"jsonrpc":"2.0","id":9,"method":"cordon/not-offered"}` || !slices.Equal(codes, []Code{Unsolicited}) {
 		t.Errorf("%q, %q", out, codes)
+	}
+	g.Headers = true
+	if out, _ := g.In([]byte(asks)); out != nil {
+		t.Errorf("over HTTP: %q", out)
 	}
 	told := 0
 	for range notificationsPerSecond * 3 {

@@ -159,10 +159,14 @@ describe('servers', () => {
     await settle()
     await type('add-name', 'notes')
     await type('add-command', 'node "/opt/my server/index.js" --root')
+    await type('add-env', 'LOG')
+    await click('add-save')
+    expect(document.getElementById('add-env-e')?.textContent).toBe('One NAME=VALUE a line.')
+    await type('add-env', 'LOG=info\n\nQUERY= a=b ')
     expect([...get('add-words').querySelectorAll('li')].map((li) => li.textContent)).toEqual(['node', '/opt/my server/index.js', '--root'])
     await click('add-read')
     await click('add-save')
-    expect(host.calls).toContainEqual(['AddServer', { name: 'notes', package: '', scripts: false, command: ['node', '/opt/my server/index.js', '--root'], read: ['/home/analyst/cases/INC-2041'], write: [], net: 'none', hosts: [], privateHosts: [], reach: [], serve: [], memoryBytes: 768 * 1024 * 1024, pids: 96 }]) // the host's defaults
+    expect(host.calls).toContainEqual(['AddServer', { name: 'notes', package: '', scripts: false, command: ['node', '/opt/my server/index.js', '--root'], read: ['/home/analyst/cases/INC-2041'], write: [], net: 'none', hosts: [], privateHosts: [], reach: [], serve: [], memoryBytes: 768 * 1024 * 1024, pids: 96, env: [{ name: 'LOG', value: 'info', secret: '' }, { name: 'QUERY', value: ' a=b ', secret: '' }] }]) // the host's defaults
   })
   test('a package is installed, tells how it goes, and is opened at its end', async () => {
     const host = await open()
