@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/url"
@@ -127,6 +128,28 @@ func (a *App) Resources(name string) ([]ResourceView, error) {
 			v.Variables = list(server.Variables(r.Template))
 		}
 		out = append(out, v)
+	}
+	return out, nil
+}
+
+// Icons returns the icons of an approved server and of what it offers, of resources once they were listed.
+func (a *App) Icons(name string) ([]IconView, error) {
+	ctx, cancel := context.WithTimeout(a.ctx, patience)
+	defer cancel()
+	all, err := a.host.Icons(ctx, name)
+	a.changed() // what is no icon has become a finding
+	if err != nil {
+		return nil, err
+	}
+	png := func(b []byte) string {
+		if b == nil {
+			return ""
+		}
+		return "data:image/png;base64," + base64.StdEncoding.EncodeToString(b)
+	}
+	out := make([]IconView, 0, len(all))
+	for _, i := range all {
+		out = append(out, IconView{i.Of, i.Name, png(i.Light), png(i.Dark)})
 	}
 	return out, nil
 }

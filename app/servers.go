@@ -250,7 +250,7 @@ func (a *App) serverView(v server.View) ServerView {
 			s.Tasks = append(s.Tasks, TaskView{k.ID, k.Tool, k.Call, stamp(k.Began), stamp(k.Ends)})
 		}
 	}
-	s.Remote, s.Reads, s.Tells, s.Prompts = remoteView(v), v.Reads, v.Tells, []ToolView{}
+	s.Remote, s.Reads, s.Tells, s.Icons, s.Prompts = remoteView(v), v.Reads, v.Tells, v.Icons, []ToolView{}
 	for _, p := range v.Prompts {
 		s.Prompts = append(s.Prompts, toolView(p, as(prompts, p.ID.Name), a.cache.findings(a.host, a, p), 0))
 	}

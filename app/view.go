@@ -102,6 +102,7 @@ type ServerView struct {
 	Remote      *RemoteView     `json:"remote"`   // null for a server on this computer
 	Prompts     []ToolView      `json:"prompts"`  // their arguments are texts
 	Reads       bool            `json:"reads"`    // it has resources; see Resources
+	Icons       int             `json:"icons"`    // 0 without, else another number whenever Icons has to be asked again
 	Tells       bool            `json:"tells"`    // when one of them changes; see AwaitChange
 }
 
@@ -154,6 +155,14 @@ type ResourceView struct {
 	Description string   `json:"description"`
 	MIME        string   `json:"mime"`
 	Size        int64    `json:"size"` // bytes as the server says, -1 if it does not
+}
+
+// IconView is the icon of something that a server offers, drawn by Cordon from what the server sent, as data: addresses of PNG.
+type IconView struct {
+	Of    string `json:"of"`    // server, tool, prompt or resource
+	Name  string `json:"name"`  // of a resource, its address or template
+	Light string `json:"light"` // or ""
+	Dark  string `json:"dark"`  // or ""
 }
 
 // CompleteRequest asks to complete an argument of a prompt or a template.

@@ -26,7 +26,7 @@ func TestTypesMatchThePage(t *testing.T) {
 	pages := interfaces(string(b))
 	for _, v := range []any{Failure{}, Snapshot{}, DefaultsView{}, LogView{}, KeyringView{}, Check{}, ServerView{}, GuaranteeView{}, ProfileView{}, WantedView{}, FrameView{}, AskedView{}, LeftView{}, WantedAnswer{}, UsageView{}, ToolView{}, EnvView{},
 		FindingView{}, LogLine{}, ReviewView{}, ChangeView{}, DiffLine{}, QuestionView{}, FieldView{}, OptionView{}, QuestionAnswer{}, PromptView{}, ArgView{}, SpanView{}, PreviewView{}, RuleView{}, Answer{}, CallRequest{},
-		CallView{}, CallProgress{}, StepView{}, OddityView{}, TaskView{}, CompleteRequest{}, RemoteView{}, ResourceView{}, NewRemote{}, ContentView{}, NewServer{}, NewSecret{}, SecretView{}, EventQuery{}, EventPage{}, EventView{}, StoryView{}, StageView{}, FactView{}, AttemptView{},
+		CallView{}, CallProgress{}, StepView{}, OddityView{}, TaskView{}, CompleteRequest{}, RemoteView{}, IconView{}, ResourceView{}, NewRemote{}, ContentView{}, NewServer{}, NewSecret{}, SecretView{}, EventQuery{}, EventPage{}, EventView{}, StoryView{}, StageView{}, FactView{}, AttemptView{},
 		TrySandboxView{}, Progress{}} {
 		typ := reflect.TypeOf(v)
 		var have []string

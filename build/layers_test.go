@@ -14,7 +14,7 @@ import (
 
 // hostLayers is the order inside host: a package imports only those before it. ARCHITECTURE.md has the reasons.
 var hostLayers = []string{
-	"tool", "secret", "config", "profile", "learn", "pin", "inspect", "label", "policy", "consent", "audit", "wire", "elicit", "oauth", "remote", "server", "gate",
+	"tool", "secret", "config", "profile", "learn", "pin", "inspect", "label", "policy", "consent", "audit", "wire", "icon", "elicit", "oauth", "remote", "server", "gate",
 	"llm", "chat", "gateway", "catalog",
 }
 

@@ -49,6 +49,14 @@ func (h *Host) mayTell(name string, texts ...string) error {
 	return nil
 }
 
+// Icons is Supervisor.Icons for what a person has approved: whoever has not looked at a server is not shown what it would look like.
+func (h *Host) Icons(ctx context.Context, name string) ([]server.Icon, error) {
+	if err := h.mayTell(name); err != nil {
+		return nil, err
+	}
+	return h.Servers.Icons(ctx, name)
+}
+
 // CheckAnswer reports why a person's answer to a server is not sent: it does not fit, or a value holds one of the user's own secrets. The error is a
 // *elicit.FieldError if it is about a field.
 func (h *Host) CheckAnswer(q elicit.Question, a elicit.Answer) error {

@@ -348,6 +348,10 @@ func TestReferenceServers(t *testing.T) {
 		run("roots", `{}`, "tool-error", "roots")
 		run("elicit (form)", `{}`, "tool-error", "eliciting failed") // nor asks by itself
 		run("elicit (url)", `{}`, "tool-error", "eliciting failed")
+		b.tab("go", "tools")
+		for _, icon := range []string{"server-go", "tool-greet (with Icons)"} {
+			b.until(fmt.Sprintf(`(i => i && i.naturalWidth > 0 && i.src.startsWith('data:image/png'))(document.querySelector('[data-test="icon-%s"]'))`, icon))
+		}
 		b.tab("go", "resources")
 		b.press("resource-0")
 		b.press("offer-run")

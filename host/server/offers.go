@@ -234,6 +234,7 @@ func resource(raw jsontext.Value) (tool.Resource, bool) {
 		Description string         `json:"description"`
 		MIME        string         `json:"mimeType"`
 		Size        jsontext.Value `json:"size"`
+		Icons       jsontext.Value `json:"icons"`
 	}
 	if json.Unmarshal(raw, &def) != nil || def.URI != "" && tool.CheckURI(def.URI) != nil || len(def.Template) > maxTemplate {
 		return tool.Resource{}, false
@@ -241,6 +242,9 @@ func resource(raw jsontext.Value) (tool.Resource, bool) {
 	r := tool.Resource{URI: def.URI, Template: def.Template, Name: brief(def.Name), Title: brief(def.Title), Description: def.Description, MIME: brief(def.MIME), Size: -1}
 	if def.Size.Kind() == '0' && json.Unmarshal(def.Size, &r.Size) != nil || r.Size < -1 {
 		r.Size = -1
+	}
+	if def.Icons != nil {
+		r.Icons = slices.Concat([]byte(`{"icons":`), def.Icons, []byte(`}`))
 	}
 	return r, true
 }

@@ -393,6 +393,10 @@ func (u *unit) publish(s *session, tools, prompts []tool.Tool, refused []string)
 		v.Protocol = s.era
 		v.Fingerprint.Tools, v.Fingerprint.Prompts, v.Fingerprint.Instructions = defs, worded, instructions
 		v.Reads, v.Tells = s.reads(), s.tells()
+		u.listings++
+		if v.Icons = 0; s.pictured(tools, prompts) {
+			v.Icons = u.listings
+		}
 		u.look() // a change of the files seen since the start stays seen
 	})
 }

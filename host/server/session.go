@@ -14,6 +14,7 @@ import (
 	"unicode"
 
 	"cordon/host/elicit"
+	"cordon/host/icon"
 	"cordon/host/tool"
 	"cordon/host/wire"
 
@@ -81,6 +82,8 @@ type session struct {
 	update   func(uri string)           // hears which resource has changed; nil if nobody wants to know
 	visits   map[string]chan struct{}   // guarded by mu: pages that a person has open for a call, by the server's id; closed when it is done there
 	followed map[string]context.Context // guarded by mu: the calls of requests whose progress is told, by the request's id
+	drawing  sync.Mutex                 // held while an icon is drawn
+	pictures map[icon.Source][]byte     // guarded by drawing; nil for what is none
 	links    map[string]bool            // guarded by mu: resources that results named
 	readable *catalogue                 // guarded by mu; nil if it has to be asked for
 	changes  int                        // guarded by mu; how often it was told that readable has changed

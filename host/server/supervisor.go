@@ -285,6 +285,7 @@ type View struct {
 	Prompts      []tool.Tool     // each as a tool whose arguments are texts
 	Reads        bool            // it has resources, see Supervisor.Resources
 	Tells        bool            // it says when one of them has changed, see Supervisor.Watch
+	Icons        int             // 0 without icons, see Supervisor.Icons; another number for each listing
 	Refused      []string        // what it lists and Cordon does not offer, and why; untrusted names in it
 	Fingerprint  pin.Fingerprint // as looked at last while it ran; zero before the first start
 	StderrLines  int

@@ -44,6 +44,7 @@ type unit struct {
 	steps     []Step             // guarded by mu; of the last start
 	stepped   time.Time          // guarded by mu; when the last of them was done
 	oddities  []Oddity           // guarded by mu; of the last session
+	listings  int                // guarded by mu; how often its tools were listed
 	login     *login             // guarded by mu; of a remote server, once it was needed
 	with      *peer              // guarded by mu; of this run; nil between runs
 	proc      *sandbox.Process   // guarded by mu; nil unless there is a process

@@ -17,7 +17,8 @@ type Resource struct {
 	Title       string
 	Description string
 	MIME        string
-	Size        int64 // bytes as the server says, -1 if it does not
+	Size        int64  // bytes as the server says, -1 if it does not
+	Icons       []byte // JSON object that holds them alone, or nil; see package icon
 }
 
 // maxURI is how long the address of a resource may be, in bytes.

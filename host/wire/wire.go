@@ -38,6 +38,7 @@ const (
 	ToolRefused     Code = "wire.tool-refused"       // a tool that cannot be offered
 	QuestionRefused Code = "wire.question-refused"   // a question to the person that may not be asked
 	EndlessList     Code = "wire.endless-list"       // a list that repeats itself or does not end
+	IconRefused     Code = "wire.icon-refused"       // an icon that is not shown
 	RelistingFailed Code = "wire.relist-failed"      // a changed list that could not be read
 	StderrFlood     Code = "wire.stderr-flood"       // so much on its standard error that it is read slower than it is written
 	WrongEra        Code = "wire.wrong-era"          // it says that it speaks a version, and refuses the first request of it

@@ -1,6 +1,6 @@
 // A stand-in for the host, for browsers and tests. It answers like the real one, with made-up data.
 
-import type { Bound, CallView, EventView, Failure, FrameView, LogLine, PromptView, Pushed, ResourceView, ReviewView, Snapshot, WantedView } from '../lib/types'
+import type { Bound, CallView, EventView, Failure, FrameView, IconView, LogLine, PromptView, Pushed, ResourceView, ReviewView, Snapshot, WantedView } from '../lib/types'
 import { events, results, story } from './events'
 import { promptPractice } from './prompts'
 import { at, servers } from './servers'
@@ -91,6 +91,14 @@ export interface Standin extends Bound {
   resourceChanged: () => void
 }
 
+/** Two squares, one for each ground. */
+const square = (fill: string): string => `data:image/png;base64,${fill}`
+const icons: IconView[] = [
+  { of: 'server', name: 'cases', light: square('iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGMQiVoAAAGUAQ8tNPwFAAAAAElFTkSuQmCC'), dark: square('iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGNo2vcLAAQAAjs2AGzoAAAAAElFTkSuQmCC') },
+  { of: 'tool', name: 'search_cases', light: square('iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGMQiVoAAAGUAQ8tNPwFAAAAAElFTkSuQmCC'), dark: '' },
+  { of: 'tool', name: 'add_comment', light: 'https://cases.example/pixel.png', dark: 'data:image/svg+xml;base64,AAAA' },
+]
+
 /** Puts a stand-in behind window.go and window.runtime, and returns it so that a test can steer it. */
 export function standin(start: Snapshot = snapshot()): Standin {
   const heard = new Map<string, Set<(data: unknown) => void>>()
@@ -129,6 +137,7 @@ export function standin(start: Snapshot = snapshot()): Standin {
     SignOut: (n) => log(['SignOut', n], () => host.show({ servers: host.now.servers.map((s) => (s.name === n && s.remote ? { ...s, state: 'stopped', remote: { ...s.remote, signedIn: false, issuer: '', scopes: [], expires: '', bound: false } } : s)) })),
     SetOpen: (n, open) => log(['SetOpen', n, open], () => host.show({ servers: host.now.servers.map((s) => (s.name === n && s.remote ? { ...s, state: open ? 'running' : s.state, failure: open ? null : s.failure, tier: 'remote', remote: { ...s.remote, open, nameless: false } } : s)) })),
     Resources: (n) => log(['Resources', n], () => (host.now.servers.find((s) => s.name === n)?.reads ? resources : [])),
+    Icons: (n) => log(['Icons', n], () => (host.now.servers.find((s) => s.name === n)?.icons ? icons : [])),
     AwaitChange: (t, n, uri) => { void log(['AwaitChange', t, n, uri], none); return new Promise((done) => { host.resourceChanged = done }) },
     ExpandTemplate: (t, v) => log(['ExpandTemplate', t, { ...v }], () => t.replace('{id}', v['id'] ?? '').replace('{?author}', v['author'] ? `?author=${encodeURIComponent(v['author'])}` : '')),
     Complete: (r) => log(['Complete', { ...r, others: { ...r.others } }], () => (completions[r.argument] ?? []).filter((c) => c.toLowerCase().startsWith(r.value.toLowerCase()))),

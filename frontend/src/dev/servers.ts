@@ -26,7 +26,7 @@ function server(name: string, version: string, over: Partial<ServerView>): Serve
     name, version, title: name, protocol: '2025-11-25', source: `@example/mcp-${name}`, command: ['node', `/opt/servers/${name}/dist/index.js`], state: 'running', since: at('08:02:11'), detail: '', failure: null,
     pid: 40182, tier: 'strong', enforced: 14, demanded: 14, guarantees: all, triedAt: at('08:02:11'), profile: { read: [`/opt/servers/${name}`], write: [], net: 'none', hosts: [], privateHosts: [], reach: [], serve: [], memoryBytes: 128 * MiB, pids: 32, idleSeconds: 0, ...plain },
     usage: { memoryBytes: 61 * MiB, memoryMax: 128 * MiB, tasks: 11, tasksMax: 32, cpuMillis: 840, memoryWaits: 0, cpuWaits: 0, source: 'cgroup v2' }, pin: 'pinned', pinnedAt: at('08:00:00').replace(today, '2026-11-18'),
-    pinDetail: '18 files match the pin of 2026-11-18.', tools: [], env: [], without: [], stderrLines: 0, frames: 0, wanted: 0, asks: 0, lent: [], removable: true, remote: null, prompts: [], reads: false, tells: false, steps: started, oddities: [], tasks: [], ...over,
+    pinDetail: '18 files match the pin of 2026-11-18.', tools: [], env: [], without: [], stderrLines: 0, frames: 0, wanted: 0, asks: 0, lent: [], removable: true, remote: null, prompts: [], reads: false, icons: 0, tells: false, steps: started, oddities: [], tasks: [], ...over,
   }
 }
 const idle = { pid: 0, usage: { memoryBytes: 0, memoryMax: 0, tasks: 0, tasksMax: 0, cpuMillis: 0, memoryWaits: 0, cpuWaits: 0, source: '' } }
@@ -38,7 +38,7 @@ const none = { read: [], write: [], net: 'none', hosts: [], privateHosts: [], re
 export function remoteServer(name: string, remote: Partial<RemoteView> = {}, over: Partial<ServerView> = {}): ServerView {
   const triage = simple('triage', 'read', 'Triages a case in the order that the team agreed on.', { type: 'object', required: ['case'], properties: { case: { type: 'string', description: 'Number of the case, such as INC-2041' }, tone: { type: 'string' } }, additionalProperties: false })
   return server(name, '3', {
-    ...idle, title: 'Case store', source: 'url', command: [], tier: 'remote', enforced: 0, demanded: 0, guarantees: [], triedAt: '', profile: none, stderrLines: 2, pinDetail: 'address and definitions match the pin of 2026-11-18', reads: true, tells: true,
+    ...idle, title: 'Case store', source: 'url', command: [], tier: 'remote', enforced: 0, demanded: 0, guarantees: [], triedAt: '', profile: none, stderrLines: 2, pinDetail: 'address and definitions match the pin of 2026-11-18', reads: true, icons: 1, tells: true,
     tools: [simple('search_cases', 'read', 'Searches the cases.', { type: 'object', required: ['text'], properties: { text: { type: 'string' } } }, 'Cordon', 4)], prompts: [triage, simple('handover', 'read', '', { type: 'object', properties: {}, required: [] })],
     remote: { url: `https://${name}.example:8443/mcp`, login: '', signedIn: true, issuer: 'https://login.corp.example/realms/soc', scopes: ['cases:read', 'cases:comment'], wanted: [], expires: at('17:45:00'), bound: true, open: false, nameless: false, privateHosts: [], ...remote }, ...over,
   })

@@ -77,6 +77,7 @@ export const api: Bound = {
   SignOut: (name) => call('SignOut', name),
   SetOpen: (name, open) => call('SetOpen', name, open),
   Resources: (name) => call('Resources', name),
+  Icons: (name) => call('Icons', name),
   AwaitChange: (ticket, name, uri) => call('AwaitChange', ticket, name, uri),
   ExpandTemplate: (template, values) => call('ExpandTemplate', template, values),
   Complete: (r) => call('Complete', r),

@@ -3,7 +3,7 @@
 
 import { api, on, toFailure } from './api'
 import { rememberedTheme, type Theme, rememberedDensity, type Density, applyLook } from './look'
-import type { Answer, Failure, Progress, PromptView, ResourceView, ServerView, Snapshot } from './types'
+import type { Answer, Failure, IconView, Progress, PromptView, ResourceView, ServerView, Snapshot } from './types'
 
 export const screens = ['start', 'run', 'servers', 'activity', 'settings'] as const
 export type Screen = (typeof screens)[number]
@@ -23,6 +23,9 @@ class App {
   runServer = $state('')
   runTool = $state('')
   event = $state(0)
+  /** Icons by server, then by kind and name. */
+  private icons = $state.raw<Readonly<Record<string, ReadonlyMap<string, IconView>>>>({})
+  private drawn = new Map<string, string>()
   /** A resource that a result named, to be opened with its server. */
   linked = $state.raw<ResourceView | null>(null)
   overlay = $state.raw<Overlay>({ kind: 'none' })
@@ -75,6 +78,24 @@ class App {
     this.snapshot = s
     this.failed = null
     this.toasts = this.toasts.filter((t) => !outdated(t, before, s.servers))
+    for (const server of s.servers) {
+      const at = server.icons > 0 && server.pin === 'pinned' && server.state === 'running' ? `${server.icons} ${server.since}` : ''
+      if (at && this.drawn.get(server.name) !== at) { this.drawn.set(server.name, at); void this.loadIcons(server.name) }
+    }
+  }
+
+  /** Asks for the icons of a server again. Without them everything is as usable. */
+  async loadIcons(name: string): Promise<void> {
+    try {
+      const all = await api.Icons(name)
+      this.icons = { ...this.icons, [name]: new Map(all.map((i) => [`${i.of} ${i.name}`, i])) }
+    } catch {
+      // The names say everything.
+    }
+  }
+  /** The icon of something of an approved server. */
+  icon(server: string, of: IconView['of'], name: string): IconView | undefined {
+    return this.servers.some((s) => s.name === server && s.pin === 'pinned') ? this.icons[server]?.get(`${of} ${name}`) : undefined
   }
 
   go(screen: Screen): void { this.screen = screen }

@@ -86,6 +86,7 @@ export interface ServerView {
   prompts: ToolView[]
   /** It has resources; Bound.Resources lists them. */
   reads: boolean
+  icons: number
   tells: boolean
 }
 
@@ -199,6 +200,8 @@ export interface CallRequest { ticket: string; server: string; kind: 'tool' | 'r
 /** How a call goes, in its server's words; `total` is 0 if it is not known. */
 export interface CallProgress { ticket: string; server: string; done: number; total: number; text: string }
 /** Asks to complete an argument of a prompt or of a resource template. */
+/** An icon that the host has drawn anew, as data: addresses. Never in a dialog that asks something. */
+export interface IconView { of: 'server' | 'tool' | 'prompt' | 'resource'; name: string; light: string; dark: string }
 export interface CompleteRequest { server: string; prompt: string; template: string; argument: string; value: string; others: Record<string, string> }
 export interface CallView {
   ticket: string
@@ -286,6 +289,7 @@ export interface Bound {
   SignOut(name: string): Promise<void>
   SetOpen(name: string, open: boolean): Promise<void>
   Resources(name: string): Promise<ResourceView[]>
+  Icons(name: string): Promise<IconView[]>
   /** Returns when the server says that the resource has changed; CancelCall with the ticket ends it. */
   AwaitChange(ticket: string, name: string, uri: string): Promise<void>
   ExpandTemplate(template: string, values: Record<string, string>): Promise<string>

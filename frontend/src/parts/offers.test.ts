@@ -2,6 +2,7 @@
 
 import { describe, expect, test } from 'vitest'
 import { click, find, get, open, press, settle, type } from '../dev/testing'
+import { promptWrite } from '../dev/prompts'
 import { servers } from '../dev/servers'
 import type { Standin } from '../dev/host'
 import { app } from '../lib/app.svelte'
@@ -21,6 +22,47 @@ async function ended(): Promise<void> {
   await new Promise((done) => setTimeout(done, 10))
   await settle()
 }
+
+describe('icons', () => {
+  const shown = (): (string | undefined)[] => [...document.querySelectorAll<HTMLImageElement>('img.theirs')].map((i) => i.dataset['test'])
+  test('stand beside names, of what the host has drawn and nothing else', async () => {
+    const host = await show('tools')
+    await settle()
+    expect(shown()).toContain('icon-server-cases')
+    expect(shown()).toContain('icon-tool-search_cases')
+    expect(shown()).not.toContain('icon-tool-add_comment') // neither an address nor SVG
+    const all = [...document.querySelectorAll<HTMLImageElement>('img')]
+    expect(all.length).toBeGreaterThan(2)
+    for (const i of all) { expect(i.src).toMatch(/^data:image\/png;base64,/); expect(i.alt).toBe('') }
+    expect(get('icon-server-cases').classList.contains('theirs-light')).toBe(true) // there is one for the dark
+    expect(get('icon-tool-search_cases').classList.contains('theirs-light')).toBe(false)
+    host.show({})
+    await settle()
+    expect(host.calls.filter(([m]) => m === 'Icons')).toHaveLength(1)
+    host.show({ servers: servers.map((s) => (s.name === 'cases' ? { ...s, icons: 2 } : s)) })
+    await settle()
+    expect(host.calls.filter(([m]) => m === 'Icons')).toHaveLength(2)
+  })
+  test('of a server that nobody approved as it is now are neither asked for nor shown', async () => {
+    const host = await show('tools')
+    await settle()
+    const asked = host.calls.length
+    host.show({ servers: servers.map((s) => (s.name === 'cases' ? { ...s, icons: 3, pin: 'changed', state: 'quarantined' } : s)) })
+    await settle()
+    expect(shown()).toEqual([])
+    expect(host.calls.slice(asked).filter(([m]) => m === 'Icons')).toEqual([])
+  })
+  test('are in no dialog that asks something', async () => {
+    const host = await show('tools')
+    await settle()
+    host.show({ prompt: { ...promptWrite(), server: 'cases', tool: 'search_cases' } })
+    await settle()
+    expect(get('consent').querySelector('img')).toBeNull()
+    host.show({ prompt: null, question: { ticket: 'q', server: 'cases', kind: 'form', message: 'Which?', fields: [], url: '', host: '', deadline: '', waiting: 0, signIn: false } })
+    await settle()
+    expect(get('question').closest('[role=dialog]')?.querySelector('img')).toBeNull()
+  })
+})
 
 describe('resources', () => {
   test('are listed as text, with what the server says of them', async () => {

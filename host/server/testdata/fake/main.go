@@ -129,6 +129,9 @@ func tools() []string {
 		list = append(list, tool("get_task", "Digs.", `"text":{"type":"string"}`, ""))
 	}
 	switch mode {
+	case "icons":
+		list = append(list, tool("get_dot", "Gets a dot.", "", `,"icons":[{"src":"data:image/svg+xml;base64,PHN2Zy8+","mimeType":"image/svg+xml"},`+dot+`]`),
+			tool("get_far", "Gets what is far.", "", `,"icons":[{"src":"https://example.org/i.png"}]`), tool("get_file", "Gets a file.", "", `,"icons":[{"src":"file:///etc/passwd"}]`))
 	case "web":
 		list = append(list, tool("read_web", "Reads an address, as the environment says.", pathOf, ""))
 	case "hidden":
@@ -381,6 +384,9 @@ func task(r request) {
 	}
 }
 
+// dot is an icon of one pixel.
+const dot = `{"src":"data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGMQiVoAAAGUAQ8tNPwFAAAAAElFTkSuQmCC","mimeType":"image/png"}`
+
 // legacyTask is task for MCP 2025-11-25: the result is fetched, and with it comes what the server asks.
 func legacyTask(r request) {
 	status := map[string]string{"failed": "failed", "asks": "input_required", "cancelled": "cancelled", "odd": "levitating"}[plan]
@@ -443,6 +449,10 @@ func handle(r request) {
 		}
 		task(r)
 	case "resources/list":
+		if mode == "icons" {
+			answer(r.ID, `{"resources":[{"uri":"memo://one","name":"one","icons":[`+dot+`]},{"uri":"memo://two","name":"two","icons":"no"}]}`)
+			return
+		}
 		answer(r.ID, `{"resultType":"complete","resources":[{"uri":"memo://one","name":"one"},{"uri":"memo://two","name":"two"}]}`)
 	case "subscriptions/listen":
 		if uris := r.Params.Notifications.Resources; len(uris) > 0 {
@@ -452,6 +462,10 @@ func handle(r request) {
 		subscribed = r.ID
 		line(`{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{"_meta":{"io.modelcontextprotocol/subscriptionId":%s},"notifications":{"toolsListChanged":true}}}`, r.ID)
 	case "initialize":
+		if mode == "icons" {
+			answer(r.ID, `{"protocolVersion":"2025-11-25","capabilities":{"tools":{},"resources":{}},"serverInfo":{"name":"fake","version":"1","icons":[`+dot+`]}}`)
+			return
+		}
 		answer(r.ID, `{"protocolVersion":"2025-11-25","capabilities":{"tools":{"listChanged":true}},"serverInfo":{"name":"fake","title":"A fake","version":"1.2.3"},"instructions":"Be careful."}`)
 	case "notifications/initialized":
 		switch mode {
