@@ -53,6 +53,10 @@ func TestReferenceServers(t *testing.T) {
 	env, opened, _ := d.fakeBrowser()
 	_, window := d.open(env)
 	window.find("#app *")
+	shot := func(string) {}
+	if dir := os.Getenv("SHOTS"); dir != "" {
+		shot = window.shots(dir)
+	}
 	step := func(name string, f func(t *testing.T, b *browser)) {
 		t.Helper()
 		if t.Failed() {
@@ -82,6 +86,7 @@ func TestReferenceServers(t *testing.T) {
 	window.press("add-write")
 	d.chooseFolder(window, dirs["graph"])
 	window.until(fmt.Sprintf(`document.querySelector('[role=dialog] [aria-label="May write"]')?.textContent.includes(%q)`, dirs["graph"]))
+	shot("reference-add")
 	window.press("add-save")
 	window.reached("graph")
 	for range 2 {
@@ -123,6 +128,7 @@ func TestReferenceServers(t *testing.T) {
 		b.callJSON("files", "read_media_file", fmt.Sprintf(`{"path":%q}`, picture))
 		b.ended("ok", "image/png")
 		b.picture()
+		shot("reference-picture")
 		b.callJSON("files", "read_media_file", fmt.Sprintf(`{"path":%q}`, sound))
 		b.ended("ok", "audio")
 	})
@@ -192,6 +198,7 @@ func TestReferenceServers(t *testing.T) {
 	})
 	step("everything: a resource that a result names can be read", func(t *testing.T, b *browser) {
 		call("everything", "get-resource-links", `{"count":2}`, "Blob Resource 1", "Text Resource 2")(t, b)
+		shot("reference-links")
 		b.press("read-link")
 		b.says("resource-address", "demo://resource/dynamic/blob/1")
 		b.press("offer-run")
@@ -224,6 +231,7 @@ func TestReferenceServers(t *testing.T) {
 		b.fill("question-homepage", "https://example.org/")
 		b.fill("question-birthdate", "1990-01-31")
 		b.press("question-untitledMultipleSelectEnum-Drums")
+		shot("reference-form")
 		b.press("question-accept")
 		b.gone(hook("question"))
 		b.ended("ok", "N. Okafor", "soc@example.org", "Favorite Integer: 42", "hero-1", `"Drums"`, "pet-1")
@@ -252,6 +260,7 @@ func TestReferenceServers(t *testing.T) {
 		b.work("everything", "toggle-simulated-logging", `{}`)
 		b.ended("ok", "Started simulated")
 		b.tab("everything", "connection")
+		shot("reference-notes")
 		b.until(`[...document.querySelectorAll('.frames li')].some(l => l.innerText.includes('notifications/message'))`)
 	})
 	step("everything: resources, templates and what changes", func(t *testing.T, b *browser) {
@@ -269,6 +278,7 @@ func TestReferenceServers(t *testing.T) {
 		b.press("offer-run")
 		b.ended("ok", "Resource 7: This is a plaintext")
 		b.says("resource-changed", "demo://resource/dynamic/text/7", "has changed since")
+		shot("reference-changed")
 		b.press("offer-run")
 		b.gone(hook("resource-changed"))
 	})
@@ -352,7 +362,12 @@ func TestReferenceServers(t *testing.T) {
 		for _, icon := range []string{"server-go", "tool-greet (with Icons)"} {
 			b.until(fmt.Sprintf(`(i => i && i.naturalWidth > 0 && i.src.startsWith('data:image/png'))(document.querySelector('[data-test="icon-%s"]'))`, icon))
 		}
+		shot("reference-icons")
+		b.tab("go", "prompts")
+		shot("reference-icons-prompts")
 		b.tab("go", "resources")
+		b.find(hook("icon-resource-embedded:info"))
+		shot("reference-icons-resources")
 		b.press("resource-0")
 		b.press("offer-run")
 		b.ended("ok", "This is the hello example server.")
