@@ -100,7 +100,8 @@ func TestReferenceServers(t *testing.T) {
 	}
 	for _, name := range []string{"everything", "files", "thinking", "graph", "ts", "go"} {
 		window.reached(name)
-		window.approve(name)
+		window.must("approve "+name, window.script(nil, `await window.go.app.App.Approve(arguments[0], (await window.go.app.App.Review(arguments[0])).digest)`, name))
+		window.server(name, approved)
 	}
 
 	call := func(server, tool, args string, says ...string) func(*testing.T, *browser) {
