@@ -115,6 +115,7 @@ class App {
   dismiss(id: number): void { this.toasts = this.toasts.filter((t) => t.id !== id) }
   fail(e: unknown): void {
     const f = toFailure(e)
+    if (f.code === cancelled) return
     this.toast('danger', f.what, [f.means, f.fix].filter(Boolean).join(' '), f.code)
   }
   /** Does one thing and says so if it failed. */
