@@ -279,7 +279,7 @@ func TestProgress(t *testing.T) {
 		if _, err := r.Call(short, frozen("one", "get_slowly", `{}`)); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("a call that is given up: %v", err)
 		}
-		for range 300 {
+		for range 1500 {
 			if givenUp.Load() > before {
 				break
 			}
