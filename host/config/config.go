@@ -32,7 +32,7 @@ type Config struct {
 	Servers      []Server     `json:"servers"`
 	Secrets      []secret.Ref `json:"secrets"`
 	Models       []Model      `json:"models,omitempty"`
-	LocalModels  bool         `json:"localModels,omitempty"` // only models on this computer may be asked
+	LocalModels  bool         `json:"localModels,omitzero"` // only models on this computer may be asked
 	FirstRunDone bool         `json:"firstRunDone"`
 }
 

@@ -12,16 +12,16 @@ import (
 
 // Model is a language model that may be asked.
 type Model struct {
-	Name      string `json:"name"`                // what people call it
-	Kind      string `json:"kind"`                // which wire format it speaks: ModelAnthropic or ModelOpenAI
-	URL       string `json:"url"`                 // of the service, below which its paths begin: https://api.openai.com/v1/
-	Model     string `json:"model"`               // what the service calls it
-	HasKey    bool   `json:"hasKey,omitempty"`    // a key for its place is in the keyring
-	KeyHeader string `json:"keyHeader,omitempty"` // in which that travels; "" for the usual one of its kind
-	Images    bool   `json:"images,omitempty"`    // it can look at images
-	Reasoning bool   `json:"reasoning,omitempty"` // it is told to think first
-	Context   int    `json:"context,omitempty"`   // tokens that it can read; 0 is not known
-	MaxOutput int    `json:"maxOutput,omitempty"` // tokens that it may write; 0 leaves it to the service, or 16,384 where one has to be named
+	Name      string `json:"name"`               // what people call it
+	Kind      string `json:"kind"`               // which wire format it speaks: ModelAnthropic or ModelOpenAI
+	URL       string `json:"url"`                // of the service, below which its paths begin: https://api.openai.com/v1/
+	Model     string `json:"model"`              // what the service calls it
+	HasKey    bool   `json:"hasKey,omitzero"`    // a key for its place is in the keyring
+	KeyHeader string `json:"keyHeader,omitzero"` // in which that travels; "" for the usual one of its kind
+	Images    bool   `json:"images,omitzero"`    // it can look at images
+	Reasoning bool   `json:"reasoning,omitzero"` // it is told to think first
+	Context   int    `json:"context,omitzero"`   // tokens that it can read; 0 is not known
+	MaxOutput int    `json:"maxOutput,omitzero"` // tokens that it may write; 0 leaves it to the service, or 16,384 where one has to be named
 	Price     Price  `json:"price,omitzero"`
 }
 
