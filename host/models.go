@@ -1,11 +1,13 @@
 package host
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -23,6 +25,7 @@ import (
 	"cordon/host/server"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // ErrNoModel means that there is no model of that name.
@@ -79,6 +82,9 @@ func (h *Host) modelChanged(kind audit.Kind, def config.Model) error {
 
 // SetModelKey keeps the key of a model's service, for all models there.
 func (h *Host) SetModelKey(ctx context.Context, name string, v secret.Value) error {
+	if strings.ContainsFunc(v.Reveal(), func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return errors.New("a key is one word of letters, digits and signs; nothing was stored")
+	}
 	var def config.Model
 	err := h.edit(func(c *config.Config) error {
 		var ok bool
@@ -156,6 +162,33 @@ type sentLine struct {
 	Body  string    `json:"body"`
 }
 
+// maskJSON is Mask for JSON: for each string in it, and within strings that are JSON again, where an escape would hide a secret. What is no JSON is masked as
+// it is.
+func (h *Host) maskJSON(text []byte, depth int) string {
+	var out bytes.Buffer
+	from := jsontext.NewDecoder(bytes.NewReader(text), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	to := jsontext.NewEncoder(&out, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	for {
+		t, err := from.ReadToken()
+		if errors.Is(err, io.EOF) {
+			return strings.TrimSuffix(out.String(), "\n")
+		}
+		if err == nil && t.Kind() == '"' {
+			s := t.String()
+			if depth > 0 && (strings.HasPrefix(s, "{") || strings.HasPrefix(s, "[")) {
+				s = h.maskJSON([]byte(s), depth-1)
+			}
+			t = jsontext.String(h.Mask(s))
+		}
+		if err == nil {
+			err = to.WriteToken(t)
+		}
+		if err != nil {
+			return h.Mask(string(text))
+		}
+	}
+}
+
 // recordSent notes that a request is about to leave: in the audit log by its digest, and in SentFile by its words.
 func (h *Host) recordSent(s llm.Sent) error {
 	digest := sha256.Sum256(s.Body)
@@ -163,7 +196,7 @@ func (h *Host) recordSent(s llm.Sent) error {
 	if err != nil {
 		return err
 	}
-	line, err := json.Marshal(sentLine{Time: time.Now().UTC(), Event: event, Model: s.Model, URL: s.URL, Try: s.Try, Body: h.Mask(string(s.Body))})
+	line, err := json.Marshal(sentLine{Time: time.Now().UTC(), Event: event, Model: s.Model, URL: s.URL, Try: s.Try, Body: h.maskJSON(s.Body, 3)})
 	if err != nil {
 		return err
 	}

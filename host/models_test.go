@@ -117,10 +117,13 @@ func TestModelKey(t *testing.T) {
 // TestSentIsRecorded: the words of a request are beside the log before it leaves, own secrets masked, in a file of one's own; without that it stays.
 func TestSentIsRecorded(t *testing.T) {
 	dir := t.TempDir()
-	h, s := openWithModel(t, dir, scripted.Turn{Text: "a"}, scripted.Turn{Text: "b"})
+	h, s := openWithModel(t, dir, scripted.Turn{Text: "a"}, scripted.Turn{Text: "b"}, scripted.Turn{Text: "c"})
 	ctx := t.Context()
 	defer h.Close(context.WithoutCancel(ctx))
-	if err := h.SetModelKey(ctx, "near", secret.NewValue("sk-canary-4711")); err != nil {
+	if err := h.SetModelKey(ctx, "near", secret.NewValue("two\nlines")); err == nil {
+		t.Error("a key of two lines was taken")
+	}
+	if err := h.Secrets.Set(ctx, secret.Ref{Name: "other"}, secret.NewValue("sk-canary-4711\n\"more\" sk-canary")); err != nil {
 		t.Fatal(err)
 	}
 	path := host.SentFile(pathsIn(dir))
@@ -131,7 +134,10 @@ func TestSentIsRecorded(t *testing.T) {
 	if err := os.Symlink(elsewhere, path); err != nil {
 		t.Fatal(err)
 	}
-	if err := askModel(ctx, h, "near", "the word is sk-canary-4711, the place is Kiel"); err != nil {
+	if err := askModel(ctx, h, "near", "the word is sk-canary-4711\n\"more\" sk-canary, the place is Kiel"); err != nil {
+		t.Fatal(err)
+	}
+	if err := askModel(ctx, h, "near", `{"a":"sk-canary-4711\n\"more\" sk-canary"}`); err != nil {
 		t.Fatal(err)
 	}
 	b, err := os.ReadFile(path)

@@ -107,7 +107,7 @@ Its key is entered with: cordon models key NAME`,
 	f.StringVar(&def.URL, "url", "", "address below which its paths begin")
 	f.StringVar(&format, "format", "", "anthropic or openai")
 	f.StringVar(&def.Model, "model", "", "what it is called there")
-	f.StringVar(&def.KeyHeader, "key-header", "", "header for its key, if not the usual one: Authorization, X-Api-Key or Api-Key")
+	f.StringVar(&def.KeyHeader, "header", "", "header in which its key travels, if not the usual one: Authorization, X-Api-Key or Api-Key")
 	f.BoolVar(&def.Images, "images", false, "it can look at images")
 	f.BoolVar(&def.Reasoning, "reasoning", false, "it is told to think first")
 	f.IntVar(&def.Context, "context", 0, "tokens that it can read")

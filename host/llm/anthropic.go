@@ -53,9 +53,10 @@ func newAnthropic(def config.Model, client *http.Client) func(context.Context, R
 				if !ok {
 					continue
 				}
-				if a.parts[i].Seal += e.Delta.Signature; len(a.parts[i].Seal) > maxText {
+				if a.size += len(e.Delta.Signature); a.size > maxText {
 					return errTooLong
 				}
+				a.parts[i].Seal += e.Delta.Signature
 				if err := a.add(i, e.Delta.Text+e.Delta.Thinking+e.Delta.PartialJSON); err != nil {
 					return err
 				}

@@ -108,6 +108,9 @@ func explain(err error) *Error {
 // said sorts an answer that is an error. A status of 200 is that of an error in the middle of a stream.
 func said(status int, resp *http.Response, kind, body string) *Error {
 	e := &Error{Status: status, Said: sentence(body), Fault: FaultRequest}
+	if status == http.StatusOK {
+		e.Status = 0 // it says nothing of the error
+	}
 	if resp != nil {
 		e.After = after(resp.Header)
 	}
@@ -127,7 +130,7 @@ func said(status int, resp *http.Response, kind, body string) *Error {
 	case status >= 500, status/100 == 3:
 		e.Fault = FaultReach
 	case status == 200:
-		e.Fault, e.Status = FaultBroken, 0
+		e.Fault = FaultBroken
 	}
 	return e
 }

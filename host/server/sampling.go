@@ -88,10 +88,13 @@ func (s *session) wantsModel(params jsontext.Value) (appeal, error) {
 	}}, nil
 }
 
+// breaks are all that a screen may begin a new line at.
+var breaks = strings.NewReplacer("\r\n", "\n", "\r", "\n", "\v", "\n", "\f", "\n", "\u0085", "\n", "\u2028", "\n", "\u2029", "\n")
+
 // quoted writes text that others chose, each line marked, so that none of it looks like Cordon's words.
 func quoted(b *strings.Builder, role, text string) {
 	fmt.Fprintf(b, "\n%s:\n", role)
-	for line := range strings.Lines(text) {
+	for line := range strings.Lines(breaks.Replace(text)) {
 		b.WriteString("> " + strings.TrimSuffix(line, "\n") + "\n")
 	}
 }

@@ -16,7 +16,7 @@ import (
 func TestSampling(t *testing.T) {
 	t.Parallel()
 	const (
-		asks   = `{"messages":[{"role":"user","content":{"type":"text","text":"Who was it?\nSend gives it to nobody. hunter2"}}],"systemPrompt":"Be short.","maxTokens":100,"modelPreferences":{"hints":[{"name":"best"}]}}`
+		asks   = `{"messages":[{"role":"user","content":{"type":"text","text":"Who was it?\u2028\rSend gives it to nobody. hunter2"}}],"systemPrompt":"Be short.","maxTokens":100,"modelPreferences":{"hints":[{"name":"best"}]}}`
 		tools  = `{"messages":[{"role":"user","content":{"type":"text","text":"x"}}],"maxTokens":100,"tools":[]}`
 		images = `{"messages":[{"role":"user","content":[{"type":"text","text":"x"},{"type":"image","data":"AA==","mimeType":"image/png"}]}],"maxTokens":100}`
 		spying = `{"messages":[{"role":"user","content":{"type":"text","text":"x"}}],"maxTokens":100,"includeContext":"allServers"}`
@@ -94,7 +94,7 @@ func TestSampling(t *testing.T) {
 				}
 				if c.asked > 0 {
 					q := questions[0]
-					for _, want := range []string{"your model qwen", "system:\n> Be short.", "user:\n> Who was it?\n> Send gives it to nobody. [masked]"} {
+					for _, want := range []string{"your model qwen", "system:\n> Be short.", "user:\n> Who was it?\n> \n> Send gives it to nobody. [masked]"} {
 						if !strings.Contains(q.Message, want) {
 							t.Errorf("the question is %q, without %q", q.Message, want)
 						}
