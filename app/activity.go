@@ -331,6 +331,9 @@ func title(e audit.Entry) string {
 	case audit.SecretUse:
 		return "Secret given to " + e.Server
 	case audit.ModelSet:
+		if strings.HasPrefix(e.Reason, "local only ") { // no name has a space
+			return "Models: " + e.Reason
+		}
 		return "Model " + e.Reason + " was set"
 	case audit.ModelRemove:
 		return "Model " + e.Reason + " was removed"

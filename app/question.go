@@ -8,7 +8,7 @@ import (
 )
 
 func questionView(q elicit.Open, waiting int) *QuestionView {
-	v := &QuestionView{Ticket: q.Ticket, Server: q.Server, Kind: string(q.Kind), Message: q.Message, Fields: []FieldView{}, URL: q.URL, Host: q.Host, Deadline: stamp(q.Until), Waiting: waiting, SignIn: q.SignIn}
+	v := &QuestionView{Ticket: q.Ticket, Server: q.Server, Kind: string(q.Kind), Message: q.Message, Intro: q.Intro, Yes: q.Yes, Fields: []FieldView{}, URL: q.URL, Host: q.Host, Deadline: stamp(q.Until), Waiting: waiting, SignIn: q.SignIn}
 	for _, f := range q.Fields {
 		x := FieldView{Name: f.Name, Title: f.Title, Description: f.Description, Type: string(f.Type), Required: f.Required, Format: f.Format, Options: []OptionView{}, Default: string(f.Default)}
 		for _, o := range f.Options {

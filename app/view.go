@@ -361,6 +361,8 @@ type QuestionView struct {
 	Server   string      `json:"server"`
 	Kind     string      `json:"kind"` // form or url
 	Message  string      `json:"message"`
+	Intro    string      `json:"intro"` // Cordon's own words, or ""
+	Yes      string      `json:"yes"`   // what yes is called, or ""
 	Fields   []FieldView `json:"fields"`
 	URL      string      `json:"url"`
 	Host     string      `json:"host"`

@@ -120,7 +120,7 @@ func Open(ctx context.Context, o Options) (h *Host, err error) {
 	h.logins, h.tasks = &logins{s: h.Secrets}, newTasks(o.Paths, o.Changed)
 	signIns := o.SignIns
 	signIns.Store = h.logins
-	h.Servers = server.New(server.Options{SignIns: signIns, Browse: o.Browse, Progress: h.progress, Tasks: h.tasks, Sandbox: o.Sandbox, Secrets: h.Secrets, Audit: h, Trusted: h.trusted, Log: o.Log, Version: o.Version, Changed: o.Changed, Mask: h.Mask, Eras: newEras(o.Paths), Guarded: h.guarded, Elicit: o.Elicit, Sample: h.sample})
+	h.Servers = server.New(server.Options{SignIns: signIns, Browse: o.Browse, Progress: h.progress, Tasks: h.tasks, Sandbox: o.Sandbox, Secrets: h.Secrets, Audit: h, Trusted: h.trusted, Log: o.Log, Version: o.Version, Changed: o.Changed, Mask: h.Mask, Eras: newEras(o.Paths), Guarded: h.guarded, Elicit: o.Elicit, Sample: h.sample, Place: h.placeOf})
 	h.Gate = &gate.Gate{User: userName(), Servers: h.Servers, Pins: h.Pins, Inspect: h.pipeline, Secrets: h.own, Labels: label.NewBook(),
 		Policy: h.Policy, Consent: attended{o.Prompter, h.Servers}, Audit: h, Tier: h.tier, Limits: h.limits}
 	for _, def := range h.conf.Servers {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -37,11 +38,20 @@ const maxSent = 64 << 20
 // SetModel defines a model, or changes one.
 func (h *Host) SetModel(def config.Model) error {
 	err := h.edit(func(c *config.Config) error {
-		def.HasKey = slices.ContainsFunc(c.Models, func(m config.Model) bool { return m.HasKey && m.Key() == def.Key() })
+		at := func(p config.Model) func(config.Model) bool {
+			return func(m config.Model) bool { return m.HasKey && m.Key() == p.Key() }
+		}
+		def.HasKey = slices.ContainsFunc(c.Models, at(def))
+		old, changes := c.Model(def.Name)
 		if i := slices.IndexFunc(c.Models, func(m config.Model) bool { return m.Name == def.Name }); i >= 0 {
 			c.Models[i] = def
 		} else {
 			c.Models = append(c.Models, def)
+		}
+		if changes && old.HasKey && !slices.ContainsFunc(c.Models, at(old)) { // nobody would know of it any more
+			if err := h.Secrets.Remove(context.Background(), old.Key()); !errors.Is(err, secret.ErrNotFound) {
+				return err
+			}
 		}
 		return nil
 	})
@@ -106,7 +116,15 @@ func (h *Host) SetModelKey(ctx context.Context, name string, v secret.Value) err
 
 // SetLocalModels allows only models on this computer, or all that are defined.
 func (h *Host) SetLocalModels(only bool) error {
-	err := h.edit(func(c *config.Config) error { c.LocalModels = only; return nil })
+	reason := "local only is off: all that are defined may be asked"
+	if only {
+		reason = "local only is on: none on another computer is asked"
+	}
+	err := h.edit(func(c *config.Config) error {
+		c.LocalModels = only
+		_, err := h.Append(audit.Event{Kind: audit.ModelSet, Reason: reason})
+		return err
+	})
 	h.o.Changed()
 	return err
 }
@@ -218,6 +236,18 @@ func (h *Host) recordSent(s llm.Sent) error {
 	return errors.Join(err, f.Close())
 }
 
+// placeOf is where a model is, for people.
+func (h *Host) placeOf(name string) string {
+	def, _ := h.Config().Model(name)
+	if def.Local() {
+		return "on this computer"
+	}
+	if u, err := url.Parse(def.URL); err == nil {
+		return "at " + u.Host
+	}
+	return "elsewhere"
+}
+
 // sample has a model answer for a server.
 func (h *Host) sample(ctx context.Context, s server.Sampling) (server.Sampled, error) {
 	m, err := h.Model(s.Model)
@@ -241,7 +271,7 @@ func (h *Host) sample(ctx context.Context, s server.Sampling) (server.Sampled, e
 	if a.Stop == llm.StopRefused || text.Len() == 0 {
 		return server.Sampled{}, errors.New("it did not want to say anything")
 	}
-	return server.Sampled{Text: h.Mask(text.String()), Model: a.Model, Stop: map[bool]string{true: "maxTokens", false: "endTurn"}[a.Stop == llm.StopLength]}, nil
+	return server.Sampled{Text: h.Mask(text.String()), Stop: map[bool]string{true: "maxTokens", false: "endTurn"}[a.Stop == llm.StopLength]}, nil
 }
 
 // SetSampling names the model that a server may have asked, "" for none. A running server learns of it at its next start.

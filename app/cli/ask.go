@@ -66,8 +66,17 @@ func (s *asking) head(b *strings.Builder) {
 		fmt.Fprintf(b, "\nSigning in to %s\n  %s\n", consent.Escape(s.q.Server), consent.Escape(s.q.Message))
 		return
 	}
-	fmt.Fprintf(b, "\n%s asks you something in the middle of a call. It says:\n", consent.Escape(s.q.Server))
-	quote(b, "  ", s.q.Message)
+	if s.q.Intro != "" { // Cordon's words
+		fmt.Fprintf(b, "\n%s asks you something in the middle of a call.\n", consent.Escape(s.q.Server))
+		for _, row := range rows(consent.Escape(s.q.Intro), 76) {
+			fmt.Fprintf(b, "%s\n", row)
+		}
+	} else {
+		fmt.Fprintf(b, "\n%s asks you something in the middle of a call. It says:\n", consent.Escape(s.q.Server))
+	}
+	if s.q.Message != "" {
+		quote(b, "  ", s.q.Message)
+	}
 }
 
 // quote writes another's text so that it does not pass for Cordon's.
@@ -148,6 +157,13 @@ func (s *asking) form() (elicit.Answer, error) {
 		if err := s.e.check(s.q, a); err != nil { // each field has passed before
 			fmt.Fprintf(&b, "  That cannot be sent: %s\n", consent.Escape(err.Error()))
 			continue
+		}
+		if s.q.Intro != "" {
+			word, err := s.decide(b.String()+s.q.Yes+"? y, or n to decline: ", "y", "n")
+			if err != nil || word == "n" {
+				return elicit.Answer{Action: elicit.Decline}, err
+			}
+			return a, nil
 		}
 		fmt.Fprintf(&b, "\n%s would get:\n", consent.Escape(s.q.Server))
 		for _, f := range s.q.Fields {

@@ -217,6 +217,9 @@ leaves is recorded: cordon audit, and word for word in models.jsonl beside the l
 				}
 				text = string(b)
 			}
+			if strings.TrimSpace(text) == "" {
+				return usageError(c, "there is nothing to ask")
+			}
 			h, done, err := e.open(c.Context())
 			if err != nil {
 				return err
@@ -241,7 +244,7 @@ func (e *env) askModel(ctx context.Context, h *host.Host, name string, m llm.Mod
 	a, err := m.Ask(ctx, r, func(d llm.Delta) {
 		switch {
 		case d.Retry != nil:
-			fmt.Fprintf(e.err, "%s\n  trying again in %v\n", consent.Escape(d.Retry.Why), d.Retry.After.Round(100*time.Millisecond))
+			fmt.Fprintf(e.err, "%s\n  trying again in %v\n", consent.Escape(h.Mask(d.Retry.Why)), d.Retry.After.Round(100*time.Millisecond))
 			return
 		case first == 0:
 			first = time.Since(began)
@@ -260,7 +263,7 @@ func (e *env) askModel(ctx context.Context, h *host.Host, name string, m llm.Mod
 		fmt.Fprintln(e.out)
 	}
 	if err != nil {
-		return err
+		return errors.New(h.Mask(err.Error()))
 	}
 	def, _ := h.Config().Model(name)
 	cost, known := llm.Cost(a.Usage, def.Price)
@@ -272,6 +275,9 @@ func (e *env) askModel(ctx context.Context, h *host.Host, name string, m llm.Mod
 		fmt.Fprintf(e.err, "; $%.4f", cost)
 	}
 	fmt.Fprintln(e.err)
+	if len(a.Parts) == 0 {
+		return errors.New("it said nothing")
+	}
 	if a.Stop == llm.StopRefused {
 		return errors.New("it refuses to answer")
 	}

@@ -115,6 +115,8 @@ func (m Model) Validate() error {
 		return fail("url", "%v", err)
 	}
 	switch {
+	case strings.ContainsFunc(u.Host, func(r rune) bool { return r > '~' }):
+		return fail("url", "has a host in letters other than a to z; write it as browsers send it (xn--)")
 	case u.RawQuery != "" || u.ForceQuery:
 		return fail("url", "must not have a part after ?")
 	case u.String() != m.URL || !strings.HasSuffix(u.Path, "/"):

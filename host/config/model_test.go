@@ -20,6 +20,8 @@ func TestModels(t *testing.T) {
 		"http":            {func(m *Model) { m.URL = "http://api.example.org/v1/" }, "url"},
 		"password":        {func(m *Model) { m.URL = "https://me:pw@api.example.org/v1/" }, "url"},
 		"query":           {func(m *Model) { m.URL = "https://api.example.org/v1/?key=1" }, "url"},
+		"dotted İ":        {func(m *Model) { m.URL = "https://api.anthrop%C4%B0c.com/" }, "url"},
+		"umlaut":          {func(m *Model) { m.URL = "https://münchen.example/" }, "url"},
 		"no slash":        {func(m *Model) { m.URL = "https://api.example.org/v1" }, "url"},
 		"file":            {func(m *Model) { m.URL = "file:///etc/passwd" }, "url"},
 		"model":           {func(m *Model) { m.Model = "a\nb" }, "model"},

@@ -37,7 +37,9 @@ type Question struct {
 	URL     string  // of a page
 	Host    string  // of that page, as the browser will ask for it: punycode for anything but ASCII
 	ID      string  // the server's own, of a page
-	For     string  // what it is for, in Cordon's words; "" for what a server wants to know
+	For     string  // what it is for, in Cordon's words, for the record; "" for what a server wants to know
+	Intro   string  // what Cordon says of it and what yes does; "" for what a server wants to know. Then Message is only shown with it, and may be ""
+	Yes     string  // what yes is called; "" for the usual word
 	SignIn  bool    // the page is for signing in to the server, and Cordon asks
 }
 

@@ -14,6 +14,16 @@ import (
 // maxWords bounds what is passed on of an error, in bytes.
 const maxWords = 4 << 10
 
+// maxSearched bounds what is looked at of it. It is far more: a secret that lies across the end of what is shown must be found whole.
+const maxSearched = 64 << 10
+
+func cut(text string, most int) string {
+	if len(text) > most {
+		text = strings.ToValidUTF8(text[:most], "") + "…"
+	}
+	return text
+}
+
 // Failed is what broke at a server. A server chooses most of its words, so they were inspected like a result.
 type Failed struct {
 	Text     string         // own secrets masked, hidden characters written out, at most 4 KiB of the server's
@@ -36,10 +46,7 @@ var errUnseen = errors.New("the words of an error are withheld")
 // words is inspectResult for what an error says: masked, searched, and with everything written out that cannot be seen. Errors: errUnseen if it must go no
 // further, or could not be searched for secrets.
 func (g *Gate) words(ctx context.Context, from string, cause error) (*Failed, error) {
-	text := strings.ToValidUTF8(cause.Error(), "\ufffd")
-	if len(text) > maxWords {
-		text = strings.ToValidUTF8(text[:maxWords], "") + "…"
-	}
+	text := cut(strings.ToValidUTF8(cause.Error(), "\ufffd"), maxSearched)
 	r := tool.Result{IsError: true, Content: []tool.Content{{Type: "text", Text: text}}}
 	_, blocked, err := g.search(ctx, from, &r)
 	if blocked || err != nil {
@@ -48,7 +55,7 @@ func (g *Gate) words(ctx context.Context, from string, cause error) (*Failed, er
 	for i := range r.Findings {
 		r.Findings[i].Where = "/error/message"
 	}
-	return &Failed{Text: inspect.Reveal(r.Content[0].Text), Findings: r.Findings, cause: cause}, nil
+	return &Failed{Text: inspect.Reveal(cut(r.Content[0].Text, maxWords)), Findings: r.Findings, cause: cause}, nil
 }
 
 // inspectError takes an error where inspectResult takes a result. It is remembered as outside text like one.

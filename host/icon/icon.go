@@ -31,6 +31,7 @@ const Side = 64
 const (
 	maxBytes   = 256 << 10 // of one, before it is decoded
 	maxSide    = 512       // pixels, before they are decoded
+	maxScans   = 16        // of a JPEG, each of which touches every pixel; usual ones have at most ten
 	maxOffered = 8         // icons of one thing that are looked at
 	maxAddress = 2048      // bytes
 	patience   = 10 * time.Second
@@ -222,6 +223,9 @@ func shrink(data []byte, said string) (out []byte, err error) {
 		}
 		if plain(said) != k.name {
 			return nil, errors.New("it is of another kind than it is said to be")
+		}
+		if k.name == "image/jpeg" && bytes.Count(data, []byte("\xff\xda")) > maxScans {
+			return nil, errors.New("it is drawn in too many passes")
 		}
 		size, err := k.size(bytes.NewReader(data))
 		if err != nil {

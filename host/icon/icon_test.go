@@ -115,6 +115,7 @@ func TestHostilePicturesAreNone(t *testing.T) {
 		"SVG":                    {Source{Src: data("image/svg+xml", svg)}, nil, "neither"},
 		"SVG as PNG":             {Source{Src: data("image/png", svg)}, nil, "neither"},
 		"PNG as SVG":             {Source{Src: data("image/svg+xml", small)}, nil, "another kind"},
+		"many passes":            {Source{Src: data("image/jpeg", append(photo(t), bytes.Repeat([]byte("\xff\xda\x00"), maxScans)...))}, nil, "too many passes"},
 		"PNG as JPEG":            {Source{Src: data("image/jpeg", small)}, nil, "another kind"},
 		"two kinds":              {Source{Src: data("image/png", small), MIME: "image/jpeg"}, nil, "two kinds"},
 		"no kind":                {Source{Src: data("", small)}, nil, "another kind"},

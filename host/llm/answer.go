@@ -20,6 +20,7 @@ type answer struct {
 type piece struct {
 	Part
 	text strings.Builder // of a call: its arguments
+	seal strings.Builder // goes on after Seal
 }
 
 var errTooLong = &Error{Fault: FaultBroken, err: errors.New("the answer is too long")}
@@ -71,6 +72,8 @@ func (a *answer) last(kind Kind, text string) error {
 func (a *answer) done() Answer {
 	out := a.Answer
 	for i, p := range a.parts {
+		p.Seal += p.seal.String()
+		p.seal.Reset()
 		part, text := p.Part, strings.ToValidUTF8(p.text.String(), "\uFFFD")
 		switch {
 		case part.Kind != Call:

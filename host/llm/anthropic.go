@@ -56,17 +56,17 @@ func newAnthropic(def config.Model, client *http.Client) func(context.Context, R
 				if a.size += len(e.Delta.Signature); a.size > maxText {
 					return errTooLong
 				}
-				a.parts[i].Seal += e.Delta.Signature
+				a.parts[i].seal.WriteString(e.Delta.Signature)
 				if err := a.add(i, e.Delta.Text+e.Delta.Thinking+e.Delta.PartialJSON); err != nil {
 					return err
 				}
 			case "message_delta":
 				a.Stop = stopOf(string(e.Delta.StopReason))
-				a.Usage.Output = int(max(0, e.Usage.OutputTokens))
+				a.Usage.Output = count(e.Usage.OutputTokens)
 				if u := e.Usage; u.JSON.InputTokens.Valid() {
 					a.Usage = usage(u.InputTokens, u.CacheReadInputTokens, u.CacheCreationInputTokens, u.OutputTokens)
 				}
-				a.Usage.Thought = int(max(0, e.Usage.OutputTokensDetails.ThinkingTokens))
+				a.Usage.Thought = count(e.Usage.OutputTokensDetails.ThinkingTokens)
 			case "message_stop":
 				if a.Stop == "" {
 					return errors.New("the answer ended without a reason")
@@ -83,8 +83,11 @@ func newAnthropic(def config.Model, client *http.Client) func(context.Context, R
 }
 
 func usage(input, cached, stored, output int64) Usage {
-	return Usage{Input: int(max(0, input) + max(0, cached) + max(0, stored)), Cached: int(max(0, cached)), Stored: int(max(0, stored)), Output: int(max(0, output))}
+	return Usage{Input: count(input) + count(cached) + count(stored), Cached: count(cached), Stored: count(stored), Output: count(output)}
 }
+
+// count is a number of tokens that can be true.
+func count(n int64) int { return int(min(max(0, n), 1<<40)) }
 
 // stopOf reads the words of both wire formats.
 func stopOf(reason string) Stop {

@@ -3,6 +3,7 @@ package llm
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -27,7 +28,8 @@ const (
 
 	maxAnswer = 64 << 20 // bytes of HTTP
 	maxErrors = 1 << 20
-	maxText   = 8 << 20 // bytes of an answer's parts together
+	maxEvent  = 512 << 10 // bytes of a line: the libraries take several hundred times as much memory to read it
+	maxText   = 8 << 20   // bytes of an answer's parts together
 	maxParts  = 1024
 )
 
@@ -104,9 +106,11 @@ func (c *client) Ask(ctx context.Context, r Request, on func(Delta)) (Answer, er
 			return a, nil
 		}
 		if ctx.Err() != nil {
+			a.Stop = ""
 			return a, ctx.Err()
 		}
-		e := explain(err)
+		e := c.clean(ctx, explain(err))
+		a.Stop = ""
 		wait := max(e.After, firstWait<<(try-1)*time.Duration(80+rand.IntN(40))/100)
 		if len(a.Parts) > 0 || !e.again() || try == maxTries || wait > longestTry {
 			return a, e
@@ -118,6 +122,20 @@ func (c *client) Ask(ctx context.Context, r Request, on func(Delta)) (Answer, er
 		case <-time.After(wait):
 		}
 	}
+}
+
+// clean makes what others worded fit to be shown: one line of it, without the key, which a provider may repeat.
+func (c *client) clean(ctx context.Context, e *Error) *Error {
+	out := *e
+	hide := func(s string) string { return line(s) }
+	if key, err := c.o.Key(ctx); err == nil && !key.IsEmpty() {
+		hide = func(s string) string { return line(strings.ReplaceAll(s, key.Reveal(), "[key]")) }
+	}
+	out.Said = hide(e.Said)
+	if e.err != nil {
+		out.err = errors.New(hide(e.err.Error()))
+	}
+	return &out
 }
 
 // tryKey carries the number of a try to the transport.
@@ -189,7 +207,8 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	resp, err := t.base.RoundTrip(out)
 	if err != nil {
-		return nil, &Error{Fault: FaultReach, err: err}
+		_, untrusted := errors.AsType[*tls.CertificateVerificationError](err)
+		return nil, &Error{Fault: FaultReach, err: err, final: untrusted}
 	}
 	resp.Request = r // without the key
 	most := int64(maxAnswer)
@@ -200,20 +219,30 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		_ = resp.Body.Close()
 		return nil, &Error{Fault: FaultReach, Status: resp.StatusCode, err: errors.New("it redirects, which is not followed: enter the address it leads to if that is the right one")}
 	}
-	resp.Body = &bounded{ReadCloser: resp.Body, left: most}
+	resp.Body = &bounded{ReadCloser: resp.Body, left: most, lines: most == maxAnswer}
 	return resp, nil
 }
 
 // bounded fails when more is read than there may be.
 type bounded struct {
 	io.ReadCloser
-	left int64
+	left  int64
+	lines bool // each of them is bounded too
+	line  int  // bytes of the last, as far as it was read
 }
 
 func (b *bounded) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if b.left -= int64(n); b.left < 0 {
-		return 0, &Error{Fault: FaultBroken, err: errors.New("the answer is too long")}
+		return 0, errTooLong
+	}
+	if i := bytes.LastIndexByte(p[:n], '\n'); i >= 0 {
+		b.line = n - i - 1
+	} else {
+		b.line += n
+	}
+	if b.lines && b.line > maxEvent {
+		return 0, errTooLong
 	}
 	return n, err
 }

@@ -32,13 +32,14 @@ const (
 	FaultRecord  Fault = "record"  // what would leave could not be recorded, so nothing left
 )
 
-// Error is a request that failed. It holds no key.
+// Error is a request that failed. What Ask returns holds no key.
 type Error struct {
 	Fault  Fault
 	Status int           // of HTTP, 0 without an answer
 	Said   string        // by the provider: untrusted, bounded, one line
 	After  time.Duration // that it asks to wait, 0 if it does not say
 	err    error
+	final  bool // another try cannot help
 }
 
 // Error says what happened and what to do.
@@ -46,9 +47,9 @@ func (e *Error) Error() string {
 	var what string
 	switch e.Fault {
 	case FaultKey:
-		what = "the provider does not accept the key: enter one that is valid for this model in Settings, Models"
+		what = "the provider does not accept the key: enter one that is valid for this model (cordon models key)"
 	case FaultModel:
-		what = "the provider does not know this model, or offers nothing at this address: look at its name and address in Settings, Models"
+		what = "the provider does not know this model, or offers nothing at this address: look at its name and address (cordon models list)"
 	case FaultRequest:
 		what = "the provider does not take the request"
 	case FaultLength:
@@ -85,7 +86,7 @@ func (e *Error) Unwrap() error { return e.err }
 
 // again reports whether another try may help.
 func (e *Error) again() bool {
-	return e.Fault == FaultBusy || e.Fault == FaultReach && (e.Status == 0 || e.Status >= 500) || e.Fault == FaultBroken
+	return !e.final && (e.Fault == FaultBusy || e.Fault == FaultReach && (e.Status == 0 || e.Status >= 500) || e.Fault == FaultBroken)
 }
 
 // explain makes an *Error of what a library or the transport returned.
@@ -102,7 +103,7 @@ func explain(err error) *Error {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return &Error{Fault: FaultSilent}
 	}
-	return &Error{Fault: FaultBroken, err: errors.New(line(err.Error()))}
+	return &Error{Fault: FaultBroken, err: err}
 }
 
 // said sorts an answer that is an error. A status of 200 is that of an error in the middle of a stream.
@@ -147,14 +148,14 @@ func after(h http.Header) time.Duration {
 	return 0
 }
 
-// sentence is what the body of an error says to people.
+// sentence is what the body of an error says to people, as it is.
 func sentence(body string) string {
 	var b struct {
 		Message string          `json:"message"`
 		Error   json.RawMessage `json:"error"`
 	}
 	if json.Unmarshal([]byte(body), &b) != nil {
-		return line(body)
+		return body
 	}
 	var inner struct {
 		Message string `json:"message"`
@@ -165,7 +166,7 @@ func sentence(body string) string {
 	} else if json.Unmarshal(b.Error, &text) != nil || text == "" {
 		text = b.Message
 	}
-	return line(text)
+	return text
 }
 
 // line is s on one line, without what does not print, at most 300 characters.

@@ -179,6 +179,8 @@ func TestFaults(t *testing.T) {
 		tries int
 	}{
 		"key":               {[]scripted.Turn{{Status: 401, Body: `{"error":{"message":"invalid x-api-key ` + "\u202e" + `"}}`}}, FaultKey, "", 1},
+		"key repeated":      {[]scripted.Turn{{Status: 401, Body: `{"error":{"message":"` + strings.Repeat("x", 290) + ` Incorrect API key provided: ` + aKey + `"}}`}}, FaultKey, "", 1},
+		"a long event":      {[]scripted.Turn{{Status: 200, Body: "data: {\"choices\":[" + strings.Repeat("{},", maxEvent/3) + "{}]}\n\n"}, {Text: "now"}}, "", "now", 2},
 		"model":             {[]scripted.Turn{{Status: 404, Body: `{"error":{"message":"no such model"}}`}}, FaultModel, "", 1},
 		"request":           {[]scripted.Turn{{Status: 400, Body: `{"error":{"message":"tools: bad"}}`}}, FaultRequest, "", 1},
 		"no JSON":           {[]scripted.Turn{{Status: 400, Body: `<html>`}}, FaultRequest, "", 1},
@@ -230,7 +232,7 @@ func TestFaults(t *testing.T) {
 				}
 				if e != nil {
 					t.Log(e)
-					if strings.Contains(e.Error(), aKey) || strings.ContainsAny(e.Error(), "\u202e\n") {
+					if strings.Contains(e.Error(), aKey[:12]) || strings.ContainsAny(e.Error(), "\u202e\n") {
 						t.Errorf("error %q", e)
 					}
 				}

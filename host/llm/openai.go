@@ -38,7 +38,7 @@ func newOpenAI(def config.Model, client *http.Client) func(context.Context, Requ
 			if u := chunk.Usage; u.TotalTokens > 0 || u.PromptTokens > 0 {
 				cached := min(max(0, u.PromptTokensDetails.CachedTokens), max(0, u.PromptTokens))
 				a.Usage = usage(u.PromptTokens-cached, cached, 0, u.CompletionTokens)
-				a.Usage.Thought = int(max(0, u.CompletionTokensDetails.ReasoningTokens))
+				a.Usage.Thought = count(u.CompletionTokensDetails.ReasoningTokens)
 			}
 			for _, choice := range chunk.Choices {
 				if choice.Index != 0 {

@@ -258,7 +258,7 @@ func TestRoots(t *testing.T) {
 			r := newRig(t, "asks-for-roots", func(o *Options) {
 				o.Elicit = func(_ context.Context, q elicit.Question) elicit.Answer {
 					asked.Add(1)
-					if !strings.Contains(q.Message, granted) || len(q.Fields) > 0 {
+					if !strings.Contains(q.Intro, granted) || q.Message != "" || len(q.Fields) > 0 {
 						t.Errorf("asked %+v", q)
 					}
 					return elicit.Answer{Action: c.action}

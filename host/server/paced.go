@@ -17,7 +17,8 @@ const (
 // It is for one reader.
 type paced struct {
 	src  io.Reader
-	slow func() // called once, when it begins to be slow
+	slow func()          // called once, when it begins to be slow
+	over <-chan struct{} // closed when nothing more is written: what is left is read at once
 
 	credit int       // bytes
 	filled time.Time // when credit was right; zero before the first Read
@@ -29,17 +30,29 @@ func (p *paced) Read(b []byte) (int, error) {
 		p.credit, p.filled = paceBurst, time.Now()
 	}
 	p.refill()
-	if p.credit <= 0 {
+	if p.credit <= 0 && !p.ended() {
 		if p.slow != nil {
 			p.slow()
 			p.slow = nil
 		}
-		time.Sleep(time.Duration(paceStep-p.credit) * time.Second / paceRate)
+		select {
+		case <-time.After(time.Duration(paceStep-p.credit) * time.Second / paceRate):
+		case <-p.over:
+		}
 		p.refill()
 	}
 	n, err := p.src.Read(b)
 	p.credit -= n + lineCost*bytes.Count(b[:n], []byte{'\n'})
 	return n, err
+}
+
+func (p *paced) ended() bool {
+	select {
+	case <-p.over:
+		return true
+	default:
+		return false
+	}
 }
 
 func (p *paced) refill() {

@@ -60,6 +60,21 @@ func TestPaced(t *testing.T) {
 			})
 		})
 	}
+	synctest.Test(t, func(t *testing.T) { // whoever has ended does not hold up its end
+		over := make(chan struct{})
+		p := &paced{src: endless("\n"), over: over}
+		b, began := make([]byte, 4096), time.Now()
+		for p.credit >= 0 {
+			_, _ = p.Read(b)
+		}
+		close(over)
+		for range 1000 {
+			_, _ = p.Read(b)
+		}
+		if waited := time.Since(began); waited > 0 {
+			t.Errorf("it was waited for %v", waited)
+		}
+	})
 	p := &paced{src: bytes.NewReader(make([]byte, paceBurst/2)), slow: func() { t.Error("a burst is no flood") }}
 	b := make([]byte, 4096)
 	for {

@@ -24,7 +24,7 @@ func rootsOf(def config.Server) []string {
 
 // wantsRoots is the appeal of a server for its folders.
 func (s *session) wantsRoots() appeal {
-	q := elicit.Question{Server: s.name, Kind: elicit.Form, Message: "It asks which folders it was granted. Send tells it: " + strings.Join(s.roots, ", ") + ".", For: "for its folders"}
+	q := elicit.Question{Server: s.name, Kind: elicit.Form, Intro: "It asks which folders it was granted. If you say yes, it is told: " + strings.Join(s.roots, ", ") + ".", Yes: "Tell it", For: "for its folders"}
 	return appeal{q, func(_ context.Context, ask func(elicit.Question) elicit.Answer, q elicit.Question) (map[string]any, error) {
 		return s.folders(ask(q))
 	}}

@@ -81,7 +81,7 @@ func (u *unit) runOnce(ctx context.Context, restart bool, ready func()) (err err
 	u.proc, u.with, u.files, u.started = proc, with, l.files, l.files.fingerprint
 	u.mu.Unlock()
 	drained.Go(func() {
-		u.lines.drain(&paced{src: pipes.err, slow: func() {
+		u.lines.drain(&paced{src: pipes.err, over: proc.Done(), slow: func() {
 			guard.found(wire.StderrFlood, "the server writes to its standard error without end; it is read at 1 MiB a second, and waits for that")
 		}})
 	})
@@ -218,7 +218,7 @@ func (u *unit) serve(ctx context.Context, with *peer, guard watchedGuard, def co
 	if def.SSE { // there was no other
 		era = Legacy
 	}
-	s, err := connect(handshake, opening{name: u.name, version: u.s.o.Version, era: era, guard: guard.Guard, with: with, step: u.step, changed: changed, progress: u.s.o.Progress, tasks: u.s.o.Tasks, roots: rootsOf(def), model: u.modelOf(def), sample: u.s.o.Sample, mask: u.s.o.Mask, update: u.watches.changed,
+	s, err := connect(handshake, opening{name: u.name, version: u.s.o.Version, era: era, guard: guard.Guard, with: with, step: u.step, changed: changed, progress: u.s.o.Progress, tasks: u.s.o.Tasks, roots: rootsOf(def), model: u.modelOf(def), sample: u.samples, mask: u.s.o.Mask, place: u.s.o.Place, update: u.watches.changed,
 		elicit: u.elicit(), refused: func(why error) {
 			found(wire.QuestionRefused, "the server wants to ask you something that it may not: "+why.Error())
 		}})

@@ -32,9 +32,17 @@ type SamplingMessage struct {
 
 // Sampled is what a model answered.
 type Sampled struct {
-	Text  string // own secrets masked
-	Model string // as its service calls it
-	Stop  string // as MCP calls it: endTurn or maxTokens
+	Text string // own secrets masked
+	Stop string // as MCP calls it: endTurn or maxTokens
+}
+
+// samples asks a model, and notes why it did not answer.
+func (u *unit) samples(ctx context.Context, r Sampling) (Sampled, error) {
+	got, err := u.s.o.Sample(ctx, r)
+	if err != nil {
+		u.note("the model %s did not answer: %s", r.Model, u.s.o.Mask(err.Error()))
+	}
+	return got, err
 }
 
 // modelOf is the model that a server may have asked, "" if none.
@@ -51,6 +59,9 @@ const (
 	maxSampledTokens    = 1 << 16
 )
 
+// errNoAnswer is all that a server is told of a model that failed.
+var errNoAnswer = errors.New("the model did not answer")
+
 // errNotSampled means that a person did not agree.
 var errNotSampled = errors.New("you did not let a model answer it")
 
@@ -62,29 +73,29 @@ func (s *session) wantsModel(params jsontext.Value) (appeal, error) {
 	}
 	r.Model = s.model
 	var text strings.Builder
-	fmt.Fprintf(&text, "It wants your model %s to answer what follows. Send asks the model; you see the answer before %s does.\n", r.Model, s.name)
 	if r.System != "" {
 		quoted(&text, "system", r.System)
 	}
 	for _, m := range r.Messages {
 		quoted(&text, m.Role, m.Text)
 	}
-	return appeal{elicit.Question{Server: s.name, Kind: elicit.Form, Message: text.String(), For: "to let the model " + r.Model + " answer something"}, func(ctx context.Context, ask func(elicit.Question) elicit.Answer, q elicit.Question) (map[string]any, error) {
+	return appeal{elicit.Question{Server: s.name, Kind: elicit.Form, Message: text.String(), Yes: "Ask the model",
+		Intro: fmt.Sprintf("It wants your model %s, %s, to answer what follows. If you say yes, all of that is sent there, and you see the answer before %s does.", r.Model, s.place(r.Model), s.name), For: "to let the model " + r.Model + " answer something"}, func(ctx context.Context, ask func(elicit.Question) elicit.Answer, q elicit.Question) (map[string]any, error) {
 		if ask(q).Action != elicit.Accept {
 			return nil, errNotSampled
 		}
 		got, err := s.sample(ctx, r)
 		if err != nil {
-			return nil, fmt.Errorf("the model %s did not answer: %w", r.Model, err)
+			return nil, errNoAnswer // why is for the person: it may hold what is none of the server's business
 		}
 		var text strings.Builder
-		fmt.Fprintf(&text, "Your model %s answered what follows. Send gives it to %s.\n", r.Model, s.name)
 		quoted(&text, "assistant", got.Text)
-		q.Message, q.For = text.String(), "to give it what the model "+r.Model+" answered"
+		q.Message, q.For, q.Yes = text.String(), "to give it what the model "+r.Model+" answered", "Give it the answer"
+		q.Intro = fmt.Sprintf("Your model %s answered what follows. If you say yes, %s gets it.", r.Model, s.name)
 		if ask(q).Action != elicit.Accept {
 			return nil, errNotSampled
 		}
-		return map[string]any{"role": "assistant", "content": map[string]any{"type": "text", "text": got.Text}, "model": got.Model, "stopReason": got.Stop}, nil
+		return map[string]any{"role": "assistant", "content": map[string]any{"type": "text", "text": got.Text}, "model": r.Model, "stopReason": got.Stop}, nil
 	}}, nil
 }
 

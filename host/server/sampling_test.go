@@ -38,7 +38,7 @@ func TestSampling(t *testing.T) {
 			"agreed":         {asks, "qwen", 2, false, `"text":"It was [masked]."`, 2, 1},
 			"not sent":       {asks, "qwen", 0, false, "you did not let a model answer", 1, 0},
 			"answer kept":    {asks, "qwen", 1, false, "you did not let a model answer", 2, 1},
-			"model fails":    {asks, "qwen", 2, true, "did not answer: it sleeps", 1, 1},
+			"model fails":    {asks, "qwen", 2, true, "the model did not answer", 1, 1},
 			"not granted":    {asks, "", 2, false, "not", 0, 0},
 			"with tools":     {tools, "qwen", 2, false, "use tools", 0, 0},
 			"with images":    {images, "qwen", 2, false, "only text", 0, 0},
@@ -57,6 +57,7 @@ func TestSampling(t *testing.T) {
 				var sent []Sampling
 				r := newRig(t, mode, func(o *Options) {
 					o.Mask = func(s string) string { return strings.ReplaceAll(s, "hunter2", "[masked]") }
+					o.Place = func(string) string { return "on this computer" }
 					o.Elicit = func(_ context.Context, q elicit.Question) elicit.Answer {
 						mu.Lock()
 						defer mu.Unlock()
@@ -71,9 +72,9 @@ func TestSampling(t *testing.T) {
 						defer mu.Unlock()
 						sent = append(sent, s)
 						if c.fails {
-							return Sampled{}, errors.New("it sleeps")
+							return Sampled{}, errors.New("it sleeps with hunter2")
 						}
-						return Sampled{Text: "It was [masked].", Model: "qwen3:8b", Stop: "endTurn"}, nil
+						return Sampled{Text: "It was [masked].", Stop: "endTurn"}, nil
 					}
 				})
 				def := r.view().Def
@@ -94,7 +95,7 @@ func TestSampling(t *testing.T) {
 				}
 				if c.asked > 0 {
 					q := questions[0]
-					for _, want := range []string{"your model qwen", "system:\n> Be short.", "user:\n> Who was it?\n> \n> Send gives it to nobody. [masked]"} {
+					for _, want := range []string{"system:\n> Be short.", "user:\n> Who was it?\n> \n> Send gives it to nobody. [masked]"} {
 						if !strings.Contains(q.Message, want) {
 							t.Errorf("the question is %q, without %q", q.Message, want)
 						}
@@ -102,6 +103,12 @@ func TestSampling(t *testing.T) {
 					if len(q.Fields) > 0 || q.Call != "0123456789abcdef" {
 						t.Errorf("asked %+v", q)
 					}
+				}
+				if c.asked > 0 && (!strings.Contains(questions[0].Intro, "your model qwen, on this computer,") || strings.Contains(questions[0].Message, "your model") || questions[0].Yes != "Ask the model") {
+					t.Errorf("the question is %+v", questions[0])
+				}
+				if c.fails && (strings.Contains(got, "sleeps") || !strings.Contains(r.log(), "it sleeps with [masked]")) {
+					t.Errorf("the server heard %q, the person %q", got, r.log())
 				}
 				if c.models > 0 && (sent[0].Model != "qwen" || sent[0].System != "Be short." || sent[0].MaxTokens != 100 || strings.Contains(fmt.Sprint(sent), "hunter2")) {
 					t.Errorf("sent %+v", sent[0])

@@ -74,6 +74,7 @@ type session struct {
 	model    string   // that it may have asked; "" if none
 	sample   func(context.Context, Sampling) (Sampled, error)
 	mask     func(string) string
+	place    func(model string) string
 	changed  func() // tools or prompts
 
 	watching sync.Mutex                 // held while what is watched changes
@@ -126,6 +127,7 @@ type opening struct {
 	model         string                                               // that it may have asked; "" if none
 	sample        func(context.Context, Sampling) (Sampled, error)     // asks it
 	mask          func(string) string                                  // takes own secrets out of text
+	place         func(model string) string                            // where it is, for people
 	update        func(uri string)                                     // hears which resource has changed; nil if nobody wants to know
 	elicit        func(context.Context, elicit.Question) elicit.Answer // nil offers no questions
 	refused       func(why error)                                      // a question that may not be asked
@@ -162,7 +164,7 @@ func connect(ctx context.Context, o opening) (*session, error) {
 		}
 	})
 	ending, end := context.WithCancel(context.Background())
-	s := &session{over: ended, broken: &broken, changed: o.changed, progress: o.progress, tasks: o.tasks, roots: o.roots, model: o.model, sample: o.sample, mask: o.mask, update: o.update, elicit: o.elicit, refused: o.refused, busy: map[string]context.Context{}, pages: map[string]bool{}, guard: g, pipe: pr, in: o.with.in, name: o.name, version: o.version, era: o.era, ending: ending, end: end,
+	s := &session{over: ended, broken: &broken, changed: o.changed, progress: o.progress, tasks: o.tasks, roots: o.roots, model: o.model, sample: o.sample, mask: o.mask, place: o.place, update: o.update, elicit: o.elicit, refused: o.refused, busy: map[string]context.Context{}, pages: map[string]bool{}, guard: g, pipe: pr, in: o.with.in, name: o.name, version: o.version, era: o.era, ending: ending, end: end,
 		to: &wire.Tap{WriteCloser: inlet{o.with.in, writePatience}, Guard: g}}
 	ready.Store(s)
 	defer context.AfterFunc(ctx, func() { // also while the library closes what it could not open

@@ -70,6 +70,7 @@ type Options struct {
 	Starts   int                                                  // how many servers start at the same time; 0 means two for each processor, and at least 4
 	Elicit   func(context.Context, elicit.Question) elicit.Answer // asks a person what a server wants to know; nil offers servers no questions
 	Sample   func(context.Context, Sampling) (Sampled, error)     // has a model answer for a server; nil offers servers none
+	Place    func(model string) string                            // where a model is, for people: "on this computer"; goes with Sample
 	Guarded  func(string) bool                                    // no server is given that path; nil knows none
 	Browse   func(ctx context.Context, server, page string) error // opens a page on which one signs in; nil: nobody can
 	SignIns  oauth.Options                                        // Store, Redirect and MetadataURL of logins to remote servers

@@ -96,7 +96,7 @@ export interface ProfileView { read: string[]; write: string[]; net: string; hos
 /** One message of a server's session; its text is untrusted, and not all of it if it is cut. */
 export interface FrameView { at: string; out: boolean; id: string; method: string; answer: boolean; failed: boolean; size: number; text: string; cut: boolean }
 /** What a server asks the person in the middle of a call; all text in it is the server's. `default` is JSON or "". */
-export interface QuestionView { ticket: string; server: string; kind: 'form' | 'url'; message: string; fields: FieldView[]; url: string; host: string; deadline: string; waiting: number; signIn: boolean }
+export interface QuestionView { ticket: string; server: string; kind: 'form' | 'url'; message: string; intro: string; yes: string; fields: FieldView[]; url: string; host: string; deadline: string; waiting: number; signIn: boolean }
 export interface FieldView { name: string; title: string; description: string; type: 'text' | 'number' | 'integer' | 'boolean' | 'choice' | 'choices'; required: boolean; format: string; options: OptionView[]; default: string }
 export interface OptionView { value: string; title: string }
 /** `values` holds JSON by field. */

@@ -58,7 +58,7 @@ describe('icons', () => {
     host.show({ prompt: { ...promptWrite(), server: 'cases', tool: 'search_cases' } })
     await settle()
     expect(get('consent').querySelector('img')).toBeNull()
-    host.show({ prompt: null, question: { ticket: 'q', server: 'cases', kind: 'form', message: 'Which?', fields: [], url: '', host: '', deadline: '', waiting: 0, signIn: false } })
+    host.show({ prompt: null, question: { ticket: 'q', server: 'cases', kind: 'form', message: 'Which?', intro: '', yes: '', fields: [], url: '', host: '', deadline: '', waiting: 0, signIn: false } })
     await settle()
     expect(get('question').closest('[role=dialog]')?.querySelector('img')).toBeNull()
   })

@@ -7,7 +7,7 @@ import { app } from '../lib/app.svelte'
 import type { FieldView, QuestionAnswer, QuestionView } from '../lib/types'
 
 const field = (name: string, type: FieldView['type'], over: Partial<FieldView> = {}): FieldView => ({ name, title: '', description: '', type, required: false, format: '', options: [], default: '', ...over })
-const form = (fields: FieldView[], over: Partial<QuestionView> = {}): QuestionView => ({ ticket: 't1', server: 'ticketing', kind: 'form', message: 'Which queue\u202e?', fields, url: '', host: '', deadline: '', waiting: 0, signIn: false, ...over })
+const form = (fields: FieldView[], over: Partial<QuestionView> = {}): QuestionView => ({ ticket: 't1', server: 'ticketing', kind: 'form', message: 'Which queue\u202e?', intro: '', yes: '', fields, url: '', host: '', deadline: '', waiting: 0, signIn: false, ...over })
 async function ask(question: QuestionView): Promise<Standin> {
   const host = await open()
   host.show({ question })
@@ -24,6 +24,15 @@ function type(name: string, value: string): void {
 }
 
 describe('a question', () => {
+  test('of Cordon’s own keeps its words apart from what others say', async () => {
+    await ask(form([], { intro: 'It wants your model qwen, on this computer, to answer what follows.', message: 'user:\n> Cordon: nothing leaves.', yes: 'Ask the model' }))
+    const theirs = document.querySelector('[aria-label="Its words"]')
+    expect(theirs?.textContent).toContain('> Cordon: nothing leaves.')
+    expect(theirs?.textContent).not.toContain('your model')
+    expect(get('question').textContent).toContain('your model qwen, on this computer')
+    expect(get('question').textContent).not.toContain('confirm this')
+    expect(get('question-accept').textContent).toBe('Ask the model')
+  })
   test('sends what is filled in, each as its type, and nothing of what is not', async () => {
     const host = await ask(form([
       field('queue', 'text', { default: '"SOC"' }), field('count', 'integer', { required: true }), field('rate', 'number'), field('urgent', 'boolean'), field('sure', 'boolean', { default: 'true' }), field('note', 'text'),

@@ -167,7 +167,7 @@ describe('a remote server', () => {
     expect(get('sign-in-needed').textContent).toContain('It wants to know who calls.')
     expect(find('server-start')).toBeNull()
     await click('sign-in')
-    host.show({ question: { ticket: 't', server: 'intel', kind: 'url', message: '', fields: [], url: 'https://login.example/', host: 'login.example', deadline: '', waiting: 0, signIn: true } })
+    host.show({ question: { ticket: 't', server: 'intel', kind: 'url', message: '', intro: '', yes: '', fields: [], url: 'https://login.example/', host: 'login.example', deadline: '', waiting: 0, signIn: true } })
     host.show({ question: null })
     await settle()
     expect(get('signing-in').textContent).toContain('Waiting for you in the browser')
