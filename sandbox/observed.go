@@ -3,7 +3,6 @@
 package sandbox
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -100,11 +99,13 @@ func (o *observation) attend(ours *os.File, n int) error {
 		files, err = receiveFiles(ours, 1)
 	}
 	_ = ours.SetReadDeadline(time.Time{})
+	if err == nil {
+		err = o.serve(supervise.Rules{Record: o.record, Lets: true}, files[0], ours)
+	}
 	if err != nil {
 		ours.Close()
 		return fmt.Errorf("observe: %w", err)
 	}
-	o.serve(supervise.Rules{Record: o.record, Lets: true}, files[0], ours)
 	return nil
 }
 
@@ -114,9 +115,6 @@ func (o *observation) stop() error {
 		return nil
 	}
 	err := o.finish()
-	if errors.Is(err, os.ErrClosed) {
-		err = nil
-	}
 	o.record.Close()
 	return err
 }

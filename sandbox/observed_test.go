@@ -166,6 +166,41 @@ func TestObserverIsFlooded(t *testing.T) {
 	})
 }
 
+// Signals to the host's threads, of which Go's scheduler sends many, end no observation and lose no call.
+func TestObserverIsSignalled(t *testing.T) {
+	eachTier(t, func(t *testing.T, s *Sandbox) {
+		home := observedHome(t, "hidden/a")
+		stop, ended := make(chan struct{}), make(chan struct{})
+		go func() {
+			defer close(ended)
+			for {
+				threads, err := os.ReadDir("/proc/self/task")
+				if err != nil {
+					t.Error(err)
+				}
+				for range 20 {
+					for _, thread := range threads {
+						tid, _ := strconv.Atoi(thread.Name())
+						_ = unix.Tgkill(os.Getpid(), tid, unix.SIGURG)
+					}
+					select {
+					case <-stop:
+						return
+					default: // without a pause: it needs many to meet the moment
+					}
+				}
+			}
+		}()
+		got, _ := asked(t, s, Profile{}, "asks-flood", home+"/hidden/a", "3000")
+		close(stop)
+		<-ended
+		if !got.Worked {
+			t.Errorf("flood: %+v", got)
+		}
+		t.Logf("%s calls", got.Detail)
+	})
+}
+
 // As many things as are kept, and no more, when all of them are there.
 func TestWantsAreBounded(t *testing.T) {
 	var files []string

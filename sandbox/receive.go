@@ -12,8 +12,7 @@ import (
 
 // What init sends over the socket pair.
 
-// receiveFiles takes n descriptors that init sent with one byte. They are set to non-blocking, so that waiting for them can be
-// interrupted by Close.
+// receiveFiles takes n descriptors that init sent with one byte.
 func receiveFiles(from *os.File, n int) ([]*os.File, error) {
 	var body [4]byte
 	k, fds, err := receive(from, body[:])
@@ -57,9 +56,6 @@ func receive(from *os.File, body []byte) (n int, fds []int, err error) {
 		got, err := unix.ParseUnixRights(&messages[i])
 		if err != nil {
 			return n, fds, err
-		}
-		for _, fd := range got {
-			_ = unix.SetNonblock(fd, true)
 		}
 		fds = append(fds, got...)
 	}

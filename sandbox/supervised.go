@@ -38,8 +38,11 @@ type serving struct {
 
 // serve begins to answer what listener tells of. When that ends before the program, it must not go on without: init is told over
 // ours that it is on its own, and ends it.
-func (v *serving) serve(rules supervise.Rules, listener, ours *os.File) {
-	by := supervise.New(rules, listener)
+func (v *serving) serve(rules supervise.Rules, listener, ours *os.File) error {
+	by, err := supervise.New(rules, listener)
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
 	v.by.Store(by)
 	go func() { // finish waits for it
 		err := by.Serve()
@@ -48,6 +51,7 @@ func (v *serving) serve(rules supervise.Rules, listener, ours *os.File) {
 		}
 		v.ended <- err
 	}()
+	return nil
 }
 
 // finish ends the serving, if it has begun, and waits for it. The program's processes have ended by then.
@@ -116,8 +120,9 @@ func (v *supervision) attend(ours *os.File, pids <-chan int) error {
 		listener := files[0]
 		var ok bool
 		if v.rules.Init, ok = <-pids; ok {
-			v.serve(v.rules, listener, ours)
-			_, err = ours.Write([]byte{1})
+			if err = v.serve(v.rules, listener, ours); err == nil {
+				_, err = ours.Write([]byte{1})
+			}
 		} else {
 			err = errors.Join(errors.New("the launcher has ended"), listener.Close())
 		}

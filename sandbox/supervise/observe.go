@@ -29,15 +29,6 @@ const (
 	pause = 50 * time.Millisecond
 )
 
-// patience is how long Serve waits before it lets Go's scheduler wait for it: an observed program makes many calls in a row, and
-// each of them would wait for the scheduler too. Milliseconds.
-func (s *Supervisor) patience() int {
-	if s.noting.last.IsZero() || time.Since(s.noting.last) > time.Second {
-		return 0
-	}
-	return 1
-}
-
 // observed reports whether n is a call that is only observed, and then has dealt with it.
 func (s *Supervisor) observed(n *notification) bool {
 	o, began := &s.noting, time.Now()

@@ -20,7 +20,6 @@ import (
 	"os"
 	"sync"
 	"syscall"
-	"time"
 	"unsafe"
 
 	"cordon/sandbox/observe"
@@ -87,56 +86,64 @@ type Supervisor struct {
 	rules    Rules
 	file     *os.File
 	listener int // the same; open until Serve has returned
+	stop     *os.File
+	stopped  *os.File // the other end, which hangs up when stop is closed
 	mu       sync.Mutex
 	own      map[uint64]bool // cookies of sockets that the program listens on, guarded by mu
 
 	noting noting
 }
 
-// New returns a supervisor that applies rules. listener is the filter's, set to non-blocking; Serve, which has to be called,
-// closes it.
-func New(rules Rules, listener *os.File) *Supervisor {
-	return &Supervisor{rules: rules, file: listener, listener: -1, own: map[uint64]bool{}}
+// New returns a supervisor that applies rules. listener is the filter's; Serve, which has to be called unless New fails, closes
+// it.
+func New(rules Rules, listener *os.File) (*Supervisor, error) {
+	stopped, stop, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	return &Supervisor{rules: rules, file: listener, listener: int(listener.Fd()), stop: stop, stopped: stopped, own: map[uint64]bool{}}, nil
 }
 
 // Stop makes Serve return. The program's calls fail with ENOSYS afterwards.
-func (s *Supervisor) Stop() { _ = s.file.SetReadDeadline(time.Unix(1, 0)) }
+func (s *Supervisor) Stop() { _ = s.stop.Close() }
 
 // Serve answers until the last process that the filter applies to has ended, or Stop. It returns when every call that it
 // works on is answered: nil then, or why the listener cannot be read. It is called once.
+//
+// It waits in poll(2) itself, with a thread of its own, and not with Go's scheduler. A signal, which the scheduler sends its
+// threads all the time, makes the kernel report POLLERR for a listener that other threads are using, and lets a receive fail.
+// Both mean: again. The scheduler would take the one for broken, and after the other wait for a call that it was told of already.
 func (s *Supervisor) Serve() error {
 	defer s.file.Close()
-	raw, err := s.file.SyscallConn()
-	if err != nil {
-		return err
-	}
-	if err := raw.Control(func(fd uintptr) { s.listener = int(fd) }); err != nil {
-		return err
-	}
+	defer s.stopped.Close()
+	defer s.stop.Close()
 	var working sync.WaitGroup
 	defer working.Wait()
 	slots := make(chan struct{}, atOnce)
-	poll := []unix.PollFd{{Fd: int32(s.listener), Events: unix.POLLIN}}
+	poll := []unix.PollFd{{Fd: int32(s.listener), Events: unix.POLLIN}, {Fd: int32(s.stopped.Fd())}}
 	for {
-		var n notification
-		var end bool
-		err := raw.Read(func(fd uintptr) bool {
-			poll[0].Revents = 0
-			if k, err := unix.Poll(poll, s.patience()); err != nil || k == 0 {
-				return false
-			}
-			if poll[0].Revents&unix.POLLIN == 0 { // POLLHUP alone: nobody is left
-				end = true
-				return true
-			}
-			n = notification{}
-			return s.ioctl(ioctlReceive, unsafe.Pointer(&n)) == 0
-		})
-		if end || errors.Is(err, os.ErrDeadlineExceeded) {
-			return nil
+		if _, err := unix.Poll(poll, -1); err == unix.EINTR {
+			continue
+		} else if err != nil {
+			return os.NewSyscallError("poll", err)
 		}
-		if err != nil {
-			return err
+		switch calls := poll[0].Revents; {
+		case poll[1].Revents != 0:
+			return nil
+		case calls&unix.POLLNVAL != 0:
+			return os.NewSyscallError("poll", unix.EBADF)
+		case calls&unix.POLLIN == 0 && calls&unix.POLLHUP != 0: // nobody is left
+			return nil
+		case calls&unix.POLLIN == 0:
+			continue
+		}
+		var n notification
+		switch errno := s.ioctl(ioctlReceive, unsafe.Pointer(&n)); errno {
+		case 0:
+		case unix.EINTR, unix.ENOENT: // ENOENT: the caller is gone
+			continue
+		default:
+			return os.NewSyscallError("receive a call", errno)
 		}
 		if s.observed(&n) {
 			continue
