@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"cordon/host/audit"
+	"cordon/host/chat"
 	"cordon/host/config"
 	"cordon/host/consent"
 	"cordon/host/elicit"
@@ -43,6 +44,7 @@ type Options struct {
 	Browse   func(ctx context.Context, server, page string) error // opens a page on which one signs in to a server; nil: nobody can
 	SignIns  oauth.Options                                        // for tests: Redirect and MetadataURL of logins to remote servers
 	Progress func(tool.Progress)                                  // hears how calls go; must not block; nil is allowed
+	Chat     func(chat.Update)                                    // hears how conversations go; must not block; nil is allowed
 	Changed  func()                                               // called after anything that a screen shows has changed; must not block; nil is allowed
 	Secrets  secret.Options                                       // for tests
 }
@@ -60,6 +62,7 @@ type Host struct {
 	Pins    *pin.Store
 	Gate    *gate.Gate
 
+	chats    chats
 	logins   *logins
 	models   models
 	tasks    *tasks
@@ -122,7 +125,7 @@ func Open(ctx context.Context, o Options) (h *Host, err error) {
 	signIns.Store = h.logins
 	h.Servers = server.New(server.Options{SignIns: signIns, Browse: o.Browse, Progress: h.progress, Tasks: h.tasks, Sandbox: o.Sandbox, Secrets: h.Secrets, Audit: h, Trusted: h.trusted, Log: o.Log, Version: o.Version, Changed: o.Changed, Mask: h.Mask, Eras: newEras(o.Paths), Guarded: h.guarded, Elicit: o.Elicit, Sample: h.sample, Place: h.placeOf})
 	h.Gate = &gate.Gate{User: userName(), Servers: h.Servers, Pins: h.Pins, Inspect: h.pipeline, Secrets: h.own, Labels: label.NewBook(),
-		Policy: h.Policy, Consent: attended{o.Prompter, h.Servers}, Audit: h, Tier: h.tier, Limits: h.limits}
+		Policy: h.Policy, Consent: told{attended{o.Prompter, h.Servers}, h}, Audit: h, Tier: h.tier, Limits: h.limits}
 	for _, def := range h.conf.Servers {
 		h.Servers.Set(def)
 	}
@@ -151,11 +154,11 @@ func (h *Host) problem(err error) {
 
 // Close stops every server, closes the log and gives up the state. It returns when nothing is left running.
 func (h *Host) Close(ctx context.Context) error {
+	err := h.closeChats() // first: what servers are stopped for must not look like their fault
 	h.Servers.Close(ctx)
 	h.pipeline.Wait()
-	var err error
 	if h.log != nil {
-		err = h.log.Close()
+		err = errors.Join(err, h.log.Close())
 	}
 	return errors.Join(err, h.owner.Close())
 }

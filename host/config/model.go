@@ -86,6 +86,15 @@ func (m Model) Local() bool {
 	return err == nil && IsLocal(u)
 }
 
+// Host is the host name of its service.
+func (m Model) Host() string {
+	u, err := url.Parse(m.URL)
+	if err != nil {
+		return ""
+	}
+	return strings.ToLower(u.Hostname())
+}
+
 // Key is where the key of the model's service is kept. All models at one place share it, and it is named for that place, so that editing a
 // model's address cannot carry it elsewhere.
 func (m Model) Key() secret.Ref {

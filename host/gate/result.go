@@ -39,11 +39,7 @@ func (g *Gate) inspectResult(ctx context.Context, c tool.Call, r tool.Result, t 
 		return tool.Result{}, t.deny(InspectOut, "result.inspection", "the result could not be searched for secrets, so it is withheld")
 	}
 	r.Findings = append(r.Findings, misfit...)
-	plain := make([]string, len(texts))
-	for i := range texts {
-		plain[i] = texts[i].Value
-	}
-	r.Number = g.Labels.Saw(c.By.Conversation, c.Tool.ID.Server, c.Tool.ID.Name, plain)
+	r.Number = g.Labels.Saw(c.By.Conversation, c.Tool.ID.Server, c.Tool.ID.Name, values(texts))
 	t.result(r, size)
 	if blocked {
 		return tool.Result{}, t.deny(InspectOut, "result.quarantined", r.Findings[0].Text)
@@ -136,6 +132,17 @@ func (g *Gate) mask(r *tool.Result) (int, error) {
 		}
 	}
 	return total, nil
+}
+
+// Texts are all texts of a result, as they are remembered as outside text.
+func Texts(r tool.Result) []string { return values(resultTexts(r)) }
+
+func values(texts []inspect.Text) []string {
+	all := make([]string, len(texts))
+	for i, t := range texts {
+		all[i] = t.Value
+	}
+	return all
 }
 
 func resultTexts(r tool.Result) []inspect.Text {

@@ -208,6 +208,6 @@ func (g *Gate) outcome(t *trail, r tool.Result, err error) (res tool.Result, out
 	case err != nil:
 		return tool.Result{}, err
 	}
-	r.Event = seq
+	r.Event, r.Asked = seq, t.decision == audit.YouAllowed
 	return r, nil
 }

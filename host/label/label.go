@@ -98,11 +98,23 @@ func (b *Book) conversation(name string) *conversation {
 // Saw records the texts of a result and returns its number in the conversation, counted from 1. What the texts
 // hold in base64 or hex is recorded in the clear as well.
 func (b *Book) Saw(conversation, server, toolName string, texts []string) int {
+	return b.saw(conversation, 0, server, toolName, texts)
+}
+
+// Recall is Saw for a result that a conversation had under a number before this book was begun. Later results have higher numbers.
+func (b *Book) Recall(conversation string, number int, server, toolName string, texts []string) {
+	b.saw(conversation, number, server, toolName, texts)
+}
+
+// saw takes the next number for 0.
+func (b *Book) saw(conversation string, n int, server, toolName string, texts []string) int {
 	c := b.conversation(conversation)
 	c.mu.Lock()
 	c.session.ReadOutside = true
-	c.session.Results++
-	n := c.session.Results
+	if n == 0 {
+		n = c.session.Results + 1
+	}
+	c.session.Results = max(c.session.Results, n)
 	if i, has := slices.BinarySearch(c.session.Servers, server); !has {
 		c.session.Servers = slices.Insert(c.session.Servers, i, server)
 	}

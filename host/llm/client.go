@@ -101,7 +101,7 @@ type client struct {
 // Ask implements Model.
 func (c *client) Ask(ctx context.Context, r Request, on func(Delta)) (Answer, error) {
 	for try := 1; ; try++ {
-		a, err := c.try(context.WithValue(ctx, tryKey{}, try), r, on)
+		a, err := c.try(context.WithValue(ctx, tryKey{}, attempt{try, r.LocalOnly, r.Sent}), r, on)
 		if err == nil {
 			return a, nil
 		}
@@ -138,8 +138,15 @@ func (c *client) clean(ctx context.Context, e *Error) *Error {
 	return &out
 }
 
-// tryKey carries the number of a try to the transport.
+// tryKey carries an attempt through the libraries to the transport.
 type tryKey struct{}
+
+// attempt is what the transport has to know of one.
+type attempt struct {
+	try   int
+	local bool
+	sent  func(Sent)
+}
 
 func (c *client) try(ctx context.Context, r Request, on func(Delta)) (Answer, error) {
 	ctx, cancel := context.WithCancel(ctx)
@@ -167,7 +174,11 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.URL.Scheme != t.at.Scheme || r.URL.Host != t.at.Host || r.URL.User != nil {
 		return nil, &Error{Fault: FaultReach, err: errors.New("a request to another place than the model's")}
 	}
-	if t.o.Local() && !config.IsLocal(t.at) {
+	a, ok := r.Context().Value(tryKey{}).(attempt)
+	if !ok {
+		return nil, &Error{Fault: FaultReach, err: errors.New("a request that nobody made")}
+	}
+	if (a.local || t.o.Local()) && !config.IsLocal(t.at) {
 		return nil, &Error{Fault: FaultLocal}
 	}
 	out := r.Clone(r.Context())
@@ -201,9 +212,12 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		out.Body, out.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 		out.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
 	}
-	try, _ := r.Context().Value(tryKey{}).(int)
-	if err := t.o.Record(Sent{Model: t.def.Name, URL: r.URL.String(), Body: body, Try: try}); err != nil {
+	sent := Sent{Model: t.def.Name, URL: r.URL.String(), Body: body, Try: a.try}
+	if err := t.o.Record(sent); err != nil {
 		return nil, &Error{Fault: FaultRecord, err: err}
+	}
+	if a.sent != nil {
+		a.sent(sent)
 	}
 	resp, err := t.base.RoundTrip(out)
 	if err != nil {

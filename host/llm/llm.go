@@ -23,6 +23,9 @@ type Request struct {
 	Messages []Message // by turns, the user's first
 	Tools    []Tool
 	Most     int // tokens of the answer, if that is less than the model may write; 0 for no such bound
+
+	LocalOnly bool       // only a model on this computer may be asked this
+	Sent      func(Sent) // hears of every try that is about to leave, after it was recorded; nil is allowed
 }
 
 // bound is the lower of Most and what a model may write; 0 is none.
@@ -66,7 +69,7 @@ type Part struct {
 	Text    string         `json:"text,omitzero"`
 	Seal    string         `json:"seal,omitzero"` // the provider's proof of a reasoning, sent back as it was
 	MIME    string         `json:"mime,omitzero"` // image/png, image/jpeg, image/gif or image/webp
-	Data    []byte         `json:"data,omitzero,format:base64"`
+	Data    []byte         `json:"data,omitzero"`
 	ID      string         `json:"id,omitzero"`   // pairs a call with its result
 	Name    string         `json:"name,omitzero"` // of the tool, as in Request.Tools
 	Args    jsontext.Value `json:"args,omitzero"` // an object

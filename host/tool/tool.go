@@ -191,6 +191,7 @@ type Result struct {
 	Number     int           // n of "result #n" in its conversation, from 1
 	Took       time.Duration // time spent executing
 	Event      uint64        // sequence number of the outcome in the audit log
+	Asked      bool          // a person was, and allowed it
 }
 
 // Severity ranks a finding.

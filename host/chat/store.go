@@ -1,0 +1,644 @@
+package chat
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+
+	"cordon/host/llm"
+
+	"github.com/go-json-experiment/json"
+	_ "modernc.org/sqlite" // the driver
+)
+
+// ErrNotFound means that there is no such case, conversation or entry.
+var ErrNotFound = errors.New("it is not there any more")
+
+// Store keeps cases and conversations in an SQLite database. What a method has returned without an error survives the end of the program, and of
+// the machine. It is safe for concurrent use.
+type Store struct{ db *sql.DB }
+
+// version of the tables, in the database's user_version.
+const version = 1
+
+const tables = `
+CREATE TABLE cases (id TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT;
+CREATE TABLE conversations (
+  id TEXT PRIMARY KEY, case_id TEXT NOT NULL, title TEXT NOT NULL, pinned INTEGER NOT NULL, model TEXT NOT NULL, without TEXT NOT NULL,
+  made INTEGER NOT NULL, changed INTEGER NOT NULL, head INTEGER NOT NULL, gone TEXT NOT NULL, fence TEXT NOT NULL
+) STRICT;
+CREATE INDEX conversations_by_case ON conversations (case_id);
+CREATE TABLE entries (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT, conversation TEXT NOT NULL REFERENCES conversations (id) ON DELETE CASCADE,
+  parent INTEGER NOT NULL, turn INTEGER NOT NULL, kind TEXT NOT NULL, at INTEGER NOT NULL, number INTEGER NOT NULL, body TEXT NOT NULL
+) STRICT;
+CREATE INDEX entries_by_conversation ON entries (conversation, seq);
+CREATE INDEX entries_by_number ON entries (conversation, number) WHERE number > 0;
+CREATE INDEX entries_by_parent ON entries (conversation, parent, kind);
+CREATE TABLE contents (seq INTEGER PRIMARY KEY REFERENCES entries (seq) ON DELETE CASCADE, body TEXT NOT NULL) STRICT;
+CREATE VIRTUAL TABLE words USING fts5 (text, tokenize = 'unicode61 remove_diacritics 2');
+INSERT INTO words (words, rank) VALUES ('secure-delete', 1);
+CREATE TRIGGER entries_gone AFTER DELETE ON entries BEGIN DELETE FROM words WHERE rowid = old.seq; END;
+PRAGMA user_version = 1;
+`
+
+// Open opens the store in a file, which is made if it is missing, readable for its owner only. Close it.
+func Open(path string) (*Store, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) // SQLite gives the files beside it the same mode
+	if err != nil {
+		return nil, err
+	}
+	if err := f.Close(); err != nil {
+		return nil, err
+	}
+	q := url.Values{"_txlock": {"immediate"}, "_pragma": {"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)", "secure_delete(1)", "trusted_schema(0)", "cell_size_check(1)"}}
+	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: path}).EscapedPath()+"?"+q.Encode())
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(4)
+	s := &Store{db}
+	if err := s.prepare(); err != nil {
+		_ = db.Close()
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	return s, nil
+}
+
+func (s *Store) prepare() error {
+	return s.write(context.Background(), func(tx *sql.Tx) error {
+		var have int
+		if err := tx.QueryRow("PRAGMA user_version").Scan(&have); err != nil {
+			return err
+		}
+		switch have {
+		case version:
+			return nil
+		case 0:
+			_, err := tx.Exec(tables)
+			return err
+		}
+		return fmt.Errorf("it is of version %d, and this Cordon knows %d: use a newer one", have, version)
+	})
+}
+
+// Close closes the store.
+func (s *Store) Close() error { return s.db.Close() }
+
+// write runs f in a transaction.
+func (s *Store) write(ctx context.Context, f func(tx *sql.Tx) error) error {
+	tx, err := s.db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	if err := f(tx); err != nil {
+		return errors.Join(err, tx.Rollback())
+	}
+	return tx.Commit()
+}
+
+func newID() string {
+	b := make([]byte, 8)
+	rand.Read(b)
+	return hex.EncodeToString(b)
+}
+
+// Cases returns all cases by name.
+func (s *Store) Cases(ctx context.Context) ([]Case, error) {
+	rows, err := s.db.QueryContext(ctx, "SELECT body FROM cases")
+	if err != nil {
+		return nil, err
+	}
+	all, err := collect(rows, func(c *Case, scan func(...any) error) error {
+		var body string
+		if err := scan(&body); err != nil {
+			return err
+		}
+		return json.Unmarshal([]byte(body), c)
+	})
+	slices.SortFunc(all, func(a, b Case) int {
+		return strings.Compare(strings.ToLower(a.Name)+a.ID, strings.ToLower(b.Name)+b.ID)
+	})
+	return all, err
+}
+
+// Case returns one. "" is the case of conversations without one: it has no rules.
+func (s *Store) Case(ctx context.Context, id string) (c Case, err error) {
+	if id == "" {
+		return c, nil
+	}
+	var body string
+	switch err = s.db.QueryRowContext(ctx, "SELECT body FROM cases WHERE id = ?", id).Scan(&body); {
+	case errors.Is(err, sql.ErrNoRows):
+		return c, ErrNotFound
+	case err != nil:
+		return c, err
+	}
+	return c, json.Unmarshal([]byte(body), &c)
+}
+
+// Bounds of a case.
+const (
+	maxName   = 200 // characters
+	maxNotes  = 20_000
+	maxRedact = 500 // words
+	minRedact = 3   // characters of one: shorter ones are everywhere
+)
+
+// Validate reports the first thing that is wrong.
+func (c Case) Validate() error {
+	switch name := []rune(strings.TrimSpace(c.Name)); {
+	case len(name) == 0:
+		return errors.New("the case needs a name")
+	case len(name) > maxName:
+		return fmt.Errorf("the case's name is longer than %d characters", maxName)
+	case !slices.Contains(Markings, c.Marking):
+		return fmt.Errorf("%q is no marking: there are clear, green, amber, amber+strict and red", c.Marking)
+	case len([]rune(c.Notes)) > maxNotes:
+		return fmt.Errorf("the notes are longer than %d characters", maxNotes)
+	case len(c.Redact) > maxRedact:
+		return fmt.Errorf("there are more than %d words that no model is to get", maxRedact)
+	}
+	for _, w := range c.Redact {
+		if n := len([]rune(strings.TrimSpace(w))); n < minRedact || n > maxName {
+			return fmt.Errorf("%q cannot be kept from models: words of %d to %d characters can", w, minRedact, maxName)
+		}
+	}
+	l := c.Limits
+	if l.Requests < 0 || l.Calls < 0 || l.Tokens < 0 || !(l.Dollars >= 0) || l.Time < 0 {
+		return errors.New("a limit is less than nothing")
+	}
+	return nil
+}
+
+// SetCase keeps a case, a new one if it has no id, and returns its id.
+func (s *Store) SetCase(ctx context.Context, c Case) (string, error) {
+	if err := c.Validate(); err != nil {
+		return "", err
+	}
+	c.Name = strings.TrimSpace(c.Name)
+	for i, w := range c.Redact {
+		c.Redact[i] = strings.TrimSpace(w)
+	}
+	isNew := c.ID == ""
+	if isNew {
+		c.ID = newID()
+	}
+	body, err := json.Marshal(c)
+	if err != nil {
+		return "", err
+	}
+	return c.ID, s.write(ctx, func(tx *sql.Tx) error {
+		if isNew {
+			_, err := tx.Exec("INSERT INTO cases VALUES (?, ?)", c.ID, string(body))
+			return err
+		}
+		return one(tx.Exec("UPDATE cases SET body = ? WHERE id = ?", string(body), c.ID))
+	})
+}
+
+// ErrNotEmpty means that a case still has conversations.
+var ErrNotEmpty = errors.New("the case still has conversations")
+
+// RemoveCase forgets a case without conversations: theirs would lose the rules that they were held under. Errors: ErrNotEmpty.
+func (s *Store) RemoveCase(ctx context.Context, id string) error {
+	return s.write(ctx, func(tx *sql.Tx) error {
+		var n int
+		if err := tx.QueryRow("SELECT count(*) FROM conversations WHERE case_id = ?", id).Scan(&n); err != nil {
+			return err
+		}
+		if n > 0 {
+			return ErrNotEmpty
+		}
+		return one(tx.Exec("DELETE FROM cases WHERE id = ?", id))
+	})
+}
+
+// one is the error of a statement that has to change one row.
+func one(r sql.Result, err error) error {
+	if err != nil {
+		return err
+	}
+	if n, err := r.RowsAffected(); err != nil || n == 0 {
+		return errors.Join(ErrNotFound, err)
+	}
+	return nil
+}
+
+// collect reads rows and closes them.
+func collect[T any](rows *sql.Rows, read func(v *T, scan func(...any) error) error) (all []T, err error) {
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var v T
+		if err := read(&v, rows.Scan); err != nil {
+			return nil, err
+		}
+		all = append(all, v)
+	}
+	return all, rows.Err()
+}
+
+const columns = "id, case_id, title, pinned, model, without, made, changed, head, gone, fence"
+
+func (c *Conversation) read(scan func(...any) error) error {
+	var without, left string
+	var made, changed int64
+	if err := scan(&c.ID, &c.Case, &c.Title, &c.Pinned, &c.Model, &without, &made, &changed, &c.Head, &left, &c.fence); err != nil {
+		return err
+	}
+	c.Made, c.Changed = time.UnixMicro(made).UTC(), time.UnixMicro(changed).UTC()
+	return errors.Join(json.Unmarshal([]byte(without), &c.Without), json.Unmarshal([]byte(left), &c.Left))
+}
+
+// New begins a conversation in a case, "" for none.
+func (s *Store) New(ctx context.Context, inCase, model string) (Conversation, error) {
+	if _, err := s.Case(ctx, inCase); err != nil {
+		return Conversation{}, err
+	}
+	now := time.Now()
+	id, fence := newID(), newID()
+	_, err := s.db.ExecContext(ctx, "INSERT INTO conversations ("+columns+") VALUES (?, ?, '', 0, ?, '[]', ?, ?, 0, '{}', ?)", id, inCase, model, now.UnixMicro(), now.UnixMicro(), fence)
+	if err != nil {
+		return Conversation{}, err
+	}
+	return s.Conversation(ctx, id)
+}
+
+// Conversation returns one.
+func (s *Store) Conversation(ctx context.Context, id string) (c Conversation, err error) {
+	err = c.read(s.db.QueryRowContext(ctx, "SELECT "+columns+" FROM conversations WHERE id = ?", id).Scan)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = ErrNotFound
+	}
+	return c, err
+}
+
+// Conversations returns all of a case, "" for all there are: the pinned ones first, then those that changed last.
+func (s *Store) Conversations(ctx context.Context, inCase string) ([]Conversation, error) {
+	rows, err := s.db.QueryContext(ctx, "SELECT "+columns+" FROM conversations WHERE ? IN ('', case_id) ORDER BY pinned DESC, changed DESC", inCase)
+	if err != nil {
+		return nil, err
+	}
+	return collect(rows, func(c *Conversation, scan func(...any) error) error { return c.read(scan) })
+}
+
+// Change edits what a conversation is: title, pin, model, case, servers.
+func (s *Store) Change(ctx context.Context, id string, f func(c *Conversation) error) error {
+	return s.write(ctx, func(tx *sql.Tx) error {
+		var c Conversation
+		err := c.read(tx.QueryRow("SELECT "+columns+" FROM conversations WHERE id = ?", id).Scan)
+		if errors.Is(err, sql.ErrNoRows) {
+			return ErrNotFound
+		}
+		if err == nil {
+			err = f(&c)
+		}
+		if err != nil {
+			return err
+		}
+		var known int
+		if err := tx.QueryRow("SELECT count(*) FROM cases WHERE id = ?", c.Case).Scan(&known); err != nil {
+			return err
+		}
+		if c.Case != "" && known == 0 {
+			return ErrNotFound
+		}
+		if len([]rune(c.Title)) > maxName {
+			return fmt.Errorf("the title is longer than %d characters", maxName)
+		}
+		without, err := json.Marshal(c.Without)
+		if err != nil {
+			return err
+		}
+		left, err := json.Marshal(c.Left)
+		if err != nil {
+			return err
+		}
+		return one(tx.Exec("UPDATE conversations SET case_id = ?, title = ?, pinned = ?, model = ?, without = ?, gone = ? WHERE id = ?", c.Case, strings.TrimSpace(c.Title), c.Pinned, c.Model, string(without), string(left), id))
+	})
+}
+
+// Delete forgets a conversation; what it said is overwritten.
+func (s *Store) Delete(ctx context.Context, id string) error {
+	return s.write(ctx, func(tx *sql.Tx) error {
+		return one(tx.Exec("DELETE FROM conversations WHERE id = ?", id))
+	})
+}
+
+// Append adds an entry after parent, which is 0 for a first one, and makes it the head. A question begins a turn; all else belongs to its parent's.
+func (s *Store) Append(ctx context.Context, id string, parent int64, e Entry) (Entry, error) {
+	e.Parent = parent
+	if e.At.IsZero() {
+		e.At = time.Now()
+	}
+	err := s.write(ctx, func(tx *sql.Tx) error { return insert(tx, id, &e) })
+	e.At = e.At.UTC()
+	return e, err
+}
+
+func insert(tx *sql.Tx, id string, e *Entry) error {
+	body, err := json.Marshal(*e)
+	if err != nil {
+		return err
+	}
+	if e.Kind != Question {
+		err := tx.QueryRow("SELECT turn FROM entries WHERE seq = ? AND conversation = ?", e.Parent, id).Scan(&e.Turn)
+		if err != nil {
+			return fmt.Errorf("entry %d: %w", e.Parent, ErrNotFound)
+		}
+	}
+	number := 0
+	if e.Outcome != nil {
+		number = e.Outcome.Number
+	}
+	if err := tx.QueryRow("INSERT INTO entries (conversation, parent, turn, kind, at, number, body) VALUES (?, ?, ?, ?, ?, ?, ?) RETURNING seq", id, e.Parent, e.Turn, string(e.Kind), e.At.UnixMicro(), number, string(body)).Scan(&e.Seq); err != nil {
+		return err
+	}
+	if e.Kind == Question {
+		e.Turn = e.Seq
+		if _, err := tx.Exec("UPDATE entries SET turn = seq WHERE seq = ?", e.Seq); err != nil {
+			return err
+		}
+	}
+	if e.Outcome != nil && e.Outcome.Content != nil {
+		content, err := json.Marshal(e.Outcome.Content)
+		if err != nil {
+			return err
+		}
+		if _, err := tx.Exec("INSERT INTO contents VALUES (?, ?)", e.Seq, string(content)); err != nil {
+			return err
+		}
+	}
+	if text := e.searched(); text != "" {
+		if _, err := tx.Exec("INSERT INTO words (rowid, text) VALUES (?, ?)", e.Seq, text); err != nil {
+			return err
+		}
+	}
+	return one(tx.Exec("UPDATE conversations SET head = ?, changed = ? WHERE id = ?", e.Seq, e.At.UnixMicro(), id))
+}
+
+// searched is the text by which an entry is found: what was asked and said, and which tools were called, but not what they returned.
+func (e Entry) searched() string {
+	var b strings.Builder
+	for _, p := range e.Parts {
+		if p.Kind == llm.Text {
+			b.WriteString(p.Text + "\n")
+		}
+	}
+	for _, a := range e.Attached {
+		b.WriteString(a.Name + "\n")
+	}
+	if o := e.Outcome; o != nil {
+		b.WriteString(o.Name + "\n" + o.Args + "\n" + o.Reason)
+	}
+	return strings.TrimSpace(b.String())
+}
+
+// SetHead makes seq, or what was added last after it, what the conversation has come to.
+func (s *Store) SetHead(ctx context.Context, id string, seq int64, exactly bool) error {
+	return s.write(ctx, func(tx *sql.Tx) error {
+		last := seq
+		if !exactly {
+			err := tx.QueryRow(`WITH RECURSIVE after (seq) AS (SELECT seq FROM entries WHERE seq = ?1 AND conversation = ?2
+				UNION ALL SELECT e.seq FROM entries e JOIN after ON e.parent = after.seq AND e.conversation = ?2) SELECT coalesce(max(seq), 0) FROM after`, seq, id).Scan(&last)
+			if err != nil {
+				return err
+			}
+		}
+		var n int
+		if err := tx.QueryRow("SELECT count(*) FROM entries WHERE seq = ? AND conversation = ?", last, id).Scan(&n); err != nil {
+			return err
+		}
+		if n == 0 {
+			return ErrNotFound
+		}
+		return one(tx.Exec("UPDATE conversations SET head = ? WHERE id = ?", last, id))
+	})
+}
+
+// Path returns the entries that lead to seq, itself included, at most the last n of them, the oldest first. seq 0 leads nowhere.
+func (s *Store) Path(ctx context.Context, id string, seq int64, n int) ([]Entry, error) {
+	rows, err := s.db.QueryContext(ctx, `WITH RECURSIVE path (seq, parent, n) AS (SELECT seq, parent, 1 FROM entries WHERE seq = ?1 AND conversation = ?2
+		UNION ALL SELECT e.seq, e.parent, n + 1 FROM entries e JOIN path ON e.seq = path.parent AND e.conversation = ?2 WHERE n < ?3)
+		SELECT e.seq, e.parent, e.turn, e.kind, e.at, e.body,
+			CASE WHEN e.kind IN ('question', 'answer') THEN (SELECT group_concat(seq) FROM (SELECT seq FROM entries v WHERE v.conversation = ?2 AND v.parent = e.parent AND v.kind = e.kind ORDER BY seq)) ELSE '' END
+		FROM entries e JOIN path USING (seq) ORDER BY e.seq`, seq, id, n)
+	if err != nil {
+		return nil, err
+	}
+	return collect(rows, func(e *Entry, scan func(...any) error) error { return e.read(scan) })
+}
+
+func (e *Entry) read(scan func(...any) error) error {
+	var at int64
+	var body, versions string
+	if err := scan(&e.Seq, &e.Parent, &e.Turn, &e.Kind, &at, &body, &versions); err != nil {
+		return err
+	}
+	if err := json.Unmarshal([]byte(body), e); err != nil {
+		return fmt.Errorf("entry %d: %w", e.Seq, err)
+	}
+	e.At = time.UnixMicro(at).UTC()
+	if strings.Contains(versions, ",") {
+		for v := range strings.SplitSeq(versions, ",") {
+			var n int64
+			if _, err := fmt.Sscan(v, &n); err != nil {
+				return err
+			}
+			e.Versions = append(e.Versions, n)
+		}
+	}
+	return nil
+}
+
+// Entry returns one, with the content of a result.
+func (s *Store) Entry(ctx context.Context, id string, seq int64) (Entry, error) {
+	all, err := s.Path(ctx, id, seq, 1)
+	if err != nil {
+		return Entry{}, err
+	}
+	if len(all) == 0 {
+		return Entry{}, ErrNotFound
+	}
+	e := all[0]
+	if e.Outcome != nil {
+		e.Outcome.Content, err = s.content(ctx, seq)
+	}
+	return e, err
+}
+
+func (s *Store) content(ctx context.Context, seq int64) (*Content, error) {
+	var body string
+	switch err := s.db.QueryRowContext(ctx, "SELECT body FROM contents WHERE seq = ?", seq).Scan(&body); {
+	case errors.Is(err, sql.ErrNoRows):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	c := &Content{}
+	return c, json.Unmarshal([]byte(body), c)
+}
+
+// Numbered returns the result of a number, with its content, in whatever version of the conversation it was read.
+func (s *Store) Numbered(ctx context.Context, id string, number int) (Entry, error) {
+	var seq int64
+	switch err := s.db.QueryRowContext(ctx, "SELECT seq FROM entries WHERE conversation = ? AND number = ? AND number > 0 ORDER BY seq LIMIT 1", id, number).Scan(&seq); {
+	case errors.Is(err, sql.ErrNoRows):
+		return Entry{}, ErrNotFound
+	case err != nil:
+		return Entry{}, err
+	}
+	return s.Entry(ctx, id, seq)
+}
+
+// Results calls f with every numbered result of a conversation, in all of its versions, with its content, in the order of numbers, until an error.
+func (s *Store) Results(ctx context.Context, id string, f func(Entry) error) error {
+	rows, err := s.db.QueryContext(ctx, "SELECT seq FROM entries WHERE conversation = ? AND number > 0 ORDER BY number", id)
+	if err != nil {
+		return err
+	}
+	all, err := collect(rows, func(seq *int64, scan func(...any) error) error { return scan(seq) })
+	if err != nil {
+		return err
+	}
+	for _, seq := range all {
+		e, err := s.Entry(ctx, id, seq)
+		if err == nil {
+			err = f(e)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Branch makes a new conversation of all that led to seq.
+func (s *Store) Branch(ctx context.Context, id string, seq int64) (Conversation, error) {
+	from, err := s.Conversation(ctx, id)
+	if err != nil {
+		return from, err
+	}
+	path, err := s.Path(ctx, id, seq, maxPath)
+	if err == nil && len(path) == 0 {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return Conversation{}, err
+	}
+	to, err := s.New(ctx, from.Case, from.Model)
+	if err != nil {
+		return to, err
+	}
+	err = s.write(ctx, func(tx *sql.Tx) error {
+		var parent int64
+		for _, e := range path {
+			was := e.Seq
+			e.Parent, e.Seq = parent, 0
+			if err := insert(tx, to.ID, &e); err != nil {
+				return err
+			}
+			if _, err := tx.Exec("INSERT INTO contents SELECT ?, body FROM contents WHERE seq = ?", e.Seq, was); err != nil {
+				return err
+			}
+			parent = e.Seq
+		}
+		without, err := json.Marshal(from.Without)
+		if err != nil {
+			return err
+		}
+		return one(tx.Exec("UPDATE conversations SET title = ?, without = ?, changed = ? WHERE id = ?", clip(from.Title+" (branch)", maxName), string(without), time.Now().UnixMicro(), to.ID))
+	})
+	if err != nil {
+		return to, errors.Join(err, s.Delete(ctx, to.ID))
+	}
+	return s.Conversation(ctx, to.ID)
+}
+
+// maxPath bounds the entries of one conversation that are looked at together.
+const maxPath = 1_000_000
+
+// Hit is a conversation in which something was found.
+type Hit struct {
+	Conversation
+	Snippet string // around the newest place; "" if it is the title
+}
+
+// maxHits bounds what a search returns.
+const maxHits = 100
+
+// Search finds the conversations of a case, "" for all, whose title or text has every word of what, the last one also as a beginning. Those that
+// changed last come first.
+func (s *Store) Search(ctx context.Context, inCase, what string) ([]Hit, error) {
+	terms := strings.FieldsFunc(strings.ToLower(what), func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsNumber(r) && !unicode.Is(unicode.M, r) })
+	if len(terms) == 0 {
+		return nil, nil
+	}
+	if len(terms) > 20 {
+		terms = terms[:20]
+	}
+	match := `"` + strings.Join(terms, `" "`) + `" *`
+	rows, err := s.db.QueryContext(ctx, `SELECT c.`+strings.ReplaceAll(columns, ", ", ", c.")+`, coalesce(e.body, '') FROM conversations c
+		LEFT JOIN (SELECT conversation, max(seq) AS seq FROM entries WHERE seq IN (SELECT rowid FROM words WHERE words MATCH ?1) GROUP BY conversation) found ON found.conversation = c.id
+		LEFT JOIN entries e ON e.seq = found.seq
+		WHERE ?2 IN ('', c.case_id) AND (found.seq IS NOT NULL OR instr(lower(c.title), ?3) > 0)
+		ORDER BY c.changed DESC LIMIT ?4`, match, inCase, strings.ToLower(strings.TrimSpace(what)), maxHits)
+	if err != nil {
+		return nil, err
+	}
+	return collect(rows, func(h *Hit, scan func(...any) error) error {
+		var body string
+		if err := h.read(func(to ...any) error { return scan(append(to, &body)...) }); err != nil {
+			return err
+		}
+		if body == "" {
+			return nil
+		}
+		var e Entry
+		if err := json.Unmarshal([]byte(body), &e); err != nil {
+			return err
+		}
+		h.Snippet = snippet(e.searched(), terms)
+		return nil
+	})
+}
+
+// snippet is the place of text where the first of terms is, on one line.
+func snippet(text string, terms []string) string {
+	const before, most = 40, 160
+	runes := []rune(strings.Join(strings.Fields(text), " "))
+	low := []rune(strings.ToLower(string(runes)))
+	at := 0
+	for i := range low {
+		if strings.HasPrefix(string(low[i:min(len(low), i+len(terms[0]))]), terms[0]) {
+			at = i
+			break
+		}
+	}
+	from := min(max(0, at-before), len(runes))
+	out := string(runes[from:min(len(runes), from+most)])
+	if from > 0 {
+		out = "…" + out
+	}
+	if from+most < len(runes) {
+		out += "…"
+	}
+	return out
+}
+
+// clip cuts s to so many characters.
+func clip(s string, most int) string {
+	if r := []rune(s); len(r) > most {
+		return string(r[:most-1]) + "…"
+	}
+	return s
+}

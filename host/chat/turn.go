@@ -1,0 +1,858 @@
+package chat
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"cordon/host/config"
+	"cordon/host/gate"
+	"cordon/host/llm"
+	"cordon/host/tool"
+)
+
+// Engine holds conversations. All fields are mandatory and must not change after the first question. It is safe for concurrent use; Close it.
+type Engine struct {
+	Store *Store
+	// Model returns a model to ask, and its definition.
+	Model func(name string) (llm.Model, config.Model, error)
+	// Tools returns the tools that may be called now, of servers that a person has approved, without those servers.
+	Tools func(ctx context.Context, without []string) []tool.Tool
+	// Call is the gate.
+	Call func(ctx context.Context, p tool.Proposal) (tool.Result, error)
+	// Recall tells the gate's labels what a conversation has read before this program was started.
+	Recall func(conversation string, number int, of tool.ID, c Content)
+	Mask   func(string) string // takes the user's own secrets out
+	// Changed hears of everything that a screen shows, in order, for each conversation from one goroutine at a time. It must not block.
+	Changed func(Update)
+
+	mu       sync.Mutex
+	turns    map[string]*turn // guarded by mu: what is under way, by conversation
+	recalled map[string]bool  // guarded by mu
+	closed   bool             // guarded by mu
+	running  sync.WaitGroup
+}
+
+// Update says what has changed in a conversation.
+type Update struct {
+	ID    string
+	Entry *Entry // was added
+	Index int    // of the part in Live.Parts that Part continues, or begins
+	Part  *Part
+	Live  *Live // all that is under way
+	Idle  bool  // nothing is any more
+}
+
+// Phase is what is under way.
+type Phase string
+
+// The phases.
+const (
+	Asking   Phase = "asking" // the model
+	Retrying Phase = "retrying"
+	Calling  Phase = "calling"
+	Waiting  Phase = "waiting" // for a person
+)
+
+// Live is what is under way in a conversation. Whoever gets one must not change it.
+type Live struct {
+	Phase   Phase
+	Since   time.Time
+	Model   string
+	Parts   []Part
+	Running []Running
+	Retry   string // why the model is asked again
+}
+
+// Part is a piece of an answer that is coming.
+type Part struct {
+	Kind llm.Kind
+	Text string
+	Name string // of a call
+}
+
+// Running is a call that is under way.
+type Running struct {
+	ID     string
+	Tool   tool.ID
+	Effect tool.Effect
+	State  Phase // "" before its turn, Calling, Waiting
+}
+
+// Errors of what cannot be begun.
+var (
+	ErrBusy    = errors.New("this conversation is busy: wait, or stop it first")
+	ErrClosing = errors.New("Cordon is closing") //nolint:staticcheck // a name
+	ErrEmpty   = errors.New("there is nothing to ask")
+	ErrNoModel = errors.New("no model is chosen for this conversation: choose one")
+)
+
+// Bounds of a question.
+const (
+	maxQuestion = 1 << 20 // bytes
+	maxAttached = 4 << 20
+	maxFiles    = 20
+)
+
+// Asked by a person.
+type Ask struct {
+	Text     string
+	Images   []llm.Part
+	Attached []Attachment
+	Replaces int64 // the question that it is another version of, or 0
+}
+
+// turn is one that is under way.
+type turn struct {
+	e      *Engine
+	id     string // of the conversation
+	cancel context.CancelCauseFunc
+	began  time.Time
+	limits Limits
+
+	mu   sync.Mutex
+	live Live  // guarded by mu
+	head int64 // guarded by mu
+
+	// What follows belongs to the turn's own goroutine, but while calls run side by side.
+	requests, calls, tokens int
+	dollars                 float64
+	seen                    map[string]*repeat // guarded by mu
+	circles                 int                // guarded by mu
+	offered                 map[string]offer
+	held                    []offer
+	found                   map[string]bool
+}
+
+type repeat struct {
+	digest [sha256.Size]byte
+	times  int
+}
+
+// errStopped is why a turn ends that a person stops.
+var errStopped = errors.New("stopped")
+
+// Ask begins a turn with a question and returns when it has ended, whatever came of it: that is in its last entry. An error means that it was not
+// begun, or could not be kept.
+func (e *Engine) Ask(ctx context.Context, id string, a Ask) error {
+	size := 0
+	for _, f := range a.Attached {
+		size += len(f.Text)
+	}
+	switch {
+	case strings.TrimSpace(a.Text) == "" && len(a.Attached) == 0:
+		return ErrEmpty
+	case len(a.Text) > maxQuestion:
+		return fmt.Errorf("the question is longer than %d KiB: attach the text as a file", maxQuestion>>10)
+	case size > maxAttached || len(a.Attached) > maxFiles:
+		return fmt.Errorf("the attachments are more than %d files or %d MiB", maxFiles, maxAttached>>20)
+	}
+	return e.turn(ctx, id, func(ctx context.Context, t *turn, c Conversation) error {
+		parent := c.Head
+		if a.Replaces != 0 {
+			old, err := e.Store.Entry(ctx, id, a.Replaces)
+			if err != nil {
+				return err
+			}
+			if old.Kind != Question {
+				return errors.New("only a question can be asked in another way")
+			}
+			parent = old.Parent
+		}
+		if c.Title == "" {
+			title := titleOf(a)
+			if err := e.Store.Change(ctx, id, func(c *Conversation) error { c.Title = title; return nil }); err != nil {
+				return err
+			}
+		}
+		t.head = parent
+		parts := append([]llm.Part{{Kind: llm.Text, Text: a.Text}}, a.Images...)
+		return t.add(ctx, Entry{Kind: Question, Parts: parts, Attached: a.Attached})
+	})
+}
+
+// titleOf makes a title of a question's first line. No model is asked for one.
+func titleOf(a Ask) string {
+	for l := range strings.Lines(a.Text) {
+		if l = strings.Join(strings.Fields(strings.TrimLeft(l, "#>*- \t")), " "); l != "" {
+			return clip(l, 60)
+		}
+	}
+	if len(a.Attached) > 0 {
+		return clip(a.Attached[0].Name, 60)
+	}
+	return "Untitled"
+}
+
+// Retry answers a question again; the answer that there is stays, as another version.
+func (e *Engine) Retry(ctx context.Context, id string, question int64) error {
+	return e.turn(ctx, id, func(ctx context.Context, t *turn, _ Conversation) error {
+		q, err := e.Store.Entry(ctx, id, question)
+		if err != nil {
+			return err
+		}
+		if q.Kind != Question {
+			return errors.New("only a question can be answered again")
+		}
+		t.head = question
+		return e.Store.SetHead(ctx, id, question, true)
+	})
+}
+
+// Continue goes on where a turn broke off.
+func (e *Engine) Continue(ctx context.Context, id string) error {
+	return e.turn(ctx, id, func(_ context.Context, t *turn, c Conversation) error {
+		if c.Head == 0 {
+			return ErrEmpty
+		}
+		t.head = c.Head
+		return nil
+	})
+}
+
+// Stop ends what is under way in a conversation, at once.
+func (e *Engine) Stop(id string) {
+	e.mu.Lock()
+	t := e.turns[id]
+	e.mu.Unlock()
+	if t != nil {
+		t.cancel(errStopped)
+	}
+}
+
+// Close ends everything and returns when nothing is under way.
+func (e *Engine) Close() {
+	e.mu.Lock()
+	e.closed = true
+	for _, t := range e.turns {
+		t.cancel(ErrClosing)
+	}
+	e.mu.Unlock()
+	e.running.Wait()
+}
+
+// Live returns what is under way in a conversation, or nil.
+func (e *Engine) Live(id string) *Live {
+	e.mu.Lock()
+	t := e.turns[id]
+	e.mu.Unlock()
+	if t == nil {
+		return nil
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.copy()
+}
+
+// Asked is told when a person is asked about a call, and when that is over. ticket is the proposal's.
+func (e *Engine) Asked(ticket string, asking bool) {
+	id, call, ok := strings.Cut(ticket, "/")
+	e.mu.Lock()
+	t := e.turns[id]
+	e.mu.Unlock()
+	if ok && t != nil {
+		state := Calling
+		if asking {
+			state = Waiting
+		}
+		t.state(call, state)
+	}
+}
+
+// turn runs one.
+func (e *Engine) turn(ctx context.Context, id string, begin func(context.Context, *turn, Conversation) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	t := &turn{e: e, id: id, cancel: cancel, began: time.Now(), seen: map[string]*repeat{}, found: map[string]bool{}}
+	t.live = Live{Phase: Asking, Since: t.began}
+	e.mu.Lock()
+	switch {
+	case e.closed:
+		e.mu.Unlock()
+		return ErrClosing
+	case e.turns[id] != nil:
+		e.mu.Unlock()
+		return ErrBusy
+	}
+	if e.turns == nil {
+		e.turns, e.recalled = map[string]*turn{}, map[string]bool{}
+	}
+	e.turns[id] = t
+	e.running.Add(1)
+	e.mu.Unlock()
+	defer func() {
+		e.mu.Lock()
+		delete(e.turns, id)
+		e.mu.Unlock()
+		e.Changed(Update{ID: id, Idle: true})
+		e.running.Done()
+	}()
+	keep := context.WithoutCancel(ctx) // what a person has asked is kept, whatever happens
+	c, err := e.Store.Conversation(keep, id)
+	if err == nil {
+		err = e.recall(keep, id)
+	}
+	if err == nil {
+		err = begin(keep, t, c)
+	}
+	if err != nil {
+		return err
+	}
+	of, err := e.Store.Case(keep, c.Case)
+	if err != nil {
+		return err
+	}
+	t.limits = of.Limits.filled()
+	timed, stop := context.WithTimeoutCause(ctx, time.Duration(t.limits.Time), errTime)
+	defer stop()
+	ended, err := t.loop(timed)
+	if err != nil {
+		return err
+	}
+	return t.add(keep, Entry{Kind: End, Ended: &ended})
+}
+
+var errTime = errors.New("the time is up")
+
+// filled has the defaults in place of zeros.
+func (l Limits) filled() Limits {
+	set := func(v *int, to int) {
+		if *v == 0 {
+			*v = to
+		}
+	}
+	set(&l.Requests, DefaultRequests)
+	set(&l.Calls, DefaultCalls)
+	set(&l.Tokens, DefaultTokens)
+	if l.Time == 0 {
+		l.Time = config.Duration(DefaultTime)
+	}
+	return l
+}
+
+// recall tells the labels of the gate, once, what a conversation has read before.
+func (e *Engine) recall(ctx context.Context, id string) error {
+	e.mu.Lock()
+	known := e.recalled[id]
+	e.recalled[id] = true
+	e.mu.Unlock()
+	if known {
+		return nil
+	}
+	err := e.Store.Results(ctx, id, func(en Entry) error {
+		if o := en.Outcome; o.Content != nil {
+			e.Recall(id, o.Number, o.Tool, *o.Content)
+		} else {
+			e.Recall(id, o.Number, o.Tool, Content{Blocks: []tool.Content{{Type: "text", Text: o.Reason}}})
+		}
+		return nil
+	})
+	if err != nil {
+		e.mu.Lock()
+		delete(e.recalled, id)
+		e.mu.Unlock()
+	}
+	return err
+}
+
+// add keeps an entry after the head.
+func (t *turn) add(ctx context.Context, en Entry) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	en, err := t.e.Store.Append(ctx, t.id, t.head, en)
+	if err != nil {
+		return err
+	}
+	t.head = en.Seq
+	if en.Outcome != nil {
+		t.live.Running = slices.DeleteFunc(slices.Clone(t.live.Running), func(r Running) bool { return r.ID == en.Outcome.ID })
+	}
+	if en.Kind == Answer {
+		t.live.Parts = nil
+	}
+	t.e.Changed(Update{ID: t.id, Entry: &en})
+	return nil
+}
+
+// copy must be called with mu held.
+func (t *turn) copy() *Live {
+	l := t.live
+	l.Parts, l.Running = slices.Clone(l.Parts), slices.Clone(l.Running)
+	if slices.ContainsFunc(l.Running, func(r Running) bool { return r.State == Waiting }) {
+		l.Phase = Waiting
+	}
+	return &l
+}
+
+// change changes what is under way and tells of all of it.
+func (t *turn) change(f func(l *Live)) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	f(&t.live)
+	t.e.Changed(Update{ID: t.id, Live: t.copy()})
+}
+
+func (t *turn) state(call string, to Phase) {
+	t.change(func(l *Live) {
+		l.Running = slices.Clone(l.Running)
+		for i := range l.Running {
+			if l.Running[i].ID == call {
+				l.Running[i].State = to
+			}
+		}
+	})
+}
+
+// loop asks the model and makes its calls until it has nothing more to call.
+func (t *turn) loop(ctx context.Context) (Ended, error) {
+	for {
+		if ended, over := t.spent(ctx); over {
+			return ended, nil
+		}
+		answer, wanted, failure, err := t.ask(ctx)
+		if err != nil {
+			return Ended{}, err
+		}
+		switch {
+		case ctx.Err() != nil:
+			return t.stopped(ctx), nil
+		case failure != nil:
+			return *failure, nil
+		case len(wanted) == 0 && answer.Stop == llm.StopLength:
+			return Ended{Why: Exhausted, Reason: "The model has written as much as it may in one answer, so the answer is not whole. Continue, or allow it more in Settings."}, nil
+		case answer.Stop == llm.StopRefused:
+			return Ended{Why: ModelRefuses, Reason: "The model, or its provider, does not want to answer this. Ask in another way, or choose another model."}, nil
+		case len(wanted) == 0:
+			return Ended{Why: Done}, nil
+		}
+		if err := t.make(ctx, wanted); err != nil {
+			return Ended{}, err
+		}
+	}
+}
+
+// spent reports whether the turn may not go on.
+func (t *turn) spent(ctx context.Context) (Ended, bool) {
+	limit := func(format string, args ...any) (Ended, bool) {
+		return Ended{Why: Exhausted, Reason: fmt.Sprintf(format, args...) + " Continue if it should go on."}, true
+	}
+	l := t.limits
+	switch {
+	case ctx.Err() != nil:
+		return t.stopped(ctx), true
+	case t.circles >= 3:
+		return limit("The model goes in circles: it has proposed the same calls again and again.")
+	case t.requests >= l.Requests:
+		return limit("The model has been asked %d times for this question, which is the limit.", t.requests)
+	case t.calls >= l.Calls:
+		return limit("The model has had %d calls made for this question, which is the limit.", t.calls)
+	case t.tokens >= l.Tokens:
+		return limit("This question has used %d tokens; the limit is %d.", t.tokens, l.Tokens)
+	case l.Dollars > 0 && t.dollars >= l.Dollars:
+		return limit("This question has cost $%.2f; the limit is $%.2f.", t.dollars, l.Dollars)
+	}
+	return Ended{}, false
+}
+
+func (t *turn) stopped(ctx context.Context) Ended {
+	switch cause := context.Cause(ctx); {
+	case errors.Is(cause, errTime):
+		return Ended{Why: Exhausted, Reason: fmt.Sprintf("This question has taken %v, which is the limit. Continue if it should go on.", t.limits.Time)}
+	case errors.Is(cause, errStopped):
+		return Ended{Why: Stopped, Reason: "You stopped it."}
+	}
+	return Ended{Why: Stopped, Reason: "Cordon was closed, or everything was stopped."}
+}
+
+// ask has the model answer once. wanted are the calls that it proposes.
+func (t *turn) ask(ctx context.Context) (answer llm.Answer, wanted []llm.Part, failure *Ended, err error) {
+	broke := func(reason string, fault llm.Fault) (llm.Answer, []llm.Part, *Ended, error) {
+		return answer, nil, &Ended{Why: Broke, Reason: reason, Fault: fault}, nil
+	}
+	keep := context.WithoutCancel(ctx) // what has come is kept
+	c, err := t.e.Store.Conversation(keep, t.id)
+	if err != nil {
+		return answer, nil, nil, err
+	}
+	of, err := t.e.Store.Case(keep, c.Case) // again: its rules may have become stricter
+	if err != nil {
+		return answer, nil, nil, err
+	}
+	if c.Model == "" {
+		return broke(sentence(ErrNoModel.Error()), "")
+	}
+	if len(of.Models) > 0 && !slices.Contains(of.Models, c.Model) {
+		return broke(fmt.Sprintf("The case %q does not allow the model %s: nothing was sent. Choose one of %s.", of.Name, c.Model, strings.Join(of.Models, ", ")), "")
+	}
+	model, def, err := t.e.Model(c.Model)
+	if err != nil {
+		return broke(sentence(err.Error()), "")
+	}
+	path, err := t.e.Store.Path(keep, t.id, t.head, maxPath)
+	if err != nil {
+		return answer, nil, nil, err
+	}
+	req, err := t.e.compose(keep, c, of, def, path, t.e.Tools(ctx, c.Without), t.found, ratio(path, def.Name))
+	if err != nil {
+		return answer, nil, nil, err
+	}
+	t.offered, t.held = map[string]offer{}, req.held
+	for _, o := range req.offered {
+		t.offered[o.Name] = o
+	}
+	asked := Asked{Model: def.Name, Place: place(def), Messages: len(req.Messages), Tools: len(req.Tools), Held: len(req.held), Tokens: estimate(req.Request), Cut: req.cut, Dropped: req.dropped}
+	hide := newHider(t.e.Mask, of.Redact)
+	hidden := hide.hidden(req.Request)
+	asked.Hidden = hide.n
+	var left Left
+	var tries int
+	hidden.LocalOnly, hidden.Sent = of.LocalOnly, func(s llm.Sent) {
+		tries = s.Try
+		left.Requests++
+		left.Bytes += int64(len(s.Body))
+	}
+
+	t.change(func(l *Live) {
+		l.Phase, l.Since, l.Model, l.Parts, l.Running, l.Retry = Asking, time.Now(), def.Name, nil, nil, ""
+	})
+	began := time.Now()
+	t.requests++
+	answer, failed := model.Ask(ctx, hidden, func(d llm.Delta) {
+		if asked.First == 0 && d.Retry == nil {
+			asked.First = config.Duration(time.Since(began))
+		}
+		t.delta(d)
+	})
+	asked.Took, asked.Said, asked.Stop, asked.Usage, asked.Tries = config.Duration(time.Since(began)), clip(answer.Model, 200), answer.Stop, answer.Usage, tries
+	asked.Dollars, asked.Bytes = cost(def, answer.Usage), left.Bytes
+	t.tokens += answer.Usage.Input + answer.Usage.Output
+	if answer.Usage.Input == 0 {
+		t.tokens += asked.Tokens
+	}
+	t.dollars += asked.Dollars
+	left.Dollars = asked.Dollars
+	if err := t.left(keep, def, left); err != nil {
+		return answer, nil, nil, err
+	}
+	parts := hide.shown(answer.Parts)
+	if len(parts) > 0 {
+		if err := t.add(keep, Entry{Kind: Answer, Parts: parts, Asked: &asked}); err != nil {
+			return answer, nil, nil, err
+		}
+	}
+	if failed != nil {
+		if ctx.Err() != nil {
+			return answer, nil, nil, nil // the loop says why
+		}
+		e, _ := errors.AsType[*llm.Error](failed)
+		if e == nil {
+			return broke(sentence(failed.Error()), llm.FaultBroken)
+		}
+		return broke(sentence(e.Error()), e.Fault)
+	}
+	for _, p := range parts {
+		if p.Kind == llm.Call {
+			wanted = append(wanted, p)
+		}
+	}
+	if answer.Stop == "" || answer.Stop == llm.StopRefused || answer.Stop == llm.StopLength && len(wanted) > 0 && wanted[len(wanted)-1].Args == nil {
+		wanted = nil // nobody knows what the whole would have been
+	}
+	return answer, wanted, nil, nil
+}
+
+// delta passes on a piece of an answer.
+func (t *turn) delta(d llm.Delta) {
+	if d.Retry != nil {
+		t.change(func(l *Live) { l.Phase, l.Retry = Retrying, d.Retry.Why })
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.live.Phase == Retrying {
+		t.live.Phase, t.live.Retry = Asking, ""
+		t.e.Changed(Update{ID: t.id, Live: t.copy()})
+	}
+	for len(t.live.Parts) <= d.Index {
+		t.live.Parts = append(t.live.Parts, Part{Kind: d.Kind})
+	}
+	p := &t.live.Parts[d.Index]
+	p.Kind, p.Text = d.Kind, p.Text+d.Text
+	if d.Name != "" {
+		p.Name = d.Name
+	}
+	t.e.Changed(Update{ID: t.id, Index: d.Index, Part: &Part{d.Kind, d.Text, d.Name}})
+}
+
+// left notes what has left this computer.
+func (t *turn) left(ctx context.Context, def config.Model, l Left) error {
+	return t.e.Store.Change(ctx, t.id, func(c *Conversation) error {
+		c.Left.Dollars += l.Dollars
+		at := place(def)
+		if at == "" || l.Requests == 0 {
+			return nil
+		}
+		c.Left.Requests += l.Requests
+		c.Left.Bytes += l.Bytes
+		if i, has := slices.BinarySearch(c.Left.Places, at); !has {
+			c.Left.Places = slices.Insert(c.Left.Places, i, at)
+		}
+		return nil
+	})
+}
+
+// cost is what an answer costs in dollars, 0 if that is not known.
+func cost(def config.Model, u llm.Usage) float64 {
+	cached := min(u.Cached, u.Input)
+	return (float64(u.Input-cached)*def.Price.Input + float64(cached)*def.Price.Cached + float64(u.Output)*def.Price.Output) / 1e6
+}
+
+// ratio is by how much the provider counted more tokens than was estimated, at the last answer of a model.
+func ratio(path []Entry, model string) float64 {
+	for _, en := range slices.Backward(path) {
+		if a := en.Asked; a != nil && a.Model == model && a.Usage.Input > 0 && a.Tokens > 0 {
+			return min(max(float64(a.Usage.Input)/float64(a.Tokens), 0.5), 2)
+		}
+	}
+	return 1
+}
+
+// sentence begins with a capital and ends with a full stop.
+func sentence(s string) string {
+	if s == "" {
+		return s
+	}
+	return strings.ToUpper(s[:1]) + s[1:] + map[bool]string{true: "", false: "."}[strings.ContainsAny(s[len(s)-1:], ".!?…")]
+}
+
+// atOnce bounds the reads that run at the same time.
+const atOnce = 8
+
+// make makes the calls that a model wants: reads that stand together at the same time, all else one after the other, in its order.
+func (t *turn) make(ctx context.Context, wanted []llm.Part) error {
+	t.change(func(l *Live) {
+		l.Phase, l.Since, l.Running = Calling, time.Now(), nil
+		for _, p := range wanted {
+			o := t.offered[p.Name]
+			l.Running = append(l.Running, Running{ID: p.ID, Tool: o.id, Effect: o.effect})
+		}
+	})
+	for len(wanted) > 0 {
+		n := 0
+		for n < len(wanted) && t.offered[wanted[n].Name].effect == tool.Read {
+			n++
+		}
+		n = max(n, 1)
+		errs := make([]error, n)
+		var all sync.WaitGroup
+		slots := make(chan struct{}, atOnce)
+		for i, p := range wanted[:n] {
+			slots <- struct{}{}
+			all.Go(func() {
+				defer func() { <-slots }()
+				outcome := t.one(ctx, p)
+				errs[i] = t.add(context.WithoutCancel(ctx), Entry{Kind: Result, Outcome: &outcome})
+			})
+		}
+		all.Wait()
+		if err := errors.Join(errs...); err != nil {
+			return err
+		}
+		wanted = wanted[n:]
+	}
+	return nil
+}
+
+// one makes a call, or says why it is not made.
+func (t *turn) one(ctx context.Context, p llm.Part) (out Outcome) {
+	out = Outcome{ID: p.ID, Name: clip(p.Name, 200), Args: string(p.Args), State: Refused}
+	if p.Args == nil {
+		out.Args = clip(p.Text, 64<<10)
+	}
+	offered, known := t.offered[p.Name]
+	out.Tool, out.Effect = offered.id, offered.effect
+	if !known {
+		for _, o := range t.held {
+			if o.Name == p.Name { // it was found, or is remembered
+				offered, known = o, true
+				out.Tool, out.Effect = o.id, o.effect
+			}
+		}
+	}
+	args, err := tool.CanonicalObject(p.Args, tool.DefaultLimits())
+	switch {
+	case ctx.Err() != nil:
+		out.State, out.Reason = Cancelled, "you stopped it before it was made"
+		return out
+	case !known:
+		out.Reason = fmt.Sprintf("There is no tool %q. There are: %s.", clip(p.Name, 80), t.names())
+		return out
+	case p.Args == nil || err != nil:
+		out.Reason = "The arguments are not a JSON object. Call it again with arguments that fit its schema."
+		return out
+	}
+	key := p.Name + string(args)
+	if t.again(key) {
+		out.Reason = "This very call was made before for this question, and had the same result each time. Use what you have, or do something else."
+		return out
+	}
+	t.mu.Lock()
+	t.calls++
+	over := t.calls > t.limits.Calls
+	t.mu.Unlock()
+	if over {
+		out.Reason = "No more calls may be made for this question. Answer with what you have."
+		return out
+	}
+	t.state(p.ID, Calling)
+	began := time.Now()
+	if out.Tool.Server == "" {
+		t.ownCall(ctx, p.Name, args, &out)
+	} else {
+		t.serverCall(ctx, args, &out)
+	}
+	out.Took = config.Duration(time.Since(began))
+	t.remember(key, out)
+	return out
+}
+
+func (t *turn) ownCall(ctx context.Context, name string, args []byte, out *Outcome) {
+	said, err := t.e.own(ctx, t, name, args)
+	switch {
+	case ctx.Err() != nil:
+		out.State, out.Reason = Cancelled, "you stopped it"
+	case err != nil:
+		out.Reason = sentence(err.Error())
+	default:
+		out.State = OK
+		out.put(Content{Blocks: []tool.Content{{Type: "text", Text: said}}})
+	}
+}
+
+func (t *turn) serverCall(ctx context.Context, args []byte, out *Outcome) {
+	c, err := t.e.Store.Conversation(context.WithoutCancel(ctx), t.id)
+	if err != nil {
+		out.State, out.Reason = Failed, err.Error()
+		return
+	}
+	r, err := t.e.Call(ctx, tool.Proposal{Kind: tool.CallTool, Target: out.Tool, Args: args, Wrote: tool.OriginModel, Ticket: t.id + "/" + out.ID,
+		By: tool.Asker{Kind: "chat", Name: c.Title, Conversation: Asker(t.id)}})
+	out.CallID, out.Event, out.Number, out.Findings, out.Asked = r.CallID, r.Event, r.Number, r.Findings, r.Asked
+	denied, _ := errors.AsType[*gate.Denied](err)
+	failed, _ := errors.AsType[*gate.Failed](err)
+	switch {
+	case denied != nil:
+		out.State, out.Stage, out.Rule, out.Reason = Denied, string(denied.Stage), denied.Rule, denied.Reason
+		out.CallID, out.Event, out.Asked = denied.CallID, denied.Event, denied.Stage == gate.Consent
+		if ctx.Err() != nil {
+			out.State = Cancelled
+		}
+	case err != nil && ctx.Err() != nil:
+		out.State, out.Reason = Cancelled, "you stopped it"
+	case err != nil:
+		out.State, out.Reason = Failed, err.Error()
+		if failed != nil {
+			out.CallID, out.Event, out.Number, out.Findings = failed.CallID, failed.Event, failed.Number, failed.Findings
+		}
+	default:
+		out.State = OK
+		if r.IsError {
+			out.State = ToolError
+		}
+		out.put(Content{Blocks: r.Content, Structured: string(r.Structured)})
+	}
+}
+
+// Asker is what the gate knows a conversation by.
+func Asker(conversation string) string { return "chat-" + conversation }
+
+// put keeps what came back.
+func (o *Outcome) put(c Content) {
+	text := c.Text()
+	o.Content, o.Size, o.Beginning, o.Images = &c, len(text), cutBytes(text, keptOfText), len(images(c.Blocks))
+}
+
+// again reports whether a call has had the same result twice already in this turn, and counts it then.
+func (t *turn) again(key string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	r := t.seen[key]
+	if r == nil || r.times < 2 {
+		return false
+	}
+	t.circles++
+	return true
+}
+
+func (t *turn) remember(key string, o Outcome) {
+	digest := sha256.Sum256([]byte(string(o.State) + o.Reason))
+	if o.Content != nil {
+		digest = sha256.Sum256([]byte(o.Content.Text() + o.Content.Structured))
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	r := t.seen[key]
+	switch {
+	case r == nil:
+		t.seen[key] = &repeat{digest, 1}
+	case r.digest == digest:
+		r.times++
+	default:
+		*r = repeat{digest, 1}
+	}
+}
+
+func (t *turn) names() string {
+	var all []string
+	for name := range t.offered {
+		all = append(all, name)
+	}
+	slices.Sort(all)
+	return clip(strings.Join(all, ", "), 2000)
+}
+
+// find looks for tools that the model was not told of, and tells it of the best from its next request on.
+func (t *turn) find(what string) string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	rank := relevance(t.held, what)
+	order := make([]int, len(t.held))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int {
+		switch {
+		case rank[a] > rank[b]:
+			return -1
+		case rank[a] < rank[b]:
+			return 1
+		}
+		return 0
+	})
+	var b strings.Builder
+	for _, i := range order[:min(len(order), 10)] {
+		if rank[i] <= 0 {
+			break
+		}
+		o := t.held[i]
+		t.found[o.Name] = true
+		fmt.Fprintf(&b, "%s: %s\n", o.Name, clip(strings.Join(strings.Fields(o.Description), " "), 200))
+	}
+	if b.Len() == 0 {
+		return "There is no tool for that."
+	}
+	return "These can be called now:\n" + b.String()
+}
+
+// place is the host name of a model's service, "" for this computer.
+func place(def config.Model) string {
+	if def.Local() {
+		return ""
+	}
+	return def.Host()
+}
