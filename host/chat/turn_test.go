@@ -607,7 +607,7 @@ func TestManyTools(t *testing.T) {
 	for i := range 400 {
 		w.tools = append(w.tools, tool.Tool{ID: tool.ID{Server: "many", Name: fmt.Sprintf("tool_%d", i)}, Description: strings.Repeat("does something else ", 20), InputSchema: []byte(`{"type":"object"}`), Effect: tool.Read})
 	}
-	w.tools = append(w.tools, tool.Tool{ID: tool.ID{Server: "zdr", Name: "isolate.host"}, Description: "Cuts a computer from the network. " + strings.Repeat("long words ", 100), InputSchema: []byte(`{"type":"object"}`), Effect: tool.High})
+	w.tools = append(w.tools, tool.Tool{ID: tool.ID{Server: "zdr", Name: "isolate.host"}, Description: "Isolates: cuts a host off. " + strings.Repeat("long words ", 100), InputSchema: []byte(`{"type":"object"}`), Effect: tool.High})
 	if ended := w.ask(t, "search files for the invoice"); ended.Why != Done {
 		t.Fatalf("%+v: %s", ended, shape(w.path(t)))
 	}
