@@ -276,6 +276,336 @@ export interface TrySandboxView { attempts: AttemptView[]; tier: Tier; enforced:
 /** Long work. `done` closes it; `failure` says why it stopped. Pushed as event "progress". */
 export interface Progress { id: string; text: string; step: number; steps: number; done: boolean; failure: Failure | null }
 
+/** A conversation in the list. */
+export interface ChatRow {
+  id: string
+  title: string
+  /** "" without a case. */
+  caseId: string
+  caseName: string
+  pinned: boolean
+  changed: string
+  /** "" when nothing is under way, else as LiveView. */
+  phase: LiveView['phase'] | ''
+  /** Of a search: the place found, else "". */
+  snippet: string
+}
+
+/** Searches conversations; the empty one lists all, pinned ones first, then the last changed. */
+export interface ChatQuery {
+  text: string
+  /** "" for all. */
+  caseId: string
+}
+
+/** One conversation. Its newest entries are given; OlderEntries gives more. */
+export interface ChatView {
+  id: string
+  title: string
+  caseId: string
+  pinned: boolean
+  /** As in ModelView; "" if none is chosen or it is gone. */
+  model: string
+  /** That model runs on this computer. */
+  local: boolean
+  servers: ChatServer[]
+  /** Oldest first. */
+  entries: EntryView[]
+  /** There are older ones. */
+  more: boolean
+  /** Null when nothing is under way. */
+  live: LiveView | null
+  left: ChatLeft
+  /** Of tools that it has read. */
+  results: number
+  budget: BudgetView
+}
+
+/** A server whose tools may be offered to the model. */
+export interface ChatServer {
+  name: string
+  on: boolean
+  tools: number
+  /** About, of its tools' definitions. */
+  tokens: number
+  state: ServerState
+  pin: PinState
+}
+
+/** What left this computer for models elsewhere. */
+export interface ChatLeft {
+  requests: number
+  bytes: number
+  /** Host names. */
+  places: string[]
+}
+
+/** What the conversation has used. */
+export interface BudgetView {
+  /** Tokens that the model can read, 0 if that is not known. */
+  context: number
+  /** Tokens of it, by the last request. */
+  used: number
+  dollars: number
+  /** The model has prices; else Dollars means nothing. */
+  priced: boolean
+}
+
+/** One thing in a conversation. Kind says which fields count. */
+export interface EntryView {
+  seq: number
+  /** Seq of the question that it belongs to. */
+  turn: number
+  /** Question, answer, outcome, end. */
+  kind: 'question' | 'answer' | 'outcome' | 'end'
+  at: string
+  /** Of a question; of an answer, Markdown, untrusted. */
+  text: string
+  /** Of a question. */
+  attachments: AttachmentView[]
+  /** Of a question or answer: those that stand in its place, itself included; empty if it is the only one. */
+  versions: number[]
+  /** Of an answer. */
+  reasoning: string
+  /** Of an answer. */
+  model: string
+  local: boolean
+  /** Of an answer: what it was asked with. */
+  sent: SentView | null
+  /** Of an answer. */
+  usage: UsedView
+  /** Of an answer: end, calls, length, refused; "" if it broke off. */
+  stop: 'end' | 'calls' | 'length' | 'refused' | ''
+  firstMillis: number
+  tookMillis: number
+  /** Of an answer: what it wants called. */
+  calls: ProposedView[]
+  outcome: OutcomeView | null
+  end: EndView | null
+}
+
+/** A file or a resource that goes with a question. */
+export interface AttachmentView {
+  name: string
+  /** "you", or a server. */
+  from: string
+  bytes: number
+}
+
+/** A request to a model. */
+export interface SentView {
+  /** "this computer", or a host name. */
+  place: string
+  messages: number
+  tools: number
+  /** Tools that were not told of. */
+  held: number
+  /** About. */
+  tokens: number
+  /** Results that it was given in short, to save room. */
+  cut: number
+}
+
+/** What an answer took. */
+export interface UsedView {
+  input: number
+  cached: number
+  output: number
+  dollars: number
+}
+
+/** A call that a model wants. */
+export interface ProposedView {
+  id: string
+  /** "" for one of Cordon's own, or one that does not exist. */
+  server: string
+  tool: string
+  /** JSON, or whatever the model wrote. */
+  args: string
+}
+
+/** How a call ended. */
+export interface OutcomeView {
+  /** As ProposedView. */
+  id: string
+  server: string
+  tool: string
+  effect: Effect
+  /** Ok, tool-error, denied, failed, cancelled, refused (it did not get as far as the gate). */
+  state: 'ok' | 'tool-error' | 'denied' | 'failed' | 'cancelled' | 'refused'
+  /** A person was. */
+  asked: boolean
+  /** Of the gate, where it was denied. */
+  stage: string
+  rule: string
+  reason: string
+  callId: string
+  /** In the log, 0 if there is none. */
+  event: number
+  /** That answers cite, 0 if there is nothing to cite. */
+  number: number
+  tookMillis: number
+  args: string
+  /** One line. */
+  summary: string
+  content: ContentView[]
+  structured: string
+  findings: FindingView[]
+  bytes: number
+  /** Content is only its beginning; Evidence has all. */
+  cut: boolean
+}
+
+/** How a turn ended. */
+export interface EndView {
+  /** Done, stopped, failed, limit, refused. */
+  why: 'done' | 'stopped' | 'failed' | 'limit' | 'refused'
+  reason: string
+  failure: Failure | null
+}
+
+/** What is under way in a conversation. */
+export interface LiveView {
+  /** Asking (the model), retrying, calling, waiting (for a person). */
+  phase: 'asking' | 'retrying' | 'calling' | 'waiting'
+  since: string
+  model: string
+  /** Of the answer, as far as it came. */
+  parts: LivePart[]
+  /** Calls. */
+  running: RunningView[]
+  /** Why the model is asked again, "" if it is not. */
+  retry: string
+}
+
+/** A piece of an answer that is coming: text, reasoning or a call. */
+export interface LivePart {
+  kind: 'text' | 'reasoning' | 'call'
+  text: string
+  name: string
+}
+
+/** A call that is under way. */
+export interface RunningView {
+  id: string
+  server: string
+  tool: string
+  effect: Effect
+  /** Next, waiting (for a person), running. */
+  state: 'next' | 'waiting' | 'running'
+}
+
+/** Says what has changed in a conversation: an entry that was added, text that continues a part of the answer that is coming, or all of what is under way. Pushes come in order. */
+export interface ChatPush {
+  id: string
+  entry: EntryView | null
+  /** Of the part in LiveView.Parts. */
+  index: number
+  /** Text is to be added to that part; a new index begins one. */
+  part: LivePart | null
+  live: LiveView | null
+  /** Nothing is under way any more. */
+  idle: boolean
+}
+
+/** Begins a conversation. */
+export interface NewChat {
+  caseId: string
+  /** "" for the one used last. */
+  model: string
+}
+
+/** A question. */
+export interface Ask {
+  id: string
+  text: string
+  /** Seq of the question that it is an edited version of, or 0. */
+  replaces: number
+  attach: Attachment[]
+}
+
+/** A file's text that goes with a question, or a resource that a server has. */
+export interface Attachment {
+  name: string
+  text: string
+  /** "" for a file; else URI is read through the gate first. */
+  server: string
+  uri: string
+}
+
+/** Changes what a conversation is: only the field that What names counts. */
+export interface ChatChange {
+  id: string
+  /** Title, pinned, model, server, case. */
+  what: 'title' | 'pinned' | 'model' | 'server' | 'case'
+  /** Title, model, server's name, case's id. */
+  text: string
+  /** Pinned; server. */
+  on: boolean
+}
+
+/** Groups conversations. */
+export interface CaseView {
+  id: string
+  name: string
+  /** Of the Traffic Light Protocol: "", clear, green, amber, amber+strict, red. */
+  marking: '' | 'clear' | 'green' | 'amber' | 'amber+strict' | 'red'
+  notes: string
+  /** That may be asked; empty for all. */
+  models: string[]
+  localOnly: boolean
+  /** Words that no model gets. */
+  redact: string[]
+}
+
+/** A model that may be asked. */
+export interface ModelView {
+  name: string
+  /** Anthropic, openai. */
+  kind: 'anthropic' | 'openai'
+  url: string
+  model: string
+  local: boolean
+  hasKey: boolean
+  /** Under which the keyring keeps it. */
+  keyName: string
+  /** "" for the usual one. */
+  header: string
+  images: boolean
+  reasons: boolean
+  context: number
+  output: number
+  prices: PriceView
+}
+
+/** What a million tokens cost, in dollars; all 0 if that is not known. */
+export interface PriceView {
+  input: number
+  cached: number
+  output: number
+}
+
+/** A model that a program on this computer offers. */
+export interface FoundModel {
+  /** The program that usually listens there. */
+  place: string
+  url: string
+  model: string
+}
+
+/** All that Settings shows of models. */
+export interface ModelsView {
+  models: ModelView[]
+  localOnly: boolean
+}
+
+/** A key on its way to the keyring. */
+export interface NewModelKey {
+  /** Of a model at its place. */
+  name: string
+  value: string
+}
+
 /** The methods the window may call; nothing else is bound. All reject with Failure. */
 export interface Bound {
   Snapshot(): Promise<Snapshot>
@@ -322,7 +652,38 @@ export interface Bound {
   FinishFirstRun(): Promise<void>
   ChooseFolder(title: string): Promise<string>
   OpenLink(url: string): Promise<void>
+  Chats(q: ChatQuery): Promise<ChatRow[]>
+  OpenChat(id: string): Promise<ChatView>
+  OlderEntries(id: string, before: number): Promise<EntryView[]>
+  NewChat(c: NewChat): Promise<ChatView>
+  /** Returns when the turn has ended, however that is: what there is to say of it is in its entry of kind end. */
+  Ask(a: Ask): Promise<void>
+  /** Ends what is under way, at once. */
+  StopChat(id: string): Promise<void>
+  /** Answers a question again, beside the answer that there is. */
+  RetryTurn(id: string, question: number): Promise<void>
+  /** Goes on where a turn broke off. */
+  ContinueChat(id: string): Promise<void>
+  /** Shows another version of an entry, with what followed it. */
+  SelectVersion(id: string, seq: number): Promise<ChatView>
+  ChangeChat(c: ChatChange): Promise<void>
+  DeleteChat(id: string): Promise<void>
+  /** A new conversation with all that led to an entry. */
+  BranchChat(id: string, seq: number): Promise<ChatView>
+  /** Writes a file where the person chooses; "" if they chose none. */
+  ExportChat(id: string, format: string): Promise<string>
+  /** The whole of a result, as it was kept. */
+  Evidence(id: string, seq: number): Promise<OutcomeView>
+  Cases(): Promise<CaseView[]>
+  SetCase(c: CaseView): Promise<string>
+  RemoveCase(id: string): Promise<void>
+  Models(): Promise<ModelsView>
+  SetModel(m: ModelView): Promise<void>
+  SetModelKey(k: NewModelKey): Promise<void>
+  RemoveModel(name: string): Promise<void>
+  FindModels(): Promise<FoundModel[]>
+  SetLocalModels(only: boolean): Promise<void>
 }
 
 /** Events pushed by the host; a closed list. "activity" carries newly written events, oldest first. */
-export interface Pushed { snapshot: Snapshot; progress: Progress; call: CallProgress; activity: EventView[] }
+export interface Pushed { snapshot: Snapshot; progress: Progress; call: CallProgress; activity: EventView[]; chat: ChatPush }
