@@ -37,6 +37,16 @@ func (w *window) ChooseFolder(title string) (string, error) {
 	return runtime.OpenDirectoryDialog(w.ctx, runtime.OpenDialogOptions{Title: title, CanCreateDirectories: true})
 }
 
+// ChooseFile implements app.Window.
+func (w *window) ChooseFile(title, name string) (string, error) {
+	select {
+	case <-w.ready:
+	default:
+		return "", errors.New("the window is not open yet")
+	}
+	return runtime.SaveFileDialog(w.ctx, runtime.SaveDialogOptions{Title: title, DefaultFilename: name, CanCreateDirectories: true})
+}
+
 // quit closes the window, once there is one.
 func (w *window) quit() {
 	<-w.ready

@@ -47,6 +47,7 @@ type App struct {
 	today    counter                       // guarded by mu
 	stopping bool                          // guarded by mu
 	asking   asksCache
+	pushes   pushes      // has its own lock
 	cache    reviewCache // has its own lock
 }
 
@@ -59,10 +60,10 @@ func New(o Options) (*App, error) {
 		}
 		o.Sandbox = sb
 	}
-	a := &App{o: o, desk: consent.NewDesk(), started: time.Now(), dirty: make(chan struct{}, 1), calls: map[string]context.CancelFunc{}, secrets: map[secretKey]dates{}, progress: map[string]context.CancelFunc{}}
+	a := &App{o: o, desk: consent.NewDesk(), started: time.Now(), dirty: make(chan struct{}, 1), calls: map[string]context.CancelFunc{}, secrets: map[secretKey]dates{}, progress: map[string]context.CancelFunc{}, pushes: pushes{some: make(chan struct{}, 1)}}
 	a.ctx, a.cancel = context.WithCancel(context.Background())
 	a.forms.Changed = a.changed
-	h, err := host.Open(a.ctx, host.Options{Paths: o.Paths, Sandbox: o.Sandbox, Prompter: a.desk, Log: o.Log, Version: Version, Changed: a.changed, Elicit: a.forms.Ask, Progress: a.progressed, Browse: a.showPage})
+	h, err := host.Open(a.ctx, host.Options{Paths: o.Paths, Sandbox: o.Sandbox, Prompter: a.desk, Log: o.Log, Version: Version, Changed: a.changed, Elicit: a.forms.Ask, Progress: a.progressed, Chat: a.chatChanged, Browse: a.showPage})
 	if err != nil {
 		a.cancel()
 		return nil, err
@@ -87,6 +88,7 @@ func Attach(_ context.Context, a *App, w Window) {
 	a.running.Go(a.push)
 	a.running.Go(a.follow)
 	a.running.Go(a.look)
+	a.running.Go(func() { a.tell(a.ctx) })
 }
 
 // Close denies open questions, cancels calls, stops every server and closes the log. It returns when nothing is left.

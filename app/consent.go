@@ -72,6 +72,8 @@ func askedDetail(c tool.Call) string {
 	switch c.By.Kind {
 	case "window":
 		return "You filled in this form and pressed Run."
+	case "chat":
+		return "A model wants this in that conversation, and wrote the arguments."
 	case "practice":
 		return "A practice request. Whatever you answer, nothing outside the practice folder changes."
 	}

@@ -6,4 +6,5 @@ const (
 	EventProgress = "progress" // Progress
 	EventCall     = "call"     // CallProgress
 	EventActivity = "activity" // []EventView, oldest first
+	EventChat     = "chat"     // ChatPush
 )

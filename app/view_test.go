@@ -27,7 +27,8 @@ func TestTypesMatchThePage(t *testing.T) {
 	for _, v := range []any{Failure{}, Snapshot{}, DefaultsView{}, LogView{}, KeyringView{}, Check{}, ServerView{}, GuaranteeView{}, ProfileView{}, WantedView{}, FrameView{}, AskedView{}, LeftView{}, WantedAnswer{}, UsageView{}, ToolView{}, EnvView{},
 		FindingView{}, LogLine{}, ReviewView{}, ChangeView{}, DiffLine{}, QuestionView{}, FieldView{}, OptionView{}, QuestionAnswer{}, PromptView{}, ArgView{}, SpanView{}, PreviewView{}, RuleView{}, Answer{}, CallRequest{},
 		CallView{}, CallProgress{}, StepView{}, OddityView{}, TaskView{}, CompleteRequest{}, RemoteView{}, IconView{}, ResourceView{}, NewRemote{}, ContentView{}, NewServer{}, NewSecret{}, SecretView{}, EventQuery{}, EventPage{}, EventView{}, StoryView{}, StageView{}, FactView{}, AttemptView{},
-		TrySandboxView{}, Progress{}} {
+		TrySandboxView{}, Progress{}, ChatRow{}, ChatQuery{}, ChatView{}, ChatServer{}, ChatLeft{}, BudgetView{}, EntryView{}, AttachmentView{}, SentView{}, UsedView{}, ProposedView{}, OutcomeView{}, EndView{},
+		LiveView{}, LivePart{}, RunningView{}, ChatPush{}, NewChat{}, Ask{}, Attachment{}, ChatChange{}, CaseView{}} {
 		typ := reflect.TypeOf(v)
 		var have []string
 		for i := range typ.NumField() {
@@ -52,7 +53,7 @@ func TestTypesMatchThePage(t *testing.T) {
 		t.Errorf("bound methods: Go has %v\n  types.ts has %v", methods, pages["Bound"])
 	}
 	delete(pages, "Bound")
-	if want := []string{EventSnapshot, EventProgress, EventCall, EventActivity}; !slices.Equal(pages["Pushed"], want) {
+	if want := []string{EventSnapshot, EventProgress, EventCall, EventActivity, EventChat}; !slices.Equal(pages["Pushed"], want) {
 		t.Errorf("events: Go has %v, types.ts has %v", want, pages["Pushed"])
 	}
 	delete(pages, "Pushed")

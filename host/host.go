@@ -525,6 +525,9 @@ const stopPatience = 300 * time.Millisecond
 func (h *Host) StopEverything(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, stopPatience)
 	defer cancel()
+	if e := h.opened(); e != nil {
+		e.StopAll()
+	}
 	h.Servers.StopAll(ctx)
 	h.o.Changed()
 }

@@ -108,23 +108,24 @@ type Attachment struct {
 
 // Asked is what an answer came of.
 type Asked struct {
-	Model    string          `json:"model"`          // name in the configuration
-	Said     string          `json:"said,omitzero"`  // what the provider calls it
-	Place    string          `json:"place,omitzero"` // host name, "" for this computer
-	Messages int             `json:"messages"`
-	Tools    int             `json:"tools"`
-	Held     int             `json:"held,omitzero"`    // tools that it was not told of
-	Tokens   int             `json:"tokens"`           // about, of the request
-	Cut      int             `json:"cut,omitzero"`     // results given in short, to save room
-	Dropped  int             `json:"dropped,omitzero"` // old turns left out
-	Hidden   int             `json:"hidden,omitzero"`  // places where something was replaced before it left
-	Bytes    int64           `json:"bytes,omitzero"`   // that left, all tries together
-	Tries    int             `json:"tries,omitzero"`
-	Usage    llm.Usage       `json:"usage"`
-	Dollars  float64         `json:"dollars,omitzero"`
-	Stop     llm.Stop        `json:"stop,omitzero"`
-	First    config.Duration `json:"first,omitzero"` // until something came
-	Took     config.Duration `json:"took,omitzero"`
+	Model    string             `json:"model"`          // name in the configuration
+	Said     string             `json:"said,omitzero"`  // what the provider calls it
+	Place    string             `json:"place,omitzero"` // host name, "" for this computer
+	Messages int                `json:"messages"`
+	Tools    int                `json:"tools"`
+	Held     int                `json:"held,omitzero"`    // tools that it was not told of
+	Tokens   int                `json:"tokens"`           // about, of the request
+	Cut      int                `json:"cut,omitzero"`     // results given in short, to save room
+	Dropped  int                `json:"dropped,omitzero"` // old turns left out
+	Hidden   int                `json:"hidden,omitzero"`  // places where something was replaced before it left
+	Bytes    int64              `json:"bytes,omitzero"`   // that left, all tries together
+	Tries    int                `json:"tries,omitzero"`
+	Called   map[string]tool.ID `json:"called,omitzero"` // which tools the names mean that it calls
+	Usage    llm.Usage          `json:"usage"`
+	Dollars  float64            `json:"dollars,omitzero"`
+	Stop     llm.Stop           `json:"stop,omitzero"`
+	First    config.Duration    `json:"first,omitzero"` // until something came
+	Took     config.Duration    `json:"took,omitzero"`
 }
 
 // State is how a call ended.

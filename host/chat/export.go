@@ -69,10 +69,25 @@ func (s *Store) Export(ctx context.Context, id, version string) (Exported, error
 	return out, nil
 }
 
-// JSON is the conversation for programs.
-func (x Exported) JSON() ([]byte, error) {
-	return json.Marshal(x, jsontext.WithIndent("  "))
+// As returns the conversation in a format, markdown or json, and how such files' names end.
+func (x Exported) As(format string) (body []byte, ending string, err error) {
+	switch format {
+	case "markdown":
+		return []byte(x.Markdown()), ".md", nil
+	case "json":
+		body, err = json.Marshal(x, jsontext.WithIndent("  "))
+		return append(body, '\n'), ".json", err
+	}
+	return nil, "", fmt.Errorf("there is no format %q: there are markdown and json", format)
 }
+
+// FileName is what a file with it may be called, without an ending.
+func (x Exported) FileName() string {
+	name := strings.Trim(nameless.ReplaceAllString(x.Title, "-"), "-")
+	return strings.ToLower(cutBytes("conversation-"+name, 60))
+}
+
+var nameless = regexp.MustCompile(`[^A-Za-z0-9]+`)
 
 // maxQuoted bounds what is quoted of a result in a text, in bytes.
 const maxQuoted = 64 << 10

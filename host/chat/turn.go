@@ -135,7 +135,10 @@ type repeat struct {
 }
 
 // errStopped is why a turn ends that a person stops.
-var errStopped = errors.New("stopped")
+var (
+	errStopped    = errors.New("stopped")
+	errStoppedAll = errors.New("everything was stopped")
+)
 
 // Ask begins a turn with a question and returns when it has ended, whatever came of it: that is in its last entry. An error means that it was not
 // begun, or could not be kept.
@@ -213,6 +216,53 @@ func (e *Engine) Continue(ctx context.Context, id string) error {
 		t.head = c.Head
 		return nil
 	})
+}
+
+// Select makes another version of an entry what the conversation has come to, with all that followed it.
+func (e *Engine) Select(ctx context.Context, id string, seq int64) error {
+	return e.still(id, func() error { return e.Store.SetHead(ctx, id, seq, false) })
+}
+
+// Delete forgets a conversation. What is under way in it is stopped first.
+func (e *Engine) Delete(ctx context.Context, id string) error {
+	e.Stop(id)
+	for e.Live(id) != nil {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Millisecond):
+		}
+	}
+	return e.still(id, func() error { return e.Store.Delete(ctx, id) })
+}
+
+// still runs f while nothing is under way in a conversation.
+func (e *Engine) still(id string, f func() error) error {
+	e.mu.Lock()
+	if e.turns[id] != nil {
+		e.mu.Unlock()
+		return ErrBusy
+	}
+	if e.turns == nil {
+		e.turns, e.recalled = map[string]*turn{}, map[string]bool{}
+	}
+	e.turns[id] = &turn{e: e, id: id, cancel: func(error) {}}
+	e.mu.Unlock()
+	defer func() {
+		e.mu.Lock()
+		delete(e.turns, id)
+		e.mu.Unlock()
+	}()
+	return f()
+}
+
+// StopAll ends what is under way in all conversations.
+func (e *Engine) StopAll() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, t := range e.turns {
+		t.cancel(errStoppedAll)
+	}
 }
 
 // Stop ends what is under way in a conversation, at once.
@@ -540,6 +590,14 @@ func (t *turn) ask(ctx context.Context) (answer llm.Answer, wanted []llm.Part, f
 		return answer, nil, nil, err
 	}
 	parts := hide.shown(answer.Parts)
+	for _, p := range parts {
+		if id, ok := t.known(p.Name); ok && p.Kind == llm.Call {
+			if asked.Called == nil {
+				asked.Called = map[string]tool.ID{}
+			}
+			asked.Called[p.Name] = id.id
+		}
+	}
 	if len(parts) > 0 {
 		if err := t.add(keep, Entry{Kind: Answer, Parts: parts, Asked: &asked}); err != nil {
 			return answer, nil, nil, err
@@ -638,13 +696,16 @@ func (t *turn) make(ctx context.Context, wanted []llm.Part) error {
 	t.change(func(l *Live) {
 		l.Phase, l.Since, l.Running = Calling, time.Now(), nil
 		for _, p := range wanted {
-			o := t.offered[p.Name]
+			o, _ := t.known(p.Name)
 			l.Running = append(l.Running, Running{ID: p.ID, Tool: o.id, Effect: o.effect})
 		}
 	})
 	for len(wanted) > 0 {
 		n := 0
-		for n < len(wanted) && t.offered[wanted[n].Name].effect == tool.Read {
+		for n < len(wanted) {
+			if o, ok := t.known(wanted[n].Name); !ok || o.effect != tool.Read {
+				break
+			}
 			n++
 		}
 		n = max(n, 1)
@@ -668,22 +729,26 @@ func (t *turn) make(ctx context.Context, wanted []llm.Part) error {
 	return nil
 }
 
+// known finds a tool by the name that models call it by, one that was held back too: the model may remember it.
+func (t *turn) known(name string) (offer, bool) {
+	if o, ok := t.offered[name]; ok {
+		return o, true
+	}
+	i := slices.IndexFunc(t.held, func(o offer) bool { return o.Name == name })
+	if i < 0 {
+		return offer{}, false
+	}
+	return t.held[i], true
+}
+
 // one makes a call, or says why it is not made.
 func (t *turn) one(ctx context.Context, p llm.Part) (out Outcome) {
 	out = Outcome{ID: p.ID, Name: clip(p.Name, 200), Args: string(p.Args), State: Refused}
 	if p.Args == nil {
 		out.Args = clip(p.Text, 64<<10)
 	}
-	offered, known := t.offered[p.Name]
+	offered, known := t.known(p.Name)
 	out.Tool, out.Effect = offered.id, offered.effect
-	if !known {
-		for _, o := range t.held {
-			if o.Name == p.Name { // it was found, or is remembered
-				offered, known = o, true
-				out.Tool, out.Effect = o.id, o.effect
-			}
-		}
-	}
 	args, err := tool.CanonicalObject(p.Args, tool.DefaultLimits())
 	switch {
 	case ctx.Err() != nil:
