@@ -64,6 +64,19 @@ describe('keyboard', () => {
     await press('Escape')
     expect(screen.queryByRole('dialog')).toBeNull()
   })
+  test('focus goes back where it was when a dialog closes, in an engine that knows inert', async () => {
+    const { focus } = HTMLElement.prototype
+    vi.spyOn(HTMLElement.prototype, 'focus').mockImplementation(function (this: HTMLElement, o) {
+      for (let e: HTMLElement | null = this; e; e = e.parentElement) if (e.inert) return
+      focus.call(this, o)
+    })
+    await open()
+    get('add-server').focus()
+    await click('add-server')
+    expect(document.activeElement).toBe(get('add-name'))
+    await press('Escape')
+    expect(document.activeElement).toBe(get('add-server'))
+  })
   test('F6 goes through the regions and comes round', async () => {
     await open()
     const seen = new Set<string>()
