@@ -27,7 +27,7 @@ func TestTypesMatchThePage(t *testing.T) {
 	for _, v := range []any{Failure{}, Snapshot{}, DefaultsView{}, LogView{}, KeyringView{}, Check{}, ServerView{}, GuaranteeView{}, ProfileView{}, WantedView{}, FrameView{}, AskedView{}, LeftView{}, WantedAnswer{}, UsageView{}, ToolView{}, EnvView{},
 		FindingView{}, LogLine{}, ReviewView{}, ChangeView{}, DiffLine{}, QuestionView{}, FieldView{}, OptionView{}, QuestionAnswer{}, PromptView{}, ArgView{}, SpanView{}, PreviewView{}, RuleView{}, Answer{}, CallRequest{},
 		CallView{}, CallProgress{}, StepView{}, OddityView{}, TaskView{}, CompleteRequest{}, RemoteView{}, IconView{}, ResourceView{}, NewRemote{}, ContentView{}, NewServer{}, NewSecret{}, SecretView{}, EventQuery{}, EventPage{}, EventView{}, StoryView{}, StageView{}, FactView{}, AttemptView{},
-		TrySandboxView{}, Progress{}} {
+		TrySandboxView{}, Progress{}, ModelView{}, PriceView{}, FoundModel{}, ModelsView{}, NewModelKey{}} {
 		typ := reflect.TypeOf(v)
 		var have []string
 		for i := range typ.NumField() {
@@ -116,6 +116,12 @@ func TestListsAreNeverNull(t *testing.T) {
 		t.Fatal(err)
 	}
 	walk("CallView", reflect.ValueOf(call))
+	models, err := a.Models()
+	if err != nil {
+		t.Fatal(err)
+	}
+	walk("ModelsView", reflect.ValueOf(models))
+	walk("FoundModels", reflect.ValueOf(foundModels(nil)))
 }
 
 // testApp is an App on private directories, with the launcher built for the test.

@@ -109,6 +109,12 @@ export const api: Bound = {
   FinishFirstRun: () => call('FinishFirstRun'),
   ChooseFolder: (title) => call('ChooseFolder', title),
   OpenLink: (url) => call('OpenLink', url),
+  Models: () => call('Models'),
+  SetModel: (m) => call('SetModel', m),
+  SetModelKey: (k) => call('SetModelKey', k),
+  RemoveModel: (name) => call('RemoveModel', name),
+  FindModels: () => call('FindModels'),
+  SetLocalModels: (only) => call('SetLocalModels', only),
 }
 
 /** Hears one kind of pushed event until the returned function is called. */

@@ -276,6 +276,54 @@ export interface TrySandboxView { attempts: AttemptView[]; tier: Tier; enforced:
 /** Long work. `done` closes it; `failure` says why it stopped. Pushed as event "progress". */
 export interface Progress { id: string; text: string; step: number; steps: number; done: boolean; failure: Failure | null }
 
+/** A model that may be asked. */
+export interface ModelView {
+  name: string
+  /** Anthropic, openai. */
+  kind: 'anthropic' | 'openai'
+  url: string
+  model: string
+  local: boolean
+  hasKey: boolean
+  /** Under which the keyring keeps it. */
+  keyName: string
+  /** "" for the usual one. */
+  header: string
+  images: boolean
+  reasons: boolean
+  context: number
+  output: number
+  prices: PriceView
+}
+
+/** What a million tokens cost, in dollars; all 0 if that is not known. */
+export interface PriceView {
+  input: number
+  cached: number
+  output: number
+}
+
+/** A model that a program on this computer offers. */
+export interface FoundModel {
+  /** The program that usually listens there. */
+  place: string
+  url: string
+  model: string
+}
+
+/** All that Settings shows of models. */
+export interface ModelsView {
+  models: ModelView[]
+  localOnly: boolean
+}
+
+/** A key on its way to the keyring. */
+export interface NewModelKey {
+  /** Of a model at its place. */
+  name: string
+  value: string
+}
+
 /** The methods the window may call; nothing else is bound. All reject with Failure. */
 export interface Bound {
   Snapshot(): Promise<Snapshot>
@@ -322,6 +370,12 @@ export interface Bound {
   FinishFirstRun(): Promise<void>
   ChooseFolder(title: string): Promise<string>
   OpenLink(url: string): Promise<void>
+  Models(): Promise<ModelsView>
+  SetModel(m: ModelView): Promise<void>
+  SetModelKey(k: NewModelKey): Promise<void>
+  RemoveModel(name: string): Promise<void>
+  FindModels(): Promise<FoundModel[]>
+  SetLocalModels(only: boolean): Promise<void>
 }
 
 /** Events pushed by the host; a closed list. "activity" carries newly written events, oldest first. */
