@@ -28,7 +28,8 @@ func TestTypesMatchThePage(t *testing.T) {
 		FindingView{}, LogLine{}, ReviewView{}, ChangeView{}, DiffLine{}, QuestionView{}, FieldView{}, OptionView{}, QuestionAnswer{}, PromptView{}, ArgView{}, SpanView{}, PreviewView{}, RuleView{}, Answer{}, CallRequest{},
 		CallView{}, CallProgress{}, StepView{}, OddityView{}, TaskView{}, CompleteRequest{}, RemoteView{}, IconView{}, ResourceView{}, NewRemote{}, ContentView{}, NewServer{}, NewSecret{}, SecretView{}, EventQuery{}, EventPage{}, EventView{}, StoryView{}, StageView{}, FactView{}, AttemptView{},
 		TrySandboxView{}, Progress{}, ChatRow{}, ChatQuery{}, ChatView{}, ChatServer{}, ChatLeft{}, BudgetView{}, EntryView{}, AttachmentView{}, SentView{}, UsedView{}, ProposedView{}, OutcomeView{}, EndView{},
-		LiveView{}, LivePart{}, RunningView{}, ChatPush{}, NewChat{}, Ask{}, Attachment{}, ChatChange{}, CaseView{}} {
+		LiveView{}, LivePart{}, RunningView{}, ChatPush{}, NewChat{}, Ask{}, Attachment{}, ChatChange{}, CaseView{},
+		ModelView{}, PriceView{}, FoundModel{}, ModelsView{}, NewModelKey{}} {
 		typ := reflect.TypeOf(v)
 		var have []string
 		for i := range typ.NumField() {
@@ -117,6 +118,12 @@ func TestListsAreNeverNull(t *testing.T) {
 		t.Fatal(err)
 	}
 	walk("CallView", reflect.ValueOf(call))
+	models, err := a.Models()
+	if err != nil {
+		t.Fatal(err)
+	}
+	walk("ModelsView", reflect.ValueOf(models))
+	walk("FoundModels", reflect.ValueOf(foundModels(nil)))
 }
 
 // testApp is an App on private directories, with the launcher built for the test.

@@ -48,6 +48,9 @@ func (h *Host) SetModel(def config.Model) error {
 		} else {
 			c.Models = append(c.Models, def)
 		}
+		if err := c.Validate(h.o.Paths); err != nil {
+			return err // before the keyring is touched
+		}
 		if changes && old.HasKey && !slices.ContainsFunc(c.Models, at(old)) { // nobody would know of it any more
 			if err := h.Secrets.Remove(context.Background(), old.Key()); !errors.Is(err, secret.ErrNotFound) {
 				return err
@@ -70,6 +73,9 @@ func (h *Host) RemoveModel(ctx context.Context, name string) error {
 			return fmt.Errorf("%w: %q", ErrNoModel, name)
 		}
 		c.Models = slices.DeleteFunc(c.Models, func(m config.Model) bool { return m.Name == name })
+		if err := c.Validate(h.o.Paths); err != nil {
+			return err // before the keyring is touched
+		}
 		if !def.HasKey || slices.ContainsFunc(c.Models, func(m config.Model) bool { return m.Key() == def.Key() }) {
 			return nil
 		}

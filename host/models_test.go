@@ -177,3 +177,23 @@ func TestSentIsRecorded(t *testing.T) {
 		t.Errorf("%v, %d requests", err, len(s.Requests())-before)
 	}
 }
+
+// TestRefusedChangeKeepsTheKey: a definition that is refused leaves the keyring as it was.
+func TestRefusedChangeKeepsTheKey(t *testing.T) {
+	h, s := openWithModel(t, t.TempDir(), scripted.Turn{Text: "a"})
+	defer h.Close(context.WithoutCancel(t.Context()))
+	if err := h.SetModelKey(t.Context(), "near", secret.NewValue("sk-canary-4711")); err != nil {
+		t.Fatal(err)
+	}
+	def, _ := h.Config().Model("near")
+	def.URL = "http://elsewhere.example/v1/"
+	if err := h.SetModel(def); err == nil {
+		t.Fatal("plain HTTP to another computer was taken")
+	}
+	if err := askModel(t.Context(), h, "near", "hello"); err != nil {
+		t.Fatal(err)
+	}
+	if said := scripted.Texts(s.Requests()); !strings.Contains(said, "Bearer sk-canary-4711") {
+		t.Errorf("the key is gone: %s", said)
+	}
+}

@@ -579,7 +579,8 @@ func (t *turn) ask(ctx context.Context) (answer llm.Answer, wanted []llm.Part, f
 		t.delta(d)
 	})
 	asked.Took, asked.Said, asked.Stop, asked.Usage, asked.Tries = config.Duration(time.Since(began)), clip(answer.Model, 200), answer.Stop, answer.Usage, tries
-	asked.Dollars, asked.Bytes = cost(def, answer.Usage), left.Bytes
+	asked.Dollars, _ = llm.Cost(answer.Usage, def.Price)
+	asked.Bytes = left.Bytes
 	t.tokens += answer.Usage.Input + answer.Usage.Output
 	if answer.Usage.Input == 0 {
 		t.tokens += asked.Tokens
@@ -662,12 +663,6 @@ func (t *turn) left(ctx context.Context, def config.Model, l Left) error {
 		}
 		return nil
 	})
-}
-
-// cost is what an answer costs in dollars, 0 if that is not known.
-func cost(def config.Model, u llm.Usage) float64 {
-	cached := min(u.Cached, u.Input)
-	return (float64(u.Input-cached)*def.Price.Input + float64(cached)*def.Price.Cached + float64(u.Output)*def.Price.Output) / 1e6
 }
 
 // ratio is by how much the provider counted more tokens than was estimated, at the last answer of a model.

@@ -2,6 +2,7 @@
 
 import type { Bound, CallView, EventView, Failure, FrameView, IconView, LogLine, PromptView, Pushed, ResourceView, ReviewView, Snapshot, WantedView } from '../lib/types'
 import { events, results, story } from './events'
+import { modelActs, modelStand, type ModelStand } from './models'
 import { promptPractice } from './prompts'
 import { at, servers } from './servers'
 import { hiddenLine, tagLine } from './tools'
@@ -76,7 +77,7 @@ const wanted = (name: string): WantedView => name !== 'http-fetch' ? { asked: []
   cautions: ['it would read files of yours and talk to the internet: what it reads can leave. No preset has both'],
 }
 
-export interface Standin extends Bound {
+export interface Standin extends Bound, ModelStand {
   now: Snapshot
   /** What is called, in order: [method, ...arguments]. */
   calls: [keyof Bound, ...unknown[]][]
@@ -118,7 +119,7 @@ export function standin(start: Snapshot = snapshot()): Standin {
   }
   const none = undefined as void
   const host: Standin = {
-    now: start, calls: [], outcome: 'table', slow: 0, failing: null, signedIn: () => {}, resourceChanged: () => {},
+    now: start, calls: [], outcome: 'table', slow: 0, failing: null, signedIn: () => {}, resourceChanged: () => {}, ...modelStand(), ...modelActs(() => host, log),
     push(name, data) { for (const f of heard.get(name) ?? []) f(data) },
     show(over) { host.now = { ...host.now, ...over }; host.push('snapshot', host.now) },
     Snapshot: () => log(['Snapshot'], () => host.now),

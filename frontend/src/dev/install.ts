@@ -4,6 +4,7 @@ import { tick } from 'svelte'
 import { app, screens, type Screen, type SettingsPage } from '../lib/app.svelte'
 import type { Snapshot } from '../lib/types'
 import { snapshot, standin, type Standin } from './host'
+import { manyModels, models } from './models'
 import { promptHigh, promptPractice, promptTwo, promptWrite } from './prompts'
 import { manyServers, servers } from './servers'
 
@@ -30,6 +31,11 @@ const scenes: Record<string, () => Partial<Snapshot>> = {
 
 export function install(): void {
   host = standin(snapshot(scenes[scene]?.() ?? {}))
+  const stand = { empty: [], one: models.slice(0, 1), many: manyModels() }[query.get('models') ?? '']
+  host.models = { models: stand ?? models, localOnly: query.has('local') }
+  if (query.has('nothing')) host.found = []
+  if (query.get('models') === 'looking') host.looking = new Promise(() => {})
+  if (query.get('models') === 'failing') host.Models = () => Promise.reject({ code: 'CRD-CFG-01', what: 'config.json:12:5: models[0].url: is not an address', means: 'The file is left as it is, and nothing it defines is used until it is right.', fix: 'Correct the file and start Cordon again.' })
   const theme = query.get('theme')
   if (theme === 'light' || theme === 'dark') document.documentElement.dataset['theme'] = theme
   if (query.get('font') === 'dejavu') document.documentElement.style.fontFamily = 'DejaVu Sans'

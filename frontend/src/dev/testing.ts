@@ -6,6 +6,7 @@ import { tick } from 'svelte'
 import { expect } from 'vitest'
 import App from '../App.svelte'
 import { app } from '../lib/app.svelte'
+import { models } from '../lib/models.svelte'
 import type { Snapshot } from '../lib/types'
 import { snapshot, standin, type Standin } from './host'
 
@@ -20,6 +21,7 @@ export async function open(over: Partial<Snapshot> = {}): Promise<Standin> {
   app.page = 'secrets'
   app.progress = {}
   app.signIns = {}
+  models.view = models.failed = null
   render(App)
   await settle()
   return host

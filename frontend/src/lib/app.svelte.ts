@@ -3,16 +3,17 @@
 
 import { api, on, toFailure } from './api'
 import { rememberedTheme, type Theme, rememberedDensity, type Density, applyLook } from './look'
-import type { Answer, Failure, IconView, Progress, PromptView, ResourceView, ServerView, Snapshot } from './types'
+import type { Answer, Failure, IconView, ModelView, Progress, PromptView, ResourceView, ServerView, Snapshot } from './types'
 
 export const screens = ['start', 'run', 'servers', 'activity', 'settings'] as const
 export type Screen = (typeof screens)[number]
-export type SettingsPage = 'secrets' | 'policy' | 'computer' | 'appearance' | 'keyboard' | 'about'
+export type SettingsPage = 'secrets' | 'models' | 'policy' | 'computer' | 'appearance' | 'keyboard' | 'about'
 
 /** `about` names what it is about: a newer message about the same takes its place. */
 export interface Toast { id: number; kind: 'ok' | 'danger' | 'plain'; text: string; more: string; code: string; about: string }
 /** What is shown above the screens, one at a time; consent stands above all of them. */
 export type Overlay = { kind: 'none' } | { kind: 'keys' } | { kind: 'add' } | { kind: 'link'; url: string } | { kind: 'remove'; server: string }
+  | { kind: 'model'; model: ModelView | null } | { kind: 'model-key'; model: ModelView } | { kind: 'model-remove'; model: ModelView }
 
 class App {
   snapshot = $state.raw<Snapshot | null>(null)

@@ -21,7 +21,7 @@ describe('axe finds nothing', () => {
     ['servers, resources', {}, async () => { app.openServer('cases'); await settle(); await click('tab-resources') }], ['servers, template', {}, async () => { app.openServer('cases'); await settle(); await click('tab-resources'); await click('resource-2') }],
     ['servers, prompt', {}, async () => { app.openServer('cases'); await settle(); await click('tab-prompts'); await click('prompt-triage'); await click('offer-run') }], ['add, at an address', {}, async () => { app.overlay = { kind: 'add' }; await settle(); await click('add-from-url'); await click('add-how-key'); await click('add-save') }], ['servers, quarantined', {}, () => app.openServer('ticketing')],
     ['activity', {}, () => app.openEvent(12491)], ['activity, empty', nothing, () => app.go('activity')], ['degraded', bad, () => app.openSettings('computer')],
-    ...(['secrets', 'policy', 'computer', 'appearance', 'keyboard', 'about'] as const).map((p): [string, Partial<Snapshot>, () => unknown] => [`settings, ${p}`, {}, () => app.openSettings(p)]),
+    ...(['secrets', 'models', 'policy', 'computer', 'appearance', 'keyboard', 'about'] as const).map((p): [string, Partial<Snapshot>, () => unknown] => [`settings, ${p}`, {}, () => app.openSettings(p)]),
     ['secrets, locked', bad, () => app.openSettings('secrets')],
     ['consent, level 1', { prompt: promptWrite(), waiting: 1 }, () => {}], ['consent, level 2', { prompt: promptHigh() }, () => {}], ['consent, level 3', { prompt: promptTwo() }, () => {}],
     ['add', {}, () => { app.overlay = { kind: 'add' } }], ['keys', {}, () => { app.overlay = { kind: 'keys' } }], ['remove', {}, () => { app.overlay = { kind: 'remove', server: 'edr' } }], ['link', {}, () => { app.overlay = { kind: 'link', url: 'https://a.example/' } }],
@@ -63,6 +63,19 @@ describe('keyboard', () => {
     expect(screen.getByRole('dialog', { name: 'All keys' })).toBeTruthy()
     await press('Escape')
     expect(screen.queryByRole('dialog')).toBeNull()
+  })
+  test('focus goes back where it was when a dialog closes, in an engine that knows inert', async () => {
+    const { focus } = HTMLElement.prototype
+    vi.spyOn(HTMLElement.prototype, 'focus').mockImplementation(function (this: HTMLElement, o) {
+      for (let e: HTMLElement | null = this; e; e = e.parentElement) if (e.inert) return
+      focus.call(this, o)
+    })
+    await open()
+    get('add-server').focus()
+    await click('add-server')
+    expect(document.activeElement).toBe(get('add-name'))
+    await press('Escape')
+    expect(document.activeElement).toBe(get('add-server'))
   })
   test('F6 goes through the regions and comes round', async () => {
     await open()
