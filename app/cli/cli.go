@@ -18,6 +18,7 @@ import (
 	"cordon/host"
 	"cordon/host/audit"
 	"cordon/host/catalog"
+	"cordon/host/chat"
 	"cordon/host/config"
 	"cordon/host/consent"
 	"cordon/host/elicit"
@@ -54,6 +55,7 @@ type env struct {
 	check    func(elicit.Question, elicit.Answer) error              // reports why an answer is not sent
 	browse   func(ctx context.Context, server, address string) error // opens a page to sign in on; nil: nobody can
 	progress progress
+	chatted  func(chat.Update) // hears how a conversation goes; nil: nobody
 }
 
 // exitError ends the command with a code. A nil err prints nothing.
@@ -78,7 +80,18 @@ func Main(args []string, in io.Reader, out, errw io.Writer) int {
 
 func run(args []string, e *env) int {
 	ctx := context.Background()
-	if len(args) < 2 || args[0] != "learn" && (args[0] != "sandbox" || args[1] != "exec") { // there, signals are the program's
+	words := args
+	for len(words) > 0 && strings.HasPrefix(words[0], "-") {
+		words = words[1:]
+	}
+	ends := true
+	switch {
+	case len(words) > 0 && words[0] == "chat": // there, one stops the answer
+		ends = false
+	case len(words) > 1 && (words[0] == "learn" || words[0] == "sandbox" && words[1] == "exec"): // there, they are the program's
+		ends = false
+	}
+	if ends {
 		var stop func()
 		ctx, stop = signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 		defer stop()
@@ -217,7 +230,7 @@ if it was tampered with. The window is cordon-desktop; this command does the sam
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return &exitError{exitUsage, fmt.Errorf("%w; see %s --help", err, c.CommandPath())}
 	})
-	root.AddCommand(sandboxCommand(), learnCommand(e), callCommand(e), resourcesCommand(e), readCommand(e), promptsCommand(e), promptCommand(e), tasksCommand(e), serversCommand(e), profileCommand(e), secretsCommand(e), modelsCommand(e), doctorCommand(e), auditCommand(e), tryCommand(e), attemptCommand(e), practiceCommand())
+	root.AddCommand(sandboxCommand(), learnCommand(e), callCommand(e), resourcesCommand(e), readCommand(e), promptsCommand(e), promptCommand(e), tasksCommand(e), serversCommand(e), profileCommand(e), secretsCommand(e), modelsCommand(e), chatCommand(e), chatsCommand(e), casesCommand(e), doctorCommand(e), auditCommand(e), tryCommand(e), attemptCommand(e), practiceCommand())
 	strictTopics(root)
 	return root
 }
@@ -290,7 +303,7 @@ func (e *env) open(ctx context.Context) (*host.Host, func(), error) {
 		t, closer = consent.OpenTerminal()
 		prompter, e.talk = t, t
 	}
-	h, err := host.Open(ctx, host.Options{Paths: p, Sandbox: sb, Prompter: prompter, Version: Version, Log: slog.New(plainLog{e}), Elicit: e.elicit, Browse: e.browse, Progress: e.progress.tell})
+	h, err := host.Open(ctx, host.Options{Paths: p, Sandbox: sb, Prompter: prompter, Version: Version, Log: slog.New(plainLog{e}), Elicit: e.elicit, Browse: e.browse, Progress: e.progress.tell, Chat: e.chatted})
 	if err == nil {
 		e.check = h.CheckAnswer
 	}

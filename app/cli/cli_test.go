@@ -100,6 +100,10 @@ func TestScripts(t *testing.T) {
 		model.Close()
 	})
 	model.Decide(func(r scripted.Request) scripted.Turn {
+		if wanted, ok := strings.CutPrefix(lastWords(r), "call "); ok {
+			name, args, _ := strings.Cut(wanted, " ")
+			return scripted.Turn{Text: "I look.", Calls: []scripted.Call{{ID: "1", Name: name, Args: args}}}
+		}
 		return scripted.Turn{Text: "You said: " + lastWords(r) + "\x1b[31m", Runes: 4, In: 7, Out: 9}
 	})
 	testscript.Run(t, testscript.Params{

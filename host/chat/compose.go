@@ -290,13 +290,12 @@ func (w *writer) result(ctx context.Context, en Entry, now, newest bool) (llm.Pa
 	said := clip(inspect.Reveal(o.Reason), 500)
 	switch o.State {
 	case Denied:
-		r.Text = "This call was not made"
+		who := "Cordon denied it"
 		if o.Asked {
-			r.Text += ": the analyst was asked and did not allow it"
-		} else {
-			r.Text += fmt.Sprintf(": Cordon denied it (rule %s, stage %s)", o.Rule, o.Stage)
+			who = "the analyst was asked and did not allow it"
+			said = strings.Replace(said, "you denied it", "it was denied", 1)
 		}
-		r.Text += ". " + said + ". Nothing was sent. Do not try to reach the same in another way."
+		r.Text = fmt.Sprintf("This call was not made: %s (rule %s, stage %s). %s Nothing was sent. Do not try to reach the same in another way.", who, o.Rule, o.Stage, sentence(said))
 		return r, nil
 	case Refused:
 		r.Text = "This call was not made. " + said

@@ -35,8 +35,8 @@ type ExportedEntry struct {
 	Turn   int64     `json:"turn"`
 	Kind   Kind      `json:"kind"`
 	At     time.Time `json:"at"`
-	Entry  Entry     `json:",inline"`
-	Result *Content  `json:"result,omitzero"`
+	Entry
+	Result *Content `json:"result,omitzero"`
 }
 
 // Export returns a conversation with everything in it.
@@ -139,7 +139,7 @@ func (x Exported) Markdown() string {
 				where = "at " + Defang(e.Entry.Asked.Place)
 			}
 			say("\n## %s (%s), %s\n", plain(e.Entry.Asked.Model), where, stamp(e.At))
-			say("%s", cites(Defang(visible(words)), cited))
+			say("%s", cites(inert(Defang(visible(words))), cited))
 		case Result:
 			o := e.Entry.Outcome
 			name := o.Tool.String()
@@ -227,6 +227,35 @@ func plain(s string) string {
 
 var markdown = regexp.MustCompile("[\\\\`*_{}\\[\\]<>#|!~]")
 
+// inert takes what loads or runs things out of a model's Markdown: HTML and images are shown as they are written. Code stays as it is.
+func inert(s string) string {
+	var b strings.Builder
+	fence := ""
+	for line := range strings.Lines(s) {
+		mark := strings.TrimLeft(line, " ")
+		switch {
+		case fence != "" && strings.HasPrefix(mark, fence):
+			fence = ""
+		case fence != "":
+		case strings.HasPrefix(mark, "```") || strings.HasPrefix(mark, "~~~"):
+			fence = mark[:3]
+		default:
+			for i, part := range strings.Split(line, "`") {
+				if i > 0 {
+					b.WriteByte('`')
+				}
+				if i%2 == 0 {
+					part = strings.NewReplacer("<", "&lt;", "![", `!\[`, "](", `]\(`).Replace(part)
+				}
+				b.WriteString(part)
+			}
+			continue
+		}
+		b.WriteString(line)
+	}
+	return b.String()
+}
+
 // code is text of others within backticks.
 func code(s string) string {
 	return strings.Join(strings.Fields(strings.ReplaceAll(visible(s), "`", "'")), " ")
@@ -254,7 +283,7 @@ var (
 	schemes   = regexp.MustCompile(`(?i)\b(h)tt(ps?)://`)
 	otherwise = regexp.MustCompile(`(?i)\b(f)t(ps?)://`)
 	addresses = regexp.MustCompile(`\b(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})\b`)
-	hosts     = regexp.MustCompile(`(?i)(://|@)([a-z0-9-]+(?:\.[a-z0-9-]+)+)`)
+	hosts     = regexp.MustCompile(`(?i)(//|@)([a-z0-9-]+(?:\.[a-z0-9-]+)+)`)
 )
 
 // Defang makes addresses in text such that nothing takes them for links: hxxps://evil[.]example, 10[.]0[.]0[.]1, a@evil[.]example.

@@ -138,3 +138,24 @@ func (h *hider) shown(parts []llm.Part) []llm.Part {
 	}
 	return parts
 }
+
+// showing puts words back in text that comes in pieces.
+type showing struct {
+	h    *hider
+	held map[int]string // of each part, what may be the beginning of a stand-in
+}
+
+func (s *showing) add(part int, text string) string {
+	if s.h.find == nil {
+		return text
+	}
+	text = s.held[part] + text
+	delete(s.held, part)
+	if i := strings.LastIndexByte(text, '['); i >= 0 && begun.MatchString(text[i:]) {
+		s.held[part], text = text[i:], text[:i]
+	}
+	return s.h.show(text)
+}
+
+// begun matches what may become a stand-in.
+var begun = regexp.MustCompile(`^\[(r(e(d(a(c(t(e(d(-\d{0,4})?)?)?)?)?)?)?)?)?$`)

@@ -570,14 +570,21 @@ func (t *turn) ask(ctx context.Context) (answer llm.Answer, wanted []llm.Part, f
 	t.change(func(l *Live) {
 		l.Phase, l.Since, l.Model, l.Parts, l.Running, l.Retry = Asking, time.Now(), def.Name, nil, nil, ""
 	})
+	show := showing{hide, map[int]string{}}
 	began := time.Now()
 	t.requests++
 	answer, failed := model.Ask(ctx, hidden, func(d llm.Delta) {
 		if asked.First == 0 && d.Retry == nil {
 			asked.First = config.Duration(time.Since(began))
 		}
+		if d.Retry == nil && d.Kind == llm.Text {
+			d.Text = show.add(d.Index, d.Text)
+		}
 		t.delta(d)
 	})
+	for part, text := range show.held { // it was none
+		t.delta(llm.Delta{Index: part, Kind: llm.Text, Text: text})
+	}
 	asked.Took, asked.Said, asked.Stop, asked.Usage, asked.Tries = config.Duration(time.Since(began)), clip(answer.Model, 200), answer.Stop, answer.Usage, tries
 	asked.Dollars, _ = llm.Cost(answer.Usage, def.Price)
 	asked.Bytes = left.Bytes
@@ -808,7 +815,7 @@ func (t *turn) serverCall(ctx context.Context, args []byte, out *Outcome) {
 	switch {
 	case denied != nil:
 		out.State, out.Stage, out.Rule, out.Reason = Denied, string(denied.Stage), denied.Rule, denied.Reason
-		out.CallID, out.Event, out.Asked = denied.CallID, denied.Event, denied.Stage == gate.Consent
+		out.CallID, out.Event, out.Asked = denied.CallID, denied.Event, denied.Asked
 		if ctx.Err() != nil {
 			out.State = Cancelled
 		}

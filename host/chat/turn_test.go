@@ -189,7 +189,7 @@ func TestTurn(t *testing.T) {
 				default:
 					t.Error("the write was made before the reads")
 				}
-				return tool.Result{}, &gate.Denied{Stage: gate.Consent, Rule: "consent.write", Reason: "you denied it", Event: 9, CallID: "fedcba9876543210"}
+				return tool.Result{}, &gate.Denied{Stage: gate.Consent, Rule: "consent.write", Reason: "you denied it", Asked: true, Event: 9, CallID: "fedcba9876543210"}
 			}
 			reads.Done()
 			select {
@@ -457,8 +457,8 @@ func TestAfterACrash(t *testing.T) {
 func TestRedaction(t *testing.T) {
 	eachKind(t, func(t *testing.T, kind string) {
 		w := newWorld(t, kind,
-			scripted.Turn{Text: "I read what [redacted-2] has.", Calls: []scripted.Call{call("1", "files__read", `{"path":"/cases/[redacted-2]/[redacted-1]"}`)}},
-			scripted.Turn{Text: "Done."})
+			scripted.Turn{Text: "I read what [redacted-2] has.", Runes: 3, Calls: []scripted.Call{call("1", "files__read", `{"path":"/cases/[redacted-2]/[redacted-1]"}`)}},
+			scripted.Turn{Text: "Done [red.", Runes: 9})
 		id, err := w.Store.SetCase(t.Context(), Case{Name: "for Contoso", Notes: "CONTOSO is the customer", Redact: []string{"Contoso", "Contoso Bank"}})
 		if err != nil {
 			t.Fatal(err)
@@ -472,6 +472,15 @@ func TestRedaction(t *testing.T) {
 		}
 		if err := w.Ask(t.Context(), w.id, Ask{Text: "what is at Contoso Bank? The password is hunter2hunter2", Attached: []Attachment{{Name: "contoso.txt", From: "you", Text: "CONTOSO", Size: 7}}}); err != nil {
 			t.Fatal(err)
+		}
+		var streamed strings.Builder
+		for _, u := range w.updates {
+			if u.Part != nil && u.Part.Kind == llm.Text {
+				streamed.WriteString(u.Part.Text)
+			}
+		}
+		if streamed.String() != "I read what Contoso has.Done [red." {
+			t.Errorf("streamed: %q", streamed.String())
 		}
 		if got := strings.ToLower(scripted.Texts(w.provider.Requests())); strings.Contains(got, "contoso") || strings.Contains(got, "hunter2") {
 			t.Errorf("it left: %s", got)

@@ -99,6 +99,7 @@ type Denied struct {
 	CallID  string
 	Event   uint64       // number of the outcome's audit record, 0 if it could not be written
 	Changes []pin.Change // what changed since the pin, at stage Pin
+	Asked   bool         // a person was, and did not allow it
 }
 
 // Error says who refused and why. It never contains arguments or results.

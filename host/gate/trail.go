@@ -200,7 +200,7 @@ func (g *Gate) outcome(t *trail, r tool.Result, err error) (res tool.Result, out
 	case logErr != nil:
 		return tool.Result{}, lost(logErr)
 	case denied != nil:
-		denied.Event = seq
+		denied.Event, denied.Asked = seq, t.decision == audit.YouDenied || t.decision == audit.TimedOut
 		return tool.Result{}, denied
 	case failed != nil:
 		failed.Event = seq

@@ -1,0 +1,495 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"cordon/host"
+	"cordon/host/chat"
+	"cordon/host/config"
+	"cordon/host/consent"
+	"cordon/host/llm"
+
+	"github.com/go-json-experiment/json"
+	"github.com/spf13/cobra"
+)
+
+// talking is one conversation in the terminal.
+type talking struct {
+	e    *env
+	h    *host.Host
+	c    *chat.Engine
+	id   string
+	show bool // what the model thinks
+
+	// What follows belongs to the engine, which tells of one conversation from one goroutine at a time.
+	wrote bool // of the answer that is coming
+	parts map[int]bool
+}
+
+func chatCommand(e *env) *cobra.Command {
+	var model, inCase, resume string
+	var last, show bool
+	var only []string
+	c := &cobra.Command{
+		Use:   "chat [QUESTION]",
+		Short: "Ask a model that may call the tools of your servers; asks on the terminal before anything is changed",
+		Long: `Holds a conversation with a model, which is told of the tools of all servers that you have approved. Reading flows; before anything is changed you are
+asked on the terminal, and without one that is denied. Each call is shown with its result's number, by which the answer cites it. Your own
+secrets are taken out before anything leaves.
+
+With QUESTION, or one on standard input, it is asked and answered, and the command ends. Without, you talk: Ctrl-C stops the answer, and ends
+the command when nothing is under way. /help shows what else there is. Conversations are kept; the window shows them too.`,
+		Example: `  cordon chat --model qwen 'Which of these rules would have seen it?'
+  cordon chat --last
+  cordon chat --case INC-2041 --server filesystem`,
+		Args: usage(cobra.MaximumNArgs(1)),
+		RunE: func(c *cobra.Command, args []string) error {
+			if resume != "" && last || (resume != "" || last) && inCase != "" {
+				return usageError(c, "--resume, --last and --case exclude each other")
+			}
+			question := ""
+			if len(args) == 1 {
+				question = args[0]
+			} else if !e.typed() {
+				b, err := io.ReadAll(io.LimitReader(e.in, 2<<20))
+				if err != nil {
+					return err
+				}
+				question = string(b)
+			}
+			if strings.TrimSpace(question) == "" && (len(args) == 1 || !e.typed()) {
+				return usageError(c, "there is nothing to ask")
+			}
+			return e.chat(c.Context(), question, model, inCase, resume, last, only, show)
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&model, "model", "", "which model; the one used last, or the only one, if you do not say")
+	f.StringVar(&inCase, "case", "", "case that a new conversation belongs to")
+	f.StringVar(&resume, "resume", "", "go on with the conversation of this id")
+	f.BoolVar(&last, "last", false, "go on with the conversation that changed last")
+	f.StringArrayVar(&only, "server", nil, "tell the model of this server's tools only; may be repeated")
+	f.BoolVar(&show, "show-reasoning", false, "print what the model thinks too")
+	_ = c.RegisterFlagCompletionFunc("model", completeModels)
+	_ = c.RegisterFlagCompletionFunc("server", completeServers)
+	return c
+}
+
+func (e *env) chat(ctx context.Context, question, model, inCase, resume string, last bool, only []string, show bool) error {
+	ctx, cancel := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGHUP)
+	defer cancel()
+	t := &talking{e: e, show: show}
+	e.chatted = t.hear
+	h, done, err := e.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
+	if err := e.loadSecrets(ctx, h, ""); err != nil {
+		return err
+	}
+	t.h = h
+	if t.c, err = h.Chats(); err != nil {
+		return err
+	}
+	if err := t.choose(ctx, model, inCase, resume, last, only); err != nil {
+		return err
+	}
+	stops := make(chan os.Signal, 1)
+	signal.Notify(stops, syscall.SIGINT)
+	defer signal.Stop(stops)
+	if question != "" {
+		return t.turn(ctx, stops, func() error { return t.c.Ask(ctx, t.id, chat.Ask{Text: question}) })
+	}
+	return t.talk(ctx, stops)
+}
+
+// choose finds or begins the conversation.
+func (t *talking) choose(ctx context.Context, model, inCase, resume string, last bool, only []string) error {
+	conf := t.h.Config()
+	if model != "" {
+		if _, ok := conf.Model(model); !ok {
+			return fmt.Errorf("%w: %q; see: cordon models list", host.ErrNoModel, model)
+		}
+	}
+	all, err := t.c.Store.Conversations(ctx, "")
+	if err != nil {
+		return err
+	}
+	slices.SortFunc(all, func(a, b chat.Conversation) int { return b.Changed.Compare(a.Changed) })
+	switch {
+	case last && len(all) == 0:
+		return errors.New("there is no conversation yet")
+	case last:
+		t.id = all[0].ID
+	case resume != "":
+		c, err := t.c.Store.Conversation(ctx, resume)
+		if err != nil {
+			return fmt.Errorf("conversation %q: %w; see: cordon chats list", resume, err)
+		}
+		t.id = c.ID
+	default:
+		of, err := t.caseNamed(ctx, inCase)
+		if err != nil {
+			return err
+		}
+		if model == "" {
+			model = usualModel(conf, all)
+		}
+		if model == "" {
+			return errors.New("there is no model yet; find those on this computer with: cordon models find; add one with: cordon models add")
+		}
+		c, err := t.c.Store.New(ctx, of, model)
+		if err != nil {
+			return err
+		}
+		t.id = c.ID
+	}
+	for _, name := range only {
+		if _, ok := conf.Server(name); !ok {
+			return fmt.Errorf("there is no server %q; see: cordon servers list", name)
+		}
+	}
+	return t.c.Store.Change(ctx, t.id, func(c *chat.Conversation) error {
+		if model != "" {
+			c.Model = model
+		}
+		if len(only) > 0 {
+			c.Without = nil
+			for _, s := range conf.Servers {
+				if !slices.Contains(only, s.Name) {
+					c.Without = append(c.Without, s.Name)
+				}
+			}
+		}
+		return nil
+	})
+}
+
+func (t *talking) caseNamed(ctx context.Context, name string) (id string, err error) {
+	if name == "" {
+		return "", nil
+	}
+	c, err := caseNamed(ctx, t.c.Store, name)
+	return c.ID, err
+}
+
+// caseNamed finds a case by its name or id.
+func caseNamed(ctx context.Context, s *chat.Store, name string) (chat.Case, error) {
+	all, err := s.Cases(ctx)
+	if err != nil {
+		return chat.Case{}, err
+	}
+	for _, c := range all {
+		if c.ID == name || strings.EqualFold(c.Name, name) {
+			return c, nil
+		}
+	}
+	return chat.Case{}, fmt.Errorf("there is no case %q; see: cordon cases list; make it with: cordon cases set", name)
+}
+
+// usualModel is the one used last that is still defined, or the first that may be asked.
+func usualModel(conf config.Config, all []chat.Conversation) string {
+	for _, c := range all {
+		if _, ok := conf.Model(c.Model); ok {
+			return c.Model
+		}
+	}
+	for _, m := range conf.Models {
+		if m.Local() || !conf.LocalModels {
+			return m.Name
+		}
+	}
+	return ""
+}
+
+// turn runs one, which a signal stops, and says how it ended, if not well.
+func (t *talking) turn(ctx context.Context, stops <-chan os.Signal, run func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- run() }()
+	for {
+		select {
+		case <-stops:
+			t.c.Stop(t.id)
+			continue
+		case err := <-done:
+			if err != nil {
+				return err
+			}
+		}
+		c, err := t.c.Store.Conversation(context.WithoutCancel(ctx), t.id)
+		if err != nil {
+			return err
+		}
+		end, err := t.c.Store.Entry(context.WithoutCancel(ctx), t.id, c.Head)
+		if err != nil || end.Ended == nil || end.Ended.Why == chat.Done {
+			return err
+		}
+		return errors.New(strings.TrimSuffix(end.Ended.Reason, "."))
+	}
+}
+
+// hear prints what happens in a conversation.
+func (t *talking) hear(u chat.Update) {
+	out := t.e.out
+	if t.e.json {
+		if u.Entry != nil {
+			t.printEntry(*u.Entry)
+		}
+		return
+	}
+	switch {
+	case u.Part != nil && (u.Part.Kind == llm.Text || u.Part.Kind == llm.Reasoning && t.show):
+		if t.parts == nil {
+			t.parts = map[int]bool{}
+		}
+		if !t.parts[u.Index] && t.wrote {
+			fmt.Fprint(out, "\n\n")
+		}
+		t.parts[u.Index], t.wrote = true, true
+		writeEscaped(out, u.Part.Text)
+	case u.Entry != nil && u.Entry.Kind == chat.Answer:
+		if t.wrote {
+			fmt.Fprintln(out)
+		}
+		t.wrote, t.parts = false, nil
+	case u.Entry != nil && u.Entry.Outcome != nil:
+		fmt.Fprintln(t.e.err, consent.Escape(callLine(u.Entry.Outcome)))
+	case u.Live != nil && u.Live.Phase == chat.Retrying:
+		fmt.Fprintf(t.e.err, "  %s; it is asked again\n", consent.Escape(u.Live.Retry))
+	}
+}
+
+// writeEscaped writes a model's words, which do nothing to a terminal but begin lines.
+func writeEscaped(w io.Writer, text string) {
+	for i, line := range strings.Split(text, "\n") {
+		if i > 0 {
+			fmt.Fprintln(w)
+		}
+		fmt.Fprint(w, consent.Escape(line))
+	}
+}
+
+// callLine is one call and how it ended, on a line.
+func callLine(o *chat.Outcome) string {
+	name := o.Tool.String()
+	if o.Tool.Server == "" {
+		name = o.Name
+	}
+	args := o.Args
+	if r := []rune(args); len(r) > 100 {
+		args = string(r[:99]) + "…"
+	}
+	line := fmt.Sprintf("  %s %s: ", name, args)
+	switch o.State {
+	case chat.OK:
+		line += "ran"
+	case chat.ToolError:
+		line += "ran, and reported a failure"
+	case chat.Denied:
+		line += "denied by " + o.Rule + ", " + o.Reason
+	case chat.Cancelled:
+		line += "stopped"
+	case chat.Failed:
+		line += "failed, " + o.Reason
+	default:
+		line += "not made, " + o.Reason
+	}
+	if o.State == chat.OK || o.State == chat.ToolError {
+		line += fmt.Sprintf(" in %v", time.Duration(o.Took).Round(time.Millisecond))
+	}
+	if o.Number > 0 {
+		line += fmt.Sprintf(" [#%d]", o.Number)
+	}
+	return line
+}
+
+// printEntry prints an entry as a line of JSON.
+func (t *talking) printEntry(en chat.Entry) {
+	x := chat.ExportedEntry{Seq: en.Seq, Parent: en.Parent, Turn: en.Turn, Kind: en.Kind, At: en.At, Entry: en}
+	if en.Outcome != nil {
+		x.Result = en.Outcome.Content
+	}
+	if b, err := json.Marshal(x); err == nil {
+		_ = t.e.printJSON(append(b, '\n'))
+	}
+}
+
+const talkHelp = `  Write a question and press Enter; a line that ends with \ goes on in the next.
+  /retry            have the last question answered again
+  /continue         go on where the last answer broke off
+  /show N           print result N whole
+  /model [NAME]     ask another model
+  /servers          show which servers' tools the model is told of
+  /on NAME, /off NAME   tell it of a server's tools, or not
+  /new              begin a new conversation
+  /quit             end; the conversation is kept
+`
+
+// talk reads questions until the end.
+func (t *talking) talk(ctx context.Context, stops <-chan os.Signal) error {
+	c, err := t.c.Store.Conversation(ctx, t.id)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(t.e.err, "Conversation %s with %s, %s. /help shows what there is.\n", c.ID, consent.Escape(c.Model), t.placeOf(c.Model))
+	lines := make(chan string)
+	more := make(chan struct{}) // a line is read only when one is wanted: meanwhile the terminal is for what else is asked
+	go func() {
+		defer close(lines)
+		in := bufio.NewScanner(t.e.in)
+		in.Buffer(nil, 1<<20)
+		for range more {
+			if !in.Scan() {
+				return
+			}
+			lines <- in.Text()
+		}
+	}()
+	defer close(more)
+	var question strings.Builder
+	for {
+		if question.Len() == 0 {
+			fmt.Fprint(t.e.err, "\n> ")
+		} else {
+			fmt.Fprint(t.e.err, "… ")
+		}
+		more <- struct{}{}
+		var line string
+		var ok bool
+		select {
+		case line, ok = <-lines:
+		case <-stops:
+		case <-ctx.Done():
+		}
+		if !ok {
+			fmt.Fprintln(t.e.err)
+			return nil
+		}
+		if rest, goes := strings.CutSuffix(line, `\`); goes {
+			question.WriteString(rest + "\n")
+			continue
+		}
+		question.WriteString(line)
+		text := question.String()
+		question.Reset()
+		if strings.TrimSpace(text) == "" {
+			continue
+		}
+		quit, err := t.said(ctx, stops, text)
+		if quit || ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			fmt.Fprintf(t.e.err, "cordon: %s\n", consent.Escape(t.h.Mask(err.Error())))
+		}
+	}
+}
+
+func (t *talking) placeOf(model string) string {
+	def, ok := t.h.Config().Model(model)
+	switch {
+	case !ok:
+		return "which is not defined any more"
+	case def.Local():
+		return "on this computer"
+	}
+	return "at " + def.Host()
+}
+
+// said does what a line wants.
+func (t *talking) said(ctx context.Context, stops <-chan os.Signal, text string) (quit bool, err error) {
+	if !strings.HasPrefix(text, "/") {
+		return false, t.turn(ctx, stops, func() error { return t.c.Ask(ctx, t.id, chat.Ask{Text: text}) })
+	}
+	word, arg, _ := strings.Cut(strings.TrimSpace(text), " ")
+	arg = strings.TrimSpace(arg)
+	c, err := t.c.Store.Conversation(ctx, t.id)
+	if err != nil {
+		return false, err
+	}
+	switch word {
+	case "/quit", "/exit", "/q":
+		return true, nil
+	case "/help":
+		fmt.Fprint(t.e.err, talkHelp)
+	case "/retry":
+		last, err := t.c.Store.Entry(ctx, t.id, c.Head)
+		if err != nil {
+			return false, err
+		}
+		return false, t.turn(ctx, stops, func() error { return t.c.Retry(ctx, t.id, last.Turn) })
+	case "/continue":
+		return false, t.turn(ctx, stops, func() error { return t.c.Continue(ctx, t.id) })
+	case "/show":
+		n, err := strconv.Atoi(strings.TrimPrefix(arg, "#"))
+		if err != nil {
+			return false, errors.New("write /show and the number of a result")
+		}
+		en, err := t.c.Store.Numbered(ctx, t.id, n)
+		if err != nil {
+			return false, fmt.Errorf("result %d: %w", n, err)
+		}
+		fmt.Fprintln(t.e.err, consent.Escape(callLine(en.Outcome)))
+		if en.Outcome.Content != nil {
+			for line := range strings.Lines(en.Outcome.Content.Text()) {
+				fmt.Fprintf(t.e.out, "| %s\n", consent.Escape(strings.TrimRight(line, "\r\n")))
+			}
+		}
+	case "/model":
+		if arg == "" {
+			fmt.Fprintf(t.e.err, "%s, %s\n", consent.Escape(c.Model), t.placeOf(c.Model))
+			return false, nil
+		}
+		if _, ok := t.h.Config().Model(arg); !ok {
+			return false, fmt.Errorf("%w: %q", host.ErrNoModel, arg)
+		}
+		if err := t.c.Store.Change(ctx, t.id, func(c *chat.Conversation) error { c.Model = arg; return nil }); err != nil {
+			return false, err
+		}
+		fmt.Fprintf(t.e.err, "%s, %s, is asked from now on.\n", arg, t.placeOf(arg))
+	case "/servers":
+		for _, v := range t.h.Servers.Views() {
+			state := "its tools are offered"
+			switch {
+			case slices.Contains(c.Without, v.Name):
+				state = "off"
+			case !t.h.Offered(v):
+				state = "not offered: " + string(v.State)
+			}
+			fmt.Fprintf(t.e.err, "  %s: %s\n", v.Name, state)
+		}
+	case "/on", "/off":
+		if _, ok := t.h.Config().Server(arg); !ok {
+			return false, fmt.Errorf("there is no server %q", arg)
+		}
+		return false, t.c.Store.Change(ctx, t.id, func(c *chat.Conversation) error {
+			c.Without = slices.DeleteFunc(c.Without, func(s string) bool { return s == arg })
+			if word == "/off" {
+				c.Without = append(c.Without, arg)
+			}
+			return nil
+		})
+	case "/new":
+		n, err := t.c.Store.New(ctx, c.Case, c.Model)
+		if err != nil {
+			return false, err
+		}
+		t.id = n.ID
+		fmt.Fprintf(t.e.err, "Conversation %s.\n", n.ID)
+	default:
+		return false, fmt.Errorf("there is no %s; /help shows what there is", word)
+	}
+	return false, nil
+}

@@ -1,0 +1,73 @@
+package chat
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"cordon/host/llm"
+	"cordon/host/tool"
+)
+
+func TestExport(t *testing.T) {
+	s := open(t)
+	id, err := s.SetCase(t.Context(), Case{Name: "INC-2041 <b>", Marking: "amber+strict"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := s.New(t.Context(), id, "m")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Change(t.Context(), c.ID, func(c *Conversation) error {
+		c.Title, c.Left = "Who\n# was it <img src=x>", Left{Requests: 1, Bytes: 10, Places: []string{"api.example.com"}}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	q := appended(t, s, c.ID, 0, Entry{Kind: Question, Parts: says("what is http://evil.example/x?\n# not a heading")})
+	a := appended(t, s, c.ID, q.Seq, Entry{Kind: Answer, Asked: &Asked{Model: "m", Place: "api.example.com", Stop: llm.StopCalls}, Parts: []llm.Part{{Kind: llm.Call, ID: "1", Name: "f__read", Args: []byte(`{}`)}}})
+	o := &Outcome{ID: "1", Tool: tool.ID{Server: "f", Name: "read`x"}, State: OK, Number: 1, Event: 9, Args: "{}"}
+	o.put(Content{Blocks: []tool.Content{{Type: "text", Text: "from 10.0.0.1\n```\n# out of the fence\n\u202e"}}})
+	r := appended(t, s, c.ID, a.Seq, Entry{Kind: Result, Outcome: o})
+	b := appended(t, s, c.ID, r.Seq, Entry{Kind: Answer, Asked: &Asked{Model: "m", Stop: llm.StopEnd},
+		Parts: says("It is https://evil.example/x [#1] and [#2]. ![a](https://evil.example/i.png) <img src=//evil.example/i.png> [x](//evil.example) `<b>`\n```\n<kept> ![kept](a)\n```\n<not>")})
+	appended(t, s, c.ID, b.Seq, Entry{Kind: End, Ended: &Ended{Why: Stopped, Reason: "You stopped it."}})
+	x, err := s.Export(t.Context(), c.ID, "1.2.3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := x.Markdown()
+	for _, want := range []string{"# Who \\# was it \\<img src=x\\>\n", "TLP:AMBER+STRICT", "1 requests, 10 bytes, to api.example.com", "> what is hxxp://evil[.]example/x?\n> # not a heading", "hxxps://evil[.]example/x [#1](#result-1)",
+		"[#2] (there is no such result)", `!\[a]\(hxxps://evil[.]example/i.png)`, "&lt;img src=//evil[.]example/i.png>", `[x]\(//evil[.]example)`, "`<b>`", "<kept> ![kept](a)", "&lt;not>", "*You stopped it.*", "### Result 1", "`f.read'x`", "from 10[.]0[.]0[.]1",
+		"````\nfrom", "‹U+202E›", " UTC", "(event 9)"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("there is no %q in\n%s", want, text)
+		}
+	}
+	body, end, err := x.As("json")
+	if err != nil || end != ".json" {
+		t.Fatal(err)
+	}
+	var back struct {
+		Case         struct{ Name string }
+		Conversation []struct {
+			Kind    string
+			Parts   []struct{ Text string }
+			Outcome struct{ Number int }
+			Result  struct{ Blocks []struct{ Text string } }
+		}
+	}
+	if err := json.Unmarshal(body, &back); err != nil {
+		t.Fatal(err)
+	}
+	if len(back.Conversation) != 5 || back.Conversation[2].Outcome.Number != 1 || !strings.Contains(back.Conversation[2].Result.Blocks[0].Text, "out of the fence") || back.Conversation[0].Parts[0].Text != "what is http://evil.example/x?\n# not a heading" {
+		t.Errorf("%+v", back)
+	}
+	if name := x.FileName(); name != "conversation-who-was-it-img-src-x" {
+		t.Errorf("file name %q", name)
+	}
+	if _, _, err := x.As("exe"); err == nil {
+		t.Error("a format that there is not")
+	}
+}
