@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -45,7 +46,7 @@ CREATE INDEX entries_by_conversation ON entries (conversation, seq);
 CREATE INDEX entries_by_number ON entries (conversation, number) WHERE number > 0;
 CREATE INDEX entries_by_parent ON entries (conversation, parent, kind);
 CREATE TABLE contents (seq INTEGER PRIMARY KEY REFERENCES entries (seq) ON DELETE CASCADE, body TEXT NOT NULL) STRICT;
-CREATE VIRTUAL TABLE words USING fts5 (text, tokenize = 'unicode61 remove_diacritics 2');
+CREATE VIRTUAL TABLE words USING fts5 (text, prefix = '1 2 3', tokenize = 'unicode61 remove_diacritics 2');
 INSERT INTO words (words, rank) VALUES ('secure-delete', 1);
 CREATE TRIGGER entries_gone AFTER DELETE ON entries BEGIN DELETE FROM words WHERE rowid = old.seq; END;
 PRAGMA user_version = 1;
@@ -587,29 +588,55 @@ func (s *Store) Search(ctx context.Context, inCase, what string) ([]Hit, error) 
 		terms = terms[:20]
 	}
 	match := `"` + strings.Join(terms, `" "`) + `" *`
-	rows, err := s.db.QueryContext(ctx, `SELECT c.`+strings.ReplaceAll(columns, ", ", ", c.")+`, coalesce(e.body, '') FROM conversations c
-		LEFT JOIN (SELECT conversation, max(seq) AS seq FROM entries WHERE seq IN (SELECT rowid FROM words WHERE words MATCH ?1) GROUP BY conversation) found ON found.conversation = c.id
-		LEFT JOIN entries e ON e.seq = found.seq
-		WHERE ?2 IN ('', c.case_id) AND (found.seq IS NOT NULL OR instr(lower(c.title), ?3) > 0)
-		ORDER BY c.changed DESC LIMIT ?4`, match, inCase, strings.ToLower(strings.TrimSpace(what)), maxHits)
+	// From the newest place on, as far as there is a conversation that is not known yet: a common word is everywhere.
+	rows, err := s.db.QueryContext(ctx, `SELECT e.conversation, e.seq FROM words JOIN entries e ON e.seq = words.rowid JOIN conversations c ON c.id = e.conversation
+		WHERE words MATCH ?1 AND ?2 IN ('', c.case_id) ORDER BY words.rowid DESC`, match, inCase)
 	if err != nil {
 		return nil, err
 	}
-	return collect(rows, func(h *Hit, scan func(...any) error) error {
-		var body string
-		if err := h.read(func(to ...any) error { return scan(append(to, &body)...) }); err != nil {
-			return err
+	newest := map[string]int64{}
+	for len(newest) < maxHits && rows.Next() {
+		var id string
+		var seq int64
+		if err := rows.Scan(&id, &seq); err != nil {
+			return nil, errors.Join(err, rows.Close())
 		}
-		if body == "" {
-			return nil
+		if newest[id] == 0 {
+			newest[id] = seq
 		}
-		var e Entry
-		if err := json.Unmarshal([]byte(body), &e); err != nil {
-			return err
+	}
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		return nil, err
+	}
+	title, err := s.db.QueryContext(ctx, "SELECT "+columns+" FROM conversations WHERE ?1 IN ('', case_id) AND (instr(lower(title), ?2) > 0 OR id IN (SELECT value FROM json_each(?3))) ORDER BY changed DESC LIMIT ?4",
+		inCase, strings.ToLower(strings.TrimSpace(what)), ids(newest), maxHits)
+	if err != nil {
+		return nil, err
+	}
+	hits, err := collect(title, func(h *Hit, scan func(...any) error) error { return h.read(scan) })
+	if err != nil {
+		return nil, err
+	}
+	for i, h := range hits {
+		if newest[h.ID] == 0 {
+			continue
 		}
-		h.Snippet = snippet(e.searched(), terms)
-		return nil
-	})
+		var text string
+		if err := s.db.QueryRowContext(ctx, "SELECT text FROM words WHERE rowid = ?", newest[h.ID]).Scan(&text); err != nil {
+			return nil, err
+		}
+		hits[i].Snippet = snippet(text, terms)
+	}
+	return hits, nil
+}
+
+// ids are the conversations of a map, as JSON.
+func ids(of map[string]int64) string {
+	all := make([]string, 0, len(of))
+	for id := range of {
+		all = append(all, strconv.Quote(id))
+	}
+	return "[" + strings.Join(all, ",") + "]"
 }
 
 // snippet is the place of text where the first of terms is, on one line.

@@ -134,6 +134,9 @@ type repeat struct {
 	times  int
 }
 
+// maxTold bounds the entries of which a request is made: more fit into no model.
+const maxTold = 4000
+
 // errStopped is why a turn ends that a person stops.
 var (
 	errStopped    = errors.New("stopped")
@@ -543,9 +546,12 @@ func (t *turn) ask(ctx context.Context) (answer llm.Answer, wanted []llm.Part, f
 	if err != nil {
 		return broke(sentence(err.Error()), "")
 	}
-	path, err := t.e.Store.Path(keep, t.id, t.head, maxPath)
+	path, err := t.e.Store.Path(keep, t.id, t.head, maxTold)
 	if err != nil {
 		return answer, nil, nil, err
+	}
+	if first := slices.IndexFunc(path, func(en Entry) bool { return en.Kind == Question }); len(path) == maxTold && first > 0 { // what is before it belongs to a turn whose beginning is too long ago
+		path = path[first:]
 	}
 	req, err := t.e.compose(keep, c, of, def, path, t.e.Tools(ctx, c.Without), t.found, ratio(path, def.Name))
 	if err != nil {
