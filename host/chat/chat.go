@@ -94,7 +94,7 @@ type Entry struct {
 	Outcome  *Outcome     `json:"outcome,omitzero"`
 	Ended    *Ended       `json:"ended,omitzero"`
 
-	Versions []int64 `json:"-"` // of questions and answers, when there are several in this place: all of them, growing
+	Versions []int64 `json:"-"` // questions in this place, or whatever else came after the same entry, when there are several: all of them, growing
 }
 
 // Attachment goes with a question.

@@ -431,7 +431,7 @@ func (s *Store) Path(ctx context.Context, id string, seq int64, n int) ([]Entry,
 	rows, err := s.db.QueryContext(ctx, `WITH RECURSIVE path (seq, parent, n) AS (SELECT seq, parent, 1 FROM entries WHERE seq = ?1 AND conversation = ?2
 		UNION ALL SELECT e.seq, e.parent, n + 1 FROM entries e JOIN path ON e.seq = path.parent AND e.conversation = ?2 WHERE n < ?3)
 		SELECT e.seq, e.parent, e.turn, e.kind, e.at, e.body,
-			CASE WHEN e.kind IN ('question', 'answer') THEN (SELECT group_concat(seq) FROM (SELECT seq FROM entries v WHERE v.conversation = ?2 AND v.parent = e.parent AND v.kind = e.kind ORDER BY seq)) ELSE '' END
+			(SELECT group_concat(seq) FROM (SELECT seq FROM entries v INDEXED BY entries_by_parent WHERE v.conversation = ?2 AND v.parent = e.parent AND (v.kind = 'question') = (e.kind = 'question') ORDER BY seq))
 		FROM entries e JOIN path USING (seq) ORDER BY e.seq`, seq, id, n)
 	if err != nil {
 		return nil, err
