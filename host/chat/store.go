@@ -14,10 +14,12 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"cordon/host/llm"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	_ "modernc.org/sqlite" // the driver
 )
 
@@ -157,6 +159,11 @@ const (
 
 // Validate reports the first thing that is wrong.
 func (c Case) Validate() error {
+	for _, text := range slices.Concat([]string{c.Name, c.Notes}, c.Models, c.Redact) {
+		if !utf8.ValidString(text) || strings.ContainsRune(text, 0) {
+			return errors.New("something in the case is no text")
+		}
+	}
 	switch name := []rune(strings.TrimSpace(c.Name)); {
 	case len(name) == 0:
 		return errors.New("the case needs a name")
@@ -324,6 +331,7 @@ func (s *Store) Change(ctx context.Context, id string, f func(c *Conversation) e
 		if err != nil {
 			return err
 		}
+		c.Title = strings.ToValidUTF8(c.Title, "\ufffd")
 		return one(tx.Exec("UPDATE conversations SET case_id = ?, title = ?, pinned = ?, model = ?, without = ?, gone = ? WHERE id = ?", c.Case, strings.TrimSpace(c.Title), c.Pinned, c.Model, string(without), string(left), id))
 	})
 }
@@ -347,7 +355,7 @@ func (s *Store) Append(ctx context.Context, id string, parent int64, e Entry) (E
 }
 
 func insert(tx *sql.Tx, id string, e *Entry) error {
-	body, err := json.Marshal(*e)
+	body, err := json.Marshal(*e, jsontext.AllowInvalidUTF8(true)) // which is replaced
 	if err != nil {
 		return err
 	}
@@ -371,7 +379,7 @@ func insert(tx *sql.Tx, id string, e *Entry) error {
 		}
 	}
 	if e.Outcome != nil && e.Outcome.Content != nil {
-		content, err := json.Marshal(e.Outcome.Content)
+		content, err := json.Marshal(e.Outcome.Content, jsontext.AllowInvalidUTF8(true))
 		if err != nil {
 			return err
 		}

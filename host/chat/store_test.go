@@ -82,6 +82,23 @@ func TestEntriesComeBackAsTheyWere(t *testing.T) {
 	}
 }
 
+// Bytes that are no text are kept as such, and are no reason to lose an entry.
+func TestNoText(t *testing.T) {
+	s := open(t)
+	c := begin(t, s)
+	o := &Outcome{ID: "\xff", State: Failed, Reason: "a\xffb\x00", Number: 1}
+	o.put(Content{Blocks: []tool.Content{{Type: "text", Text: "\xc3\x28"}}})
+	q := appended(t, s, c.ID, 0, Entry{Kind: Question, Parts: says("a\xff\x00b")})
+	r := appended(t, s, c.ID, q.Seq, Entry{Kind: Result, Outcome: o})
+	path, err := s.Path(t.Context(), c.ID, r.Seq, 10)
+	if err != nil || len(path) != 2 || text(path[0].Parts) != "a\ufffd\x00b" || path[1].Outcome.Reason != "a\ufffdb\x00" {
+		t.Errorf("%q, %v", path, err)
+	}
+	if _, err := s.SetCase(t.Context(), Case{Name: "\xff"}); err == nil {
+		t.Error("a case with a name that is no text")
+	}
+}
+
 func TestVersions(t *testing.T) {
 	s := open(t)
 	c := begin(t, s)
