@@ -92,7 +92,7 @@ func TestNoText(t *testing.T) {
 	r := appended(t, s, c.ID, q.Seq, Entry{Kind: Result, Outcome: o})
 	path, err := s.Path(t.Context(), c.ID, r.Seq, 10)
 	if err != nil || len(path) != 2 || text(path[0].Parts) != "a\ufffd\x00b" || path[1].Outcome.Reason != "a\ufffdb\x00" {
-		t.Errorf("%q, %v", path, err)
+		t.Errorf("%+v, %v", path, err)
 	}
 	if _, err := s.SetCase(t.Context(), Case{Name: "\xff"}); err == nil {
 		t.Error("a case with a name that is no text")
