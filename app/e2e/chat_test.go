@@ -1,0 +1,312 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"cordon/host/chat"
+	"cordon/host/llm"
+	"cordon/host/llm/scripted"
+)
+
+// say defines a model at a provider in the test, and is how it is made to answer.
+func (b *browser) model(kind, name string) *scripted.Server {
+	b.t.Helper()
+	s := scripted.New()
+	b.t.Cleanup(s.Close)
+	b.must("model", b.script(nil, `const [name, kind, url] = arguments
+		await window.go.app.App.SetModel({name, kind, url, model: 'scripted-1', local: true, hasKey: false, keyName: '', header: '', images: false, reasons: false, context: 100000, output: 4096, prices: {input: 1, cached: 1, output: 5}})`, name, kind, s.URL))
+	return s
+}
+
+// say types a question and sends it.
+func (b *browser) say(text string) {
+	b.t.Helper()
+	b.fill("composer", text)
+	b.pressAt(hook("send") + ":not([disabled])")
+}
+
+// over waits until nothing is under way in the conversation that is open, and returns all that is shown of it.
+func (b *browser) over(says ...string) string {
+	b.t.Helper()
+	var text string
+	eventually(b.t, 30*time.Second, "the turn is over", func() error {
+		if err := b.script(&text, `return document.querySelector('[data-test=stop-chat], [data-test=live]') ? '' : document.querySelector('[data-test=messages]').innerText`); err != nil {
+			return err
+		}
+		for _, s := range says {
+			if !strings.Contains(text, s) {
+				return fmt.Errorf("it does not say %q:\n%s", s, text)
+			}
+		}
+		if text == "" {
+			return fmt.Errorf("it goes on")
+		}
+		return nil
+	})
+	return text
+}
+
+// TestChat holds conversations in the window, with npm's filesystem and memory servers: reads flow, a write asks, a denial comes back to the model as a
+// reason; every fault of a provider ends in a state from which it goes on; what was said is there when the window is opened again.
+func TestChat(t *testing.T) {
+	need(t, "node", "npm")
+	d := newDesktop(t, 1280, 900)
+	folder := filepath.Join(d.home, "case")
+	if err := os.Mkdir(folder, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	note := filepath.Join(folder, "notes.md")
+	write(t, note, "# A-1047\nThe host is WS-FIN-0142.\n")
+	app, window := d.open()
+	window.find("#app *")
+	audit := window.axe()
+	shot := func(string) {}
+	if dir := os.Getenv("SHOTS"); dir != "" {
+		shot = window.shots(dir)
+	}
+	step := func(name string, f func(t *testing.T, b *browser)) {
+		t.Helper()
+		if t.Failed() {
+			t.Logf("%s: left out, because a step before it failed", name)
+			return
+		}
+		t.Run(name, func(t *testing.T) { f(t, window.in(t)) })
+	}
+	step("without a model it says what to do", func(t *testing.T, b *browser) {
+		b.press("nav-chat")
+		b.find(hook("no-model"))
+		audit("no model")
+		shot("chat-no-model")
+	})
+	for name, what := range map[string]string{"files": filesystemPackage, "graph": "npm:" + memoryPackage} {
+		command, env := []string{folder}, map[string]string{}
+		if name == "graph" {
+			command, env = nil, map[string]string{"MEMORY_FILE_PATH": filepath.Join(folder, "memory.jsonl")}
+		}
+		window.must("install "+name, window.script(nil, `const [name, what, command, write, env] = arguments
+			await window.go.app.App.InstallServer({name, package: what, scripts: false, command, read: [], write, net: 'none', memoryBytes: 0, pids: 0, env})`, name, what, command, []string{folder}, env))
+	}
+	for _, name := range []string{"files", "graph"} {
+		window.reached(name)
+		window.must("approve "+name, window.script(nil, `await window.go.app.App.Approve(arguments[0], (await window.go.app.App.Review(arguments[0])).digest)`, name))
+		window.server(name, approved)
+	}
+	model := window.model("anthropic", "lab")
+
+	step("an empty conversation", func(t *testing.T, b *browser) {
+		b.press("nav-servers")
+		b.press("nav-chat")
+		b.press("new-chat")
+		b.find(hook("composer"))
+		audit("empty")
+		shot("chat-empty")
+	})
+	step("reads flow, a write asks, and no is a reason", func(t *testing.T, b *browser) {
+		model.Say(
+			scripted.Turn{Think: "Three things to read.", Text: "I look at the case.", Runes: 5, Bytes: 7, In: 1000, Out: 100, Calls: []scripted.Call{
+				{ID: "a", Name: "files__read_text_file", Args: fmt.Sprintf(`{"path":%q}`, note)},
+				{ID: "b", Name: "files__list_directory", Args: fmt.Sprintf(`{"path":%q}`, folder)},
+				{ID: "c", Name: "graph__read_graph", Args: `{}`},
+				{ID: "d", Name: "files__write_file", Args: fmt.Sprintf(`{"path":%q,"content":"closed"}`, filepath.Join(folder, "verdict.md"))}}},
+			scripted.Turn{Text: "The host is **WS-FIN-0142** [#1]. I could not write: you denied it [#99].\n\n| a | b |\n|---|---|\n| 1 | https://evil.example/x |\n\n<img src=x onerror=\"window.pwned=1\"> ![i](https://evil.example/i.png)\n\n```sh\nls -l\n```", In: 2000, Out: 200, Runes: 3})
+		b.say("Which host is it? Write a verdict.")
+		p := b.asked()
+		if p.Tool != "write_file" || p.Level != 1 {
+			t.Errorf("asked %+v", p)
+		}
+		shot("chat-asked")
+		b.press("consent-deny")
+		b.gone(hook("consent"))
+		text := b.over("WS-FIN-0142", "files.write_file", "you denied it", "hxxps://evil[.]example/x", "onerror")
+		var bad int
+		b.must("look", b.script(&bad, `return (window.pwned ? 1 : 0) + document.querySelectorAll('[data-test=messages] img, [data-test=messages] a[href], [data-test=messages] script').length`))
+		if bad > 0 {
+			t.Errorf("%d things of the model's are live in the page", bad)
+		}
+		for _, want := range []string{"files.read_text_file", "files.list_directory", "graph.read_graph"} {
+			if !strings.Contains(text, want) {
+				t.Errorf("%s is not shown:\n%s", want, text)
+			}
+		}
+		if _, err := os.Stat(filepath.Join(folder, "verdict.md")); err == nil {
+			t.Error("what was denied was written")
+		}
+		told := model.Requests()[1].Body
+		for _, want := range []string{"WS-FIN-0142", "[FILE] notes.md", "the analyst was asked and did not allow it"} {
+			if !strings.Contains(told, want) {
+				t.Errorf("the model was not told %q", want)
+			}
+		}
+		audit("finished")
+		shot("chat-finished")
+	})
+	step("a citation opens the evidence", func(t *testing.T, b *browser) {
+		b.pressAt("[data-test=messages] .cite:not([disabled])")
+		b.find(hook("proof"))
+		b.until(`/WS-FIN-0142|notes.md|entities/.test(document.querySelector('[data-test=proof]')?.innerText ?? '')`)
+		audit("evidence")
+		shot("chat-evidence")
+	})
+	step("each fault ends in a state from which it goes on", func(t *testing.T, b *browser) {
+		for _, fault := range []struct {
+			name  string
+			turns []scripted.Turn
+			says  string
+		}{
+			{"key", []scripted.Turn{{Status: http.StatusUnauthorized, Body: `{"error":{"message":"no such key"}}`}}, "CRD-LLM-01"},
+			{"drop", []scripted.Turn{{Text: "half of it is", Runes: 3, Drop: 5}}, "CRD-LLM-07"},
+			{"malformed", []scripted.Turn{{Status: 200, Body: "data: {{{\n\n"}, {Status: 200, Body: "data: {{{\n\n"}, {Status: 200, Body: "data: {{{\n\n"}, {Status: 200, Body: "data: {{{\n\n"}}, "CRD-LLM-07"},
+		} {
+			model.Say(fault.turns...)
+			b.say("go on: " + fault.name)
+			b.over(fault.says)
+			model.Say(scripted.Turn{Text: "here I am again after " + fault.name})
+			b.press("continue")
+			b.over("here I am again after " + fault.name)
+		}
+		audit("failed")
+		shot("chat-failed")
+	})
+	step("a busy provider is asked again", func(t *testing.T, b *browser) {
+		model.Say(scripted.Turn{Status: 429, Header: http.Header{"Retry-After": {"1"}}, Body: "{}"}, scripted.Turn{Text: "now I can"})
+		b.say("busy?")
+		b.over("now I can")
+	})
+	step("a model that goes in circles is stopped", func(t *testing.T, b *browser) {
+		n := 0
+		model.Decide(func(scripted.Request) scripted.Turn {
+			n++
+			return scripted.Turn{Calls: []scripted.Call{{ID: fmt.Sprint(n), Name: "graph__read_graph", Args: "{}"}}}
+		})
+		b.say("again and again")
+		b.over("goes in circles")
+	})
+	step("stop is now, and nothing is lost", func(t *testing.T, b *browser) {
+		model.Say(scripted.Turn{Text: strings.Repeat("many words ", 2000), Runes: 6, Pause: 2 * time.Millisecond})
+		b.say("talk")
+		b.until(`document.querySelector('[data-test=live]')?.innerText.includes('many words')`)
+		audit("running")
+		shot("chat-running")
+		var millis float64
+		b.must("stop", b.script(&millis, `const began = performance.now()
+			const idle = new Promise(r => { const off = window.runtime.EventsOn('chat', p => { if (p.idle) { off(); r(performance.now()) } }) })
+			document.querySelector('[data-test=stop-chat]').click()
+			return await idle - began`))
+		t.Logf("stopped in %.0f ms", millis)
+		if millis > 2000 {
+			t.Errorf("it took %.0f ms", millis)
+		}
+		b.over("many words", "You stopped it")
+		shot("chat-stopped")
+	})
+	step("the first word is shown at once", func(t *testing.T, b *browser) {
+		sent := make(chan int64, 1)
+		model.Decide(func(scripted.Request) scripted.Turn {
+			sent <- time.Now().UnixMilli()
+			return scripted.Turn{Text: "quickly " + strings.Repeat("and on ", 200), Runes: 8, Pause: time.Millisecond}
+		})
+		b.must("watch", b.script(nil, `window.shownAt = 0; new MutationObserver((_, me) => {
+			if (!document.querySelector('[data-test=live]')?.innerText.includes('quickly')) return
+			me.disconnect(); requestAnimationFrame(() => { window.shownAt = Date.now() }) }).observe(document.body, {childList: true, subtree: true, characterData: true})`))
+		b.say("say something")
+		b.until("window.shownAt > 0")
+		var shown int64
+		b.must("shown", b.script(&shown, "return window.shownAt"))
+		t.Logf("first words drawn %d ms after the provider was asked", shown-<-sent)
+		b.over("and on")
+	})
+	step("it is there when the window is opened again", func(t *testing.T, b *browser) {
+		var before string
+		b.must("before", b.script(&before, `return document.querySelector('[data-test=messages]').innerText`))
+		if !app.stop(syscall.SIGKILL, quick) {
+			t.Fatal("it does not end")
+		}
+		_, window = d.open()
+		b = window.in(t)
+		b.find("#app *")
+		b.press("nav-chat")
+		b.pressAt(`[data-test=chats] [data-test^="chat-"]`)
+		var after string
+		eventually(t, wait, "it is there", func() error {
+			_ = b.script(&after, `return document.querySelector('[data-test=messages]')?.innerText ?? ''`)
+			if !strings.Contains(after, "quickly and on") || len(after) < len(before)/2 {
+				return fmt.Errorf("it shows:\n%s", after)
+			}
+			return nil
+		})
+	})
+}
+
+// TestLongChat opens a conversation of 10,000 entries: what is drawn stays bounded, and it scrolls.
+func TestLongChat(t *testing.T) {
+	d := newDesktop(t, 1280, 900)
+	state := filepath.Join(d.home, "state", "cordon")
+	if err := os.MkdirAll(state, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	fill(t, filepath.Join(state, "chats.db"), 10_000)
+	_, b := d.open()
+	b.find("#app *")
+	b.press("nav-chat")
+	began := time.Now()
+	b.pressAt(`[data-test=chats] [data-test^="chat-"]`)
+	b.until(`document.querySelector('[data-test=messages]')?.innerText.includes('answer 9999')`)
+	t.Logf("opened in %v", time.Since(began))
+	var frames struct {
+		Frames, Nodes, Older int
+		P50, P95, Worst      float64
+	}
+	b.must("scroll", b.script(&frames, `const pane = document.querySelector('[data-test=messages]')
+		const times = []; let last = performance.now(); let older = 0
+		const before = pane.innerText
+		for (const until = last + 5000; last < until;) {
+			pane.scrollTop = Math.max(0, pane.scrollTop - 300)
+			if (pane.scrollTop === 0) older++
+			await new Promise(r => requestAnimationFrame(r))
+			const now = performance.now(); times.push(now - last); last = now
+		}
+		times.sort((a, b) => a - b)
+		const at = q => times[Math.floor(times.length * q)]
+		return {frames: times.length, nodes: pane.querySelectorAll('*').length, older, p50: at(0.5), p95: at(0.95), worst: times.at(-1)}`))
+	t.Logf("%+v", frames)
+	if frames.Nodes > 30_000 || frames.Frames < 20 {
+		t.Errorf("%d nodes are drawn, in %d frames", frames.Nodes, frames.Frames)
+	}
+}
+
+// fill makes a conversation of n entries.
+func fill(t *testing.T, path string, n int) {
+	t.Helper()
+	s, err := chat.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	ctx := context.Background()
+	c, err := s.New(ctx, "", "lab")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Change(ctx, c.ID, func(c *chat.Conversation) error { c.Title = "A long one"; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	var parent int64
+	for i := range n {
+		e := chat.Entry{Kind: chat.Question, Parts: []llm.Part{{Kind: llm.Text, Text: fmt.Sprintf("question %d", i)}}}
+		if i%2 == 1 {
+			e = chat.Entry{Kind: chat.Answer, Asked: &chat.Asked{Model: "lab", Stop: llm.StopEnd}, Parts: []llm.Part{{Kind: llm.Text, Text: fmt.Sprintf("answer %d with **words** and `code`\n\n- one\n- two\n\n```\nline\n```\n", i)}}}
+		}
+		if e, err = s.Append(ctx, c.ID, parent, e); err != nil {
+			t.Fatal(err)
+		}
+		parent = e.Seq
+	}
+}
