@@ -169,7 +169,12 @@ func Asker(conversation string) string { return "chat-" + conversation }
 // put keeps what came back.
 func (o *Outcome) put(c Content) {
 	text := c.Text()
-	o.Content, o.Size, o.Beginning, o.Images = &c, len(text), cutBytes(text, keptOfText), len(images(c.Blocks))
+	o.Content, o.Size, o.Beginning = &c, len(text), cutBytes(text, keptOfText)
+	for _, b := range c.Blocks {
+		if isImage(b) {
+			o.Images++
+		}
+	}
 }
 
 // again reports whether a call has had the same result twice already in this turn, and counts it then.

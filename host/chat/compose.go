@@ -2,12 +2,14 @@ package chat
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"slices"
 	"strings"
 	"unicode/utf8"
 
 	"cordon/host/config"
+	"cordon/host/icon"
 	"cordon/host/inspect"
 	"cordon/host/llm"
 	"cordon/host/tool"
@@ -19,7 +21,9 @@ const (
 	inline     = 16 << 10 // bytes of a result that are given whole
 	beginning  = 3 << 10  // that are given of a longer one
 	keptOfText = 4 << 10  // that are kept in an entry
-	maxImage   = 3 << 20  // bytes of an image
+	maxImage   = 16 << 20 // bytes of an image
+	maxSide    = 1568     // pixels of one: models look at no more
+	maxImages  = 8        // of a result
 
 	roomForTools   = 12_000 // tokens, where the model's context is not known
 	contextUnknown = 100_000
@@ -325,7 +329,7 @@ func (w *writer) result(ctx context.Context, en Entry, now, newest bool) (llm.Pa
 		if content != nil {
 			body = content.Text()
 			if w.def.Images {
-				r.Images = images(content.Blocks)
+				r.Images = w.e.images(content.Blocks)
 			}
 		}
 	}
@@ -409,12 +413,35 @@ func (c *Content) Text() string {
 	return b.String()
 }
 
-// images are those of a result that models can look at.
-func images(blocks []tool.Content) (all []llm.Part) {
+// isImage reports whether models may look at a block.
+func isImage(b tool.Content) bool {
+	return b.Type == "image" && len(b.Data) <= maxImage && (b.MIME == "image/png" || b.MIME == "image/jpeg")
+}
+
+// images are those of a result as models get them: drawn anew, no larger than they look at, with nothing but the pixels.
+func (e *Engine) images(blocks []tool.Content) (all []llm.Part) {
 	for _, b := range blocks {
-		if b.Type == "image" && len(b.Data) <= maxImage && slices.Contains([]string{"image/png", "image/jpeg", "image/gif", "image/webp"}, b.MIME) && len(all) < 8 {
-			all = append(all, llm.Part{Kind: llm.Image, MIME: b.MIME, Data: b.Data})
+		if !isImage(b) || len(all) == maxImages {
+			continue
 		}
+		key := sha256.Sum256(b.Data)
+		e.mu.Lock()
+		p, known := e.drawn[key]
+		e.mu.Unlock()
+		if !known {
+			data, kind, err := icon.Redraw(b.Data, b.MIME, icon.Bounds{Bytes: maxImage, From: 1 << 13, To: maxSide, Photo: true})
+			if err != nil {
+				continue
+			}
+			p = llm.Part{Kind: llm.Image, MIME: kind, Data: data}
+			e.mu.Lock()
+			if len(e.drawn) >= 32 || e.drawn == nil { // of them all are asked for again soon, or none
+				e.drawn = map[[sha256.Size]byte]llm.Part{}
+			}
+			e.drawn[key] = p
+			e.mu.Unlock()
+		}
+		all = append(all, p)
 	}
 	return all
 }

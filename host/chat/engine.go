@@ -2,6 +2,7 @@ package chat
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"strings"
@@ -29,9 +30,10 @@ type Engine struct {
 	Changed func(Update)
 
 	mu       sync.Mutex
-	turns    map[string]*turn // guarded by mu: what is under way, by conversation
-	recalled map[string]bool  // guarded by mu
-	closed   bool             // guarded by mu
+	turns    map[string]*turn               // guarded by mu: what is under way, by conversation
+	recalled map[string]bool                // guarded by mu
+	drawn    map[[sha256.Size]byte]llm.Part // guarded by mu: images as models get them, by what they were
+	closed   bool                           // guarded by mu
 	running  sync.WaitGroup
 }
 

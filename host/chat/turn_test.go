@@ -1,11 +1,16 @@
 package chat
 
 import (
+	"bytes"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
+	"image"
+	"image/png"
 	"maps"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -676,6 +681,43 @@ func TestQuestionsThatAreNone(t *testing.T) {
 	if ended := w.ask(t, "hello"); ended.Why != Broke || !strings.Contains(ended.Reason, "choose one") {
 		t.Errorf("without a model: %+v", ended)
 	}
+}
+
+// A model that can look at images gets those of results, no larger than it looks at; one that cannot gets none.
+func TestImages(t *testing.T) {
+	eachKind(t, func(t *testing.T, kind string) {
+		for _, looks := range []bool{true, false} {
+			w := newWorld(t, kind, scripted.Turn{Calls: []scripted.Call{call("1", "files__read", `{}`)}}, scripted.Turn{Text: "a picture"})
+			def := w.models["m"]
+			def.Images = looks
+			w.models["m"] = def
+			var large bytes.Buffer
+			if err := png.Encode(&large, image.NewGray(image.Rect(0, 0, 4000, 1000))); err != nil {
+				t.Fatal(err)
+			}
+			w.answer = func(context.Context, tool.Proposal) (tool.Result, error) {
+				r := result("here")
+				r.Content = append(r.Content, tool.Content{Type: "image", MIME: "image/png", Data: large.Bytes()}, tool.Content{Type: "image", MIME: "image/png", Data: []byte("none")})
+				return r, nil
+			}
+			if ended := w.ask(t, "look"); ended.Why != Done {
+				t.Fatalf("%+v", ended)
+			}
+			found := regexp.MustCompile(`iVBORw0KGgo[A-Za-z0-9+/=]*`).FindAllString(w.provider.Requests()[1].Body, -1)
+			if looks != (len(found) == 1) {
+				t.Fatalf("it looks: %v, and got %d images", looks, len(found))
+			}
+			if looks {
+				data, err := base64.StdEncoding.DecodeString(found[0])
+				if err != nil {
+					t.Fatal(err)
+				}
+				if c, err := png.DecodeConfig(bytes.NewReader(data)); err != nil || c.Width != 1568 || c.Height != 392 {
+					t.Errorf("it got %+v, %v", c, err)
+				}
+			}
+		}
+	})
 }
 
 // Outside text cannot close its fence: the fence is random, and taken out where it stands all the same.

@@ -1,18 +1,13 @@
-// Package icon makes what servers call their icons (MCP, `icons`) into pictures that are safe to show: drawn anew by Cordon as PNG, at most Side
-// pixels wide and high. All that it is given is untrusted. Only PNG and JPEG are taken, from data: addresses and from the origin of the server
+// Package icon draws pictures of others anew: what servers call their icons (MCP, `icons`), as PNG of at most Side pixels, and images that models are to look
+// at. All that it is given is untrusted. Only PNG and JPEG are taken, from data: addresses and from the origin of the server
 // itself; whatever is not on the list is refused, and then there is no picture.
 package icon
 
 import (
-	"bytes"
 	"context"
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"image"
-	"image/color"
-	"image/jpeg"
-	"image/png"
 	"io"
 	"mime"
 	"net/http"
@@ -31,7 +26,6 @@ const Side = 64
 const (
 	maxBytes   = 256 << 10 // of one, before it is decoded
 	maxSide    = 512       // pixels, before they are decoded
-	maxScans   = 16        // of a JPEG, each of which touches every pixel; usual ones have at most ten
 	maxOffered = 8         // icons of one thing that are looked at
 	maxAddress = 2048      // bytes
 	patience   = 10 * time.Second
@@ -183,16 +177,6 @@ func fetch(ctx context.Context, with *http.Client, at *url.URL) (data []byte, ki
 
 func tooLarge() error { return fmt.Errorf("it has more than %d KiB", maxBytes>>10) }
 
-// kinds are the formats that are taken, by how a file of each begins.
-var kinds = []struct {
-	name, begins string
-	size         func(io.Reader) (image.Config, error)
-	decode       func(io.Reader) (image.Image, error)
-}{
-	{"image/png", "\x89PNG\r\n\x1a\n", png.DecodeConfig, png.Decode},
-	{"image/jpeg", "\xff\xd8\xff", jpeg.DecodeConfig, jpeg.Decode},
-}
-
 // same reports whether two names mean one kind.
 func same(a, b string) bool { return plain(a) == plain(b) }
 
@@ -207,64 +191,8 @@ func plain(kind string) string {
 	return name
 }
 
-// shrink draws a picture anew. Its size is looked at before its pixels are.
-func shrink(data []byte, said string) (out []byte, err error) {
-	defer func() {
-		if recover() != nil {
-			out, err = nil, errors.New("it cannot be decoded")
-		}
-	}()
-	if len(data) > maxBytes {
-		return nil, tooLarge()
-	}
-	for _, k := range kinds {
-		if !bytes.HasPrefix(data, []byte(k.begins)) {
-			continue
-		}
-		if plain(said) != k.name {
-			return nil, errors.New("it is of another kind than it is said to be")
-		}
-		if k.name == "image/jpeg" && bytes.Count(data, []byte("\xff\xda")) > maxScans {
-			return nil, errors.New("it is drawn in too many passes")
-		}
-		size, err := k.size(bytes.NewReader(data))
-		if err != nil {
-			return nil, errors.New("it cannot be decoded")
-		}
-		if size.Width < 1 || size.Height < 1 || size.Width > maxSide || size.Height > maxSide {
-			return nil, fmt.Errorf("it is %d by %d pixels, at most %d by %d are drawn", size.Width, size.Height, maxSide, maxSide)
-		}
-		whole, err := k.decode(bytes.NewReader(data))
-		if err != nil {
-			return nil, errors.New("it cannot be decoded")
-		}
-		var to bytes.Buffer
-		if err := png.Encode(&to, scaled(whole)); err != nil {
-			return nil, err
-		}
-		return to.Bytes(), nil
-	}
-	return nil, errors.New("it is neither PNG nor JPEG")
-}
-
-// scaled draws a picture so that it fits: each pixel is the mean of those that it stands for.
-func scaled(from image.Image) image.Image {
-	b := from.Bounds()
-	w, h := b.Dx(), b.Dy()
-	longest := max(w, h, Side)
-	to := image.NewNRGBA(image.Rect(0, 0, max(1, w*Side/longest), max(1, h*Side/longest)))
-	tw, th := to.Bounds().Dx(), to.Bounds().Dy()
-	for y := range th {
-		for x := range tw {
-			var r, g, bl, a, n uint64
-			for sy := y * h / th; sy < max((y+1)*h/th, y*h/th+1); sy++ {
-				for sx := x * w / tw; sx < max((x+1)*w/tw, x*w/tw+1); sx++ {
-					pr, pg, pb, pa := from.At(b.Min.X+sx, b.Min.Y+sy).RGBA()
-					r, g, bl, a, n = r+uint64(pr), g+uint64(pg), bl+uint64(pb), a+uint64(pa), n+1
-				}
-			}
-			to.Set(x, y, color.RGBA64{uint16(r / n), uint16(g / n), uint16(bl / n), uint16(a / n)})
-		}
-	}
-	return to
+// shrink makes an icon of a picture.
+func shrink(data []byte, said string) ([]byte, error) {
+	out, _, err := Redraw(data, said, Bounds{Bytes: maxBytes, From: maxSide, To: Side})
+	return out, err
 }
