@@ -48,6 +48,7 @@ type App struct {
 	stopping bool                          // guarded by mu
 	asking   asksCache
 	pushes   pushes      // has its own lock
+	notices  notices     // the same
 	cache    reviewCache // has its own lock
 }
 
@@ -60,7 +61,7 @@ func New(o Options) (*App, error) {
 		}
 		o.Sandbox = sb
 	}
-	a := &App{o: o, desk: consent.NewDesk(), started: time.Now(), dirty: make(chan struct{}, 1), calls: map[string]context.CancelFunc{}, secrets: map[secretKey]dates{}, progress: map[string]context.CancelFunc{}, pushes: pushes{some: make(chan struct{}, 1)}}
+	a := &App{o: o, desk: consent.NewDesk(), started: time.Now(), dirty: make(chan struct{}, 1), calls: map[string]context.CancelFunc{}, secrets: map[secretKey]dates{}, progress: map[string]context.CancelFunc{}, pushes: pushes{some: make(chan struct{}, 1)}, notices: notices{focused: true, news: make(chan string, 1)}}
 	a.ctx, a.cancel = context.WithCancel(context.Background())
 	a.forms.Changed = a.changed
 	h, err := host.Open(a.ctx, host.Options{Paths: o.Paths, Sandbox: o.Sandbox, Prompter: a.desk, Log: o.Log, Version: Version, Changed: a.changed, Elicit: a.forms.Ask, Progress: a.progressed, Chat: a.chatChanged, Browse: a.showPage})
@@ -89,6 +90,7 @@ func Attach(_ context.Context, a *App, w Window) {
 	a.running.Go(a.follow)
 	a.running.Go(a.look)
 	a.running.Go(func() { a.tell(a.ctx) })
+	a.running.Go(func() { a.notices.deliver(a.ctx) })
 }
 
 // Close denies open questions, cancels calls, stops every server and closes the log. It returns when nothing is left.
@@ -135,6 +137,12 @@ func (a *App) push() {
 		s, err := a.Snapshot()
 		if err != nil {
 			continue
+		}
+		switch {
+		case s.Prompt != nil:
+			a.notices.asks(s.Prompt.ID)
+		case s.Question != nil:
+			a.notices.asks(s.Question.Ticket)
 		}
 		b, err := json.Marshal(s)
 		if err != nil || string(b) == last {

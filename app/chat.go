@@ -600,6 +600,9 @@ func (a *App) chatChanged(u chat.Update) {
 	if u.Entry != nil {
 		v := a.entryView(*u.Entry)
 		p.Entry = &v
+		if u.Entry.Ended != nil {
+			a.notices.ended(u.Entry.Ended.Why)
+		}
 	}
 	a.pushes.add(p)
 }

@@ -109,6 +109,7 @@ export const api: Bound = {
   FinishFirstRun: () => call('FinishFirstRun'),
   ChooseFolder: (title) => call('ChooseFolder', title),
   OpenLink: (url) => call('OpenLink', url),
+  Focus: (on) => call('Focus', on),
   Chats: (q) => call('Chats', q),
   OpenChat: (id) => call('OpenChat', id),
   OlderEntries: (id, before) => call('OlderEntries', id, before),

@@ -652,6 +652,8 @@ export interface Bound {
   FinishFirstRun(): Promise<void>
   ChooseFolder(title: string): Promise<string>
   OpenLink(url: string): Promise<void>
+  /** Says whether the window has the focus: while it has not, the desktop is told that something waits. */
+  Focus(on: boolean): Promise<void>
   Chats(q: ChatQuery): Promise<ChatRow[]>
   OpenChat(id: string): Promise<ChatView>
   OlderEntries(id: string, before: number): Promise<EntryView[]>
