@@ -1,6 +1,7 @@
 // A stand-in for the host, for browsers and tests. It answers like the real one, with made-up data.
 
 import type { Bound, CallView, EventView, Failure, FrameView, IconView, LogLine, PromptView, Pushed, ResourceView, ReviewView, Snapshot, WantedView } from '../lib/types'
+import { chatMethods, type Made } from './chat'
 import { events, results, story } from './events'
 import { promptPractice } from './prompts'
 import { at, servers } from './servers'
@@ -87,6 +88,8 @@ export interface Standin extends Bound {
   failing: Failure | null
   /** Ends a sign-in that is under way, as the person does in the browser. */
   signedIn: (failure?: Failure) => void
+  /** Conversations, models and cases; none unless a test or a scene wants some. */
+  made: Made
   /** Says that the resource which is watched has changed. */
   resourceChanged: () => void
 }
@@ -117,8 +120,10 @@ export function standin(start: Snapshot = snapshot()): Standin {
     return Promise.resolve(value instanceof Function ? value() : value)
   }
   const none = undefined as void
+  const made: Made = { talks: [], models: { models: [], localOnly: false }, cases: [], play: false, finish: () => {} }
   const host: Standin = {
-    now: start, calls: [], outcome: 'table', slow: 0, failing: null, signedIn: () => {}, resourceChanged: () => {},
+    ...chatMethods(made, log, (p) => host.push('chat', p)),
+    made, now: start, calls: [], outcome: 'table', slow: 0, failing: null, signedIn: () => {}, resourceChanged: () => {},
     push(name, data) { for (const f of heard.get(name) ?? []) f(data) },
     show(over) { host.now = { ...host.now, ...over }; host.push('snapshot', host.now) },
     Snapshot: () => log(['Snapshot'], () => host.now),

@@ -2,7 +2,9 @@
 
 import { tick } from 'svelte'
 import { app, screens, type Screen, type SettingsPage } from '../lib/app.svelte'
+import { chat } from '../lib/chat.svelte'
 import type { Snapshot } from '../lib/types'
+import { cases, models, talks } from './chat'
 import { snapshot, standin, type Standin } from './host'
 import { promptHigh, promptPractice, promptTwo, promptWrite } from './prompts'
 import { manyServers, servers } from './servers'
@@ -30,6 +32,9 @@ const scenes: Record<string, () => Partial<Snapshot>> = {
 
 export function install(): void {
   host = standin(snapshot(scenes[scene]?.() ?? {}))
+  host.made.play = true
+  if (query.get('chats') !== 'none') { host.made.talks = talks(); host.made.cases = cases }
+  if (query.get('models') !== 'none') host.made.models = models
   const theme = query.get('theme')
   if (theme === 'light' || theme === 'dark') document.documentElement.dataset['theme'] = theme
   if (query.get('font') === 'dejavu') document.documentElement.style.fontFamily = 'DejaVu Sans'
@@ -49,6 +54,10 @@ export async function play(): Promise<void> {
   else if (server) app.openServer(server)
   const seq = Number(query.get('event') ?? 0)
   if (seq) app.openEvent(seq)
+  const talk = query.get('chat')
+  if (talk) await chat.go(talk)
+  if (query.get('overlay') === 'palette') app.overlay = { kind: 'palette', only: '' }
+  if (query.get('overlay') === 'case') app.overlay = { kind: 'case', chat: chat.id }
   if (query.get('overlay') === 'add') app.overlay = { kind: 'add' }
   if (query.get('overlay') === 'keys') app.overlay = { kind: 'keys' }
   if (query.get('overlay') === 'link') app.overlay = { kind: 'link', url: 'https://docs.example/a?b=\u202Ecod.exe' }

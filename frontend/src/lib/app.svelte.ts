@@ -5,14 +5,15 @@ import { api, on, toFailure } from './api'
 import { rememberedTheme, type Theme, rememberedDensity, type Density, applyLook } from './look'
 import type { Answer, Failure, IconView, Progress, PromptView, ResourceView, ServerView, Snapshot } from './types'
 
-export const screens = ['start', 'run', 'servers', 'activity', 'settings'] as const
+export const screens = ['chat', 'run', 'servers', 'activity', 'settings', 'start'] as const
 export type Screen = (typeof screens)[number]
-export type SettingsPage = 'secrets' | 'policy' | 'computer' | 'appearance' | 'keyboard' | 'about'
+export type SettingsPage = 'secrets' | 'models' | 'policy' | 'computer' | 'appearance' | 'keyboard' | 'about'
 
 /** `about` names what it is about: a newer message about the same takes its place. */
 export interface Toast { id: number; kind: 'ok' | 'danger' | 'plain'; text: string; more: string; code: string; about: string }
 /** What is shown above the screens, one at a time; consent stands above all of them. */
 export type Overlay = { kind: 'none' } | { kind: 'keys' } | { kind: 'add' } | { kind: 'link'; url: string } | { kind: 'remove'; server: string }
+  | { kind: 'palette'; only: '' | 'chats' } | { kind: 'rename-chat'; id: string; title: string } | { kind: 'delete-chat'; id: string; title: string } | { kind: 'case'; chat: string }
 
 class App {
   snapshot = $state.raw<Snapshot | null>(null)
@@ -63,7 +64,7 @@ class App {
     try {
       const first = this.snapshot === null
       const s = await api.Snapshot()
-      if (first) this.screen = s.firstRun ? 'start' : 'servers'
+      if (first) this.screen = s.firstRun ? 'start' : (await talks()) ? 'chat' : 'servers'
       this.take(s)
     } catch (e) {
       this.failed = toFailure(e)
@@ -168,6 +169,12 @@ class App {
 
   setTheme(theme: Theme): void { this.theme = theme; applyLook(theme, this.density) }
   setDensity(density: Density): void { this.density = density; applyLook(this.theme, density) }
+}
+
+/** Whether there is anything to chat with, or a conversation to read. */
+async function talks(): Promise<boolean> {
+  const [chats, models] = await Promise.allSettled([api.Chats({ text: '', caseId: '' }), api.Models()])
+  return (chats.status === 'fulfilled' && chats.value.length > 0) || (models.status === 'fulfilled' && models.value.models.length > 0)
 }
 
 /** The code of what a person ended: that is no failure to tell of. */

@@ -7,7 +7,9 @@ import { Marked, type MarkedToken, type Token, type Tokens } from 'marked'
 export type Inline =
   | { kind: 'text'; text: string }
   | { kind: 'code'; text: string }
-  | { kind: 'strong' | 'em' | 'del'; nodes: Inline[] }
+  | { kind: 'strong'; nodes: Inline[] }
+  | { kind: 'em'; nodes: Inline[] }
+  | { kind: 'del'; nodes: Inline[] }
   | { kind: 'cite'; number: number; text: string }
   | { kind: 'link'; text: string; url: string; bare: boolean }
   | { kind: 'image'; alt: string; url: string }
@@ -15,7 +17,8 @@ export type Inline =
 export interface Item { task: 'no' | 'open' | 'done'; blocks: Node[] }
 export interface Cell { nodes: Inline[]; align: 'start' | 'center' | 'end' }
 export type Node =
-  | { kind: 'para' | 'tight'; nodes: Inline[] }
+  | { kind: 'para'; nodes: Inline[] }
+  | { kind: 'tight'; nodes: Inline[] }
   | { kind: 'heading'; level: number; nodes: Inline[] }
   | { kind: 'list'; ordered: boolean; start: number; items: Item[] }
   | { kind: 'table'; head: Cell[]; rows: Cell[][] }
