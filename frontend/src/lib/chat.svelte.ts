@@ -181,6 +181,8 @@ export class Talk {
   }
 }
 
+const wide = (): boolean => window.innerWidth > 720
+
 /** Text for the same part in one piece. */
 function joined(all: readonly ChatPush[]): ChatPush[] {
   const out: ChatPush[] = []
@@ -199,8 +201,8 @@ class Chats {
   failure = $state.raw<Failure | null>(null)
   text = $state('')
   talk = $state.raw<Talk | null>(null)
-  /** The evidence panel. */
-  panel = $state(true)
+  /** The evidence panel. In a narrow window it lies over the thread, so it waits until it is asked for. */
+  panel = $state(wide())
   shown = $state.raw<Shown>({ kind: 'steps' })
   /** Seq of the turn that the panel is about; 0 for the last. */
   turn = $state(0)
@@ -231,7 +233,7 @@ class Chats {
     this.listed = false
     this.models = this.failure = null
     this.text = ''
-    this.panel = true
+    this.panel = wide()
     this.turn = 0
     this.shown = { kind: 'steps' }
     this.drafts.clear()

@@ -2,7 +2,7 @@
 
 /** Puts a node under or above another, whichever has room; returns nothing to take down. */
 export function place(node: HTMLElement, beside: HTMLElement): void {
-  const gap = 4
+  const gap = 8
   const [b, n] = [beside.getBoundingClientRect(), node.getBoundingClientRect()]
   const below = b.bottom + gap + n.height <= window.innerHeight
   const top = below ? b.bottom + gap : Math.max(gap, b.top - gap - n.height)
