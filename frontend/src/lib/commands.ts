@@ -87,11 +87,17 @@ export function commanded(text: string, known: Known): Command | string | null {
 
 /** Largest file that can go with a question. */
 export const mostFile = 1024 * 1024
+const bytesOf = (file: File): Promise<ArrayBuffer> => new Promise((done, fail) => {
+  const r = new FileReader()
+  r.onload = () => (typeof r.result === 'object' && r.result ? done(r.result) : fail(new Error('no bytes')))
+  r.onerror = () => fail(new Error(`${file.name} cannot be read`))
+  r.readAsArrayBuffer(file)
+})
 /** The text of a file, or a sentence that says why it cannot go with a question. */
 export async function textOf(file: File): Promise<{ text: string } | { no: string }> {
   if (file.size > mostFile) return { no: `${file.name} is larger than 1 MiB. Attach the part that matters.` }
   try {
-    const text = new TextDecoder('utf-8', { fatal: true }).decode(await file.arrayBuffer())
+    const text = new TextDecoder('utf-8', { fatal: true }).decode(await bytesOf(file))
     return text.includes('\0') ? { no: `${file.name} is not text. Only text files can be attached.` } : { text }
   } catch {
     return { no: `${file.name} is not text. Only text files can be attached.` }

@@ -54,6 +54,9 @@ function runs(text: string): Piece[] {
   return out
 }
 
+/** The same as one text, for titles and labels, which cannot hold marks. */
+export const visible = (text: string): string => pieces(text).map((p) => (p.hidden ? p.label : p.text)).join('')
+
 /** How many characters of the text would not show. */
 export function countHidden(text: string): number {
   let n = 0

@@ -100,12 +100,15 @@ export const stopped = (o: OutcomeView): boolean => o.state === 'denied' || o.st
 export const ranNot = (o: OutcomeView): boolean => o.state === 'denied' && !o.stage.toLowerCase().includes('result') && o.stage.toLowerCase() !== 'outcome'
 
 const stages = ['resolve', 'pin', 'inspect', 'label', 'decide', 'consent', 'intent', 'execute', 'inspect result', 'outcome']
-/** The ten stages of a call as far as its outcome tells; none for what did not get to the gate. */
+/** The ten stages of a call as far as its outcome tells; none if it does not say how far it got, or if it did not get to the gate. */
 export function stagesOf(o: OutcomeView): StageView[] {
-  if (o.state === 'refused') return []
-  const stop = o.state === 'denied' ? stages.indexOf(o.stage.toLowerCase()) : -1
+  const stop = stages.indexOf(o.stage.toLowerCase())
+  if (o.state === 'refused' || (stop < 0 && !ended(o))) return []
   return stages.map((name, i) => ({ name, detail: '', micros: 0, state: stop >= 0 && i > stop ? 'not reached' : i === stop ? 'stopped' : name === 'consent' && o.asked ? 'asked' : 'passed' }))
 }
+const ended = (o: OutcomeView): boolean => o.state === 'ok' || o.state === 'tool-error'
+/** It got past the decision. */
+export const allowed = (o: OutcomeView): boolean => ended(o) || o.state === 'failed' || (o.state === 'denied' && !ranNot(o))
 /** "stage 5 of 10" */
 export const stageOf = (o: OutcomeView): string => { const at = stages.indexOf(o.stage.toLowerCase()); return at < 0 ? '' : `stage ${at + 1} of ${stages.length}` }
 
