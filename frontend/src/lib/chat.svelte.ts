@@ -28,6 +28,7 @@ export class Talk {
   turns = $derived.by(() => (this.before = grouped(this.entries, this.before)))
   /** Results by the number that answers cite. */
   results = $derived(new Map(this.entries.flatMap((e) => (e.outcome && e.outcome.number > 0 ? [[e.outcome.number, e] as const] : []))))
+  private least = $derived([...this.results.keys()].reduce((a, b) => Math.min(a, b), Infinity))
   private queue: ChatPush[] = []
   private frame = 0
   private again: ReturnType<typeof setTimeout> | undefined
@@ -122,7 +123,7 @@ export class Talk {
   }
   /** A result that may be among entries that are not loaded counts as one. */
   knows(number: number): boolean {
-    return this.results.has(number) || (this.more && number > 0 && number < Math.min(...this.results.keys(), Infinity))
+    return this.results.has(number) || (this.more && number > 0 && number < this.least)
   }
 
   /** Does something that lasts as long as a turn. What was replaced goes from sight when the host says that it has begun. */
@@ -196,6 +197,8 @@ function joined(all: readonly ChatPush[]): ChatPush[] {
 
 class Chats {
   rows = $state.raw<readonly ChatRow[]>([])
+  /** All of them, whatever is searched for. */
+  all = $state.raw<readonly ChatRow[]>([])
   /** The list was asked for once. */
   listed = $state(false)
   failure = $state.raw<Failure | null>(null)
@@ -216,7 +219,7 @@ class Chats {
   private wait: ReturnType<typeof setTimeout> | undefined
 
   id = $derived(this.talk?.id ?? '')
-  row = $derived(this.rows.find((r) => r.id === this.id))
+  row = $derived(this.rows.find((r) => r.id === this.id) ?? this.all.find((r) => r.id === this.id))
 
   /** Hears the host and asks for the list. Returns what stops the hearing. */
   connect(): () => void {
@@ -228,7 +231,7 @@ class Chats {
   reset(): void {
     this.talk?.close()
     this.talk = null
-    this.rows = []
+    this.rows = this.all = []
     this.cases = []
     this.listed = false
     this.models = this.failure = null
@@ -251,6 +254,7 @@ class Chats {
       const rows = await api.Chats({ text: this.text, caseId: '' })
       if (mine !== this.asked) return // only the newest question's answer counts
       this.rows = rows
+      if (this.text === '') this.all = rows
       this.failure = null
     } catch (e) {
       if (mine === this.asked) this.failure = toFailure(e)

@@ -28,22 +28,26 @@ export function merged(entries: readonly EntryView[], page: readonly EntryView[]
 /** Puts entries together to turns. A turn whose entries are the same objects as before is the same object. */
 export function grouped(entries: readonly EntryView[], before: readonly Turn[] = []): Turn[] {
   const known = new Map(before.map((t) => [t.seq, t]))
-  const out: Turn[] = []
-  for (let i = 0; i < entries.length; ) {
-    const seq = entries[i]?.turn ?? 0
-    let j = i
-    while (entries[j]?.turn === seq && j < entries.length) j++
-    const mine = entries.slice(i, j)
-    const old = known.get(seq)
-    out.push(old && old.entries.length === mine.length && old.entries.every((e, k) => e === mine[k]) ? old : turn(seq, mine))
-    i = j
+  const mine = new Map<number, EntryView[]>()
+  for (const e of entries) {
+    const t = mine.get(e.turn)
+    if (t) t.push(e)
+    else mine.set(e.turn, [e])
   }
-  return out
+  return [...mine].map(([seq, its]) => {
+    const old = known.get(seq)
+    return old && old.entries.length === its.length && old.entries.every((e, k) => e === its[k]) ? old : turn(seq, its)
+  })
 }
 
 function turn(seq: number, entries: readonly EntryView[]): Turn {
   const t: Turn = { seq, question: null, parts: [], end: null, entries }
-  const outcomes = new Map(entries.filter((e) => e.outcome).map((e) => [e.outcome?.id ?? '', e]))
+  // Some models count their calls anew with every answer, so an id may come again: the first outcome after the answer is meant.
+  const open = new Set(entries.filter((e) => e.outcome))
+  const ended = (id: string, after: number): EntryView | null => {
+    for (const e of open) if (e.outcome?.id === id && e.seq > after) { open.delete(e); return e }
+    return null
+  }
   const calls = (key: string): Call[] => {
     const last = t.parts.at(-1)
     if (last?.kind === 'calls') return last.calls
@@ -56,13 +60,8 @@ function turn(seq: number, entries: readonly EntryView[]): Turn {
     else if (e.kind === 'end') t.end = e
     else if (e.kind === 'answer') {
       if (e.text.trim() !== '' || e.reasoning !== '' || e.versions.length > 1 || e.calls.length === 0) t.parts.push({ kind: 'answer', key: e.seq, entry: e })
-      for (const p of e.calls) {
-        const entry = outcomes.get(p.id) ?? null
-        outcomes.delete(p.id)
-        calls(String(e.seq)).push({ key: `${e.seq} ${p.id}`, proposed: p, entry, at: e.at })
-      }
-    } else if (e.outcome && outcomes.get(e.outcome.id) === e) {
-      outcomes.delete(e.outcome.id)
+      for (const [i, p] of e.calls.entries()) calls(String(e.seq)).push({ key: `${e.seq} ${i}`, proposed: p, entry: ended(p.id, e.seq), at: e.at })
+    } else if (open.delete(e)) {
       calls(String(e.seq)).push({ key: `${e.seq}`, proposed: null, entry: e, at: e.at })
     }
   }

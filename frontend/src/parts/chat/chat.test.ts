@@ -33,11 +33,11 @@ beforeEach(() => { vi.stubGlobal('innerWidth', 1280) })
 afterEach(() => { vi.unstubAllGlobals() })
 
 describe('axe finds nothing', () => {
-  test.each(talks().map((t) => t.id))('%s', async (id) => { await show(id); await expectAccessible() }, 20_000)
+  test.each(['coverage', 'lsass', 'streaming', 'waiting', 'failed', 'empty', 'gone'])('%s', async (id) => { await show(id); await expectAccessible() }, 20_000)
   const more: [string, () => unknown][] = [
-    ['a result', () => click('cite-1')], ['a denied call', () => chat.showCall(5)], ['steps that are open', async () => { for (const i of [1, 2, 3, 4, 5, 6]) await click(`step-${i}`) }], ['the model menu', () => click('model-picker')], ['the server menu', () => click('server-picker')],
-    ['actions', () => click('chat-actions')], ['what left', () => click('left-chip')], ['results', () => click('outside-chip')], ['actions of the list', () => click('chat-more-coverage')], ['commands', () => write('/')], ['mentions', () => write('see @')], ['an edit', () => click('edit-1')], ['the palette', () => press('k', { ctrlKey: true })], ['the case', () => click('case-badge')],
-    ['rename', () => { app.overlay = { kind: 'rename-chat', id: 'coverage', title: 'x' } }], ['delete', () => { app.overlay = { kind: 'delete-chat', id: 'coverage', title: 'x' } }],
+    ['a result', () => click('cite-1')], ['a denied call', () => chat.showCall(5)], ['steps that are open', async () => { for (const i of [1, 2, 3, 4, 5, 6]) await click(`step-${i}`) }], ['the server menu', () => click('server-picker')],
+    ['what left', () => click('left-chip')], ['actions of the list', () => click('chat-more-coverage')], ['mentions', () => write('see @')], ['an edit', () => click('edit-1')], ['the palette', () => press('k', { ctrlKey: true })], ['the case', () => click('case-badge')],
+    ['delete', () => { app.overlay = { kind: 'delete-chat', id: 'coverage', title: 'x' } }],
     ['a command’s result', async () => { await write('/tool sentinel.list_tables {}'); await press('Escape'); await click('send'); await pause(20) }],
   ]
   test.each(more)('%s', async (_name, act) => { await show('coverage'); await act(); await settle(); await expectAccessible() }, 20_000)
@@ -311,6 +311,8 @@ describe('what is pushed', () => {
     say(host, 'So.', 1)
     push(host, { index: 2, part: { kind: 'call', text: '{"a"', name: 'edr.isolate' } })
     await frame()
+    await fireEvent.click(get('live').querySelector('summary')!)
+    await pause(10)
     expect(get('live').textContent).toMatch(/Hm\.[^]*So\.[^]*wants to call edr\.isolate/)
     expect(get('phase').textContent).toContain('wants to call edr.isolate')
   })
@@ -350,6 +352,13 @@ describe('what is pushed', () => {
     expect(chat.talk?.entries.map((x) => x.seq)).toEqual([1, 2, 3, 4])
     expect(document.querySelectorAll('.calls > li').length).toBe(1)
     expect(find('cite-1')).toBeTruthy()
+  })
+  test('of an earlier turn that come late stay with that turn', async () => {
+    const host = await show('t', only({}, [...asked, question(3, '09:01:00', 'Next')]))
+    push(host, { entry: answer(4, 1, '09:01:01', 'Late.') })
+    await settle()
+    expect(get('turn-1').textContent).toContain('Late.')
+    expect(document.querySelectorAll('.turn').length).toBe(2)
   })
   test('for another conversation changes nothing here', async () => {
     const host = await show('t', { ...only({ live: live() }, asked), talks: [view('t', 'T', asked, { live: live() }), view('u', 'U', [])] })
@@ -430,12 +439,16 @@ describe('calls', () => {
     await fireEvent.click(get('call-4').querySelector('button')!)
     await settle()
     expect(called(host, 'Evidence')).toEqual([['coverage', 4]])
-    expect(get('proof-args').textContent).toBe('{"ids":["a1","b2","c3","d4","e5","f6"]}')
+    expect(get('proof-args').textContent.trim()).toBe('{"ids":["a1","b2","c3","d4","e5","f6"]}')
     expect(get('proof-result').textContent).toContain('(the whole of it)')
     expect(get('proof-result').textContent).toContain('U+200B')
     expect(get('evidence').textContent).toContain('1 finding. Marked for you, not followed.')
     await press('Escape', {}, get('evidence'))
     expect(get('evidence').textContent).toContain('How this answer came about')
+  })
+  test('with ids that come again belong to the answer before them', async () => {
+    await show('t', only({}, [question(1, '09:00:00', 'Q'), answer(2, 1, '09:00:01', '', { calls: [wants('0', 'edr', 'find', {}), wants('0', 'edr', 'find', {})] }), outcome(3, 1, '09:00:02', { id: '0', summary: 'first' }), outcome(4, 1, '09:00:02', { id: '0', summary: 'second' }), answer(5, 1, '09:00:03', '', { calls: [wants('0', 'edr', 'find', {})] }), outcome(6, 1, '09:00:04', { id: '0', summary: 'third' })]))
+    expect([...document.querySelectorAll('.calls > li')].map((l) => /first|second|third/.exec(l.textContent)?.[0])).toEqual(['first', 'second', 'third'])
   })
   test('that were proposed and never called say so', async () => {
     await show('t', only({}, [question(1, '09:00:00', 'Q'), answer(2, 1, '09:00:01', '', { calls: [wants('x', 'edr', 'find', {})] }), end(3, 1, '09:00:02', 'stopped')]))
