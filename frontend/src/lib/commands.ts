@@ -56,9 +56,9 @@ function needs(schema: string): boolean {
   }
 }
 
-/** What a whole text commands: null if it is a question, a sentence if it is no command that can be carried out. */
+/** What a whole text commands: null if it is a question (a path such as /etc/passwd is none), a sentence if it is no command that can be carried out. */
 export function commanded(text: string, known: Known): Command | string | null {
-  const m = /^\/(\w+)(?:\s+([^\s{]+))?\s*([^]*)$/.exec(text.trim())
+  const m = /^\/(\w+)(?=\s|$)(?:\s+([^\s{]+))?\s*([^]*)$/.exec(text.trim())
   if (!m) return null
   const [, verb = '', name = '', rest = ''] = m
   if (!['run', 'tool', 'prompt', 'resource'].includes(verb)) return `There is no command /${verb}. There are /run, /tool, /prompt and /resource.`
