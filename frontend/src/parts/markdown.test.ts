@@ -164,6 +164,17 @@ describe('hostile text', () => {
     for (let i = 0; i <= text.length; i += 7) r.update(text.slice(0, i))
     expect(r.reads).toBeLessThan(text.length / 3)
   })
+  test('very many hidden characters are named in few elements', () => {
+    const c = draw(`${'\u202e\u200b'.repeat(8000)}${'a\u202e'.repeat(50_000)}`)
+    expect(c.querySelectorAll('*').length).toBeLessThan(20_000)
+    expect(c.textContent).not.toContain('\u202e')
+    expect(c.textContent).toContain('[U+200B][U+202E][U+200B]')
+  })
+  test('a very long word beside a mark has places to break, and stays one word', () => {
+    const c = draw(`\u200b${'x'.repeat(10_000)}\u{1f600}`)
+    expect(c.querySelectorAll('wbr').length).toBe(20)
+    expect(c.textContent.trim()).toBe(`U+200B${'x'.repeat(10_000)}\u{1f600}`)
+  })
   test('the page of a hostile text is small', () => {
     for (const [name, text] of traps.slice(0, 12)) expect(draw(text).querySelectorAll('*').length, name).toBeLessThan(6000)
   })
