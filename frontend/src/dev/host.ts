@@ -1,8 +1,9 @@
 // A stand-in for the host, for browsers and tests. It answers like the real one, with made-up data.
 
 import type { Bound, CallView, EventView, Failure, FrameView, IconView, LogLine, PromptView, Pushed, ResourceView, ReviewView, Snapshot, WantedView } from '../lib/types'
+import { chatMethods, type Made } from './chat'
 import { events, results, story } from './events'
-import { modelActs, modelStand, type ModelStand } from './models'
+import { found, modelActs, type ModelStand } from './models'
 import { promptPractice } from './prompts'
 import { at, servers } from './servers'
 import { hiddenLine, tagLine } from './tools'
@@ -88,6 +89,8 @@ export interface Standin extends Bound, ModelStand {
   failing: Failure | null
   /** Ends a sign-in that is under way, as the person does in the browser. */
   signedIn: (failure?: Failure) => void
+  /** Conversations, models and cases; none unless a test or a scene wants some. */
+  made: Made
   /** Says that the resource which is watched has changed. */
   resourceChanged: () => void
 }
@@ -118,8 +121,11 @@ export function standin(start: Snapshot = snapshot()): Standin {
     return Promise.resolve(value instanceof Function ? value() : value)
   }
   const none = undefined as void
+  const made: Made = { talks: [], models: { models: [], localOnly: false }, cases: [], play: false, finish: () => {} }
   const host: Standin = {
-    now: start, calls: [], outcome: 'table', slow: 0, failing: null, signedIn: () => {}, resourceChanged: () => {}, ...modelStand(), ...modelActs(() => host, log),
+    ...chatMethods(made, log, (p) => host.push('chat', p)), ...modelActs(() => host, log),
+    made, get models() { return made.models }, set models(v) { made.models = v }, found: [...found], looking: Promise.resolve(),
+    now: start, calls: [], outcome: 'table', slow: 0, failing: null, signedIn: () => {}, resourceChanged: () => {},
     push(name, data) { for (const f of heard.get(name) ?? []) f(data) },
     show(over) { host.now = { ...host.now, ...over }; host.push('snapshot', host.now) },
     Snapshot: () => log(['Snapshot'], () => host.now),
@@ -203,6 +209,7 @@ export function standin(start: Snapshot = snapshot()): Standin {
     CancelProgress: (id) => log(['CancelProgress', id], () => { if (id.startsWith('sign in ')) host.signedIn({ code: 'CRD-GEN-02', what: 'It was cancelled.', means: '', fix: '' }) }),
     FinishFirstRun: () => log(['FinishFirstRun'], () => host.show({ firstRun: false })),
     ChooseFolder: (t) => log(['ChooseFolder', t], '/home/analyst/cases/INC-2041'),
+    Focus: (on) => log(['Focus', on], none),
     OpenLink: (u) => log(['OpenLink', u], none),
   }
   window.go = { app: { App: host } }

@@ -2,7 +2,9 @@
 
 import { tick } from 'svelte'
 import { app, screens, type Screen, type SettingsPage } from '../lib/app.svelte'
+import { chat } from '../lib/chat.svelte'
 import type { Snapshot } from '../lib/types'
+import { cases, models as talkers, talks } from './chat'
 import { snapshot, standin, type Standin } from './host'
 import { manyModels, models } from './models'
 import { promptHigh, promptPractice, promptTwo, promptWrite } from './prompts'
@@ -31,8 +33,10 @@ const scenes: Record<string, () => Partial<Snapshot>> = {
 
 export function install(): void {
   host = standin(snapshot(scenes[scene]?.() ?? {}))
-  const stand = { empty: [], one: models.slice(0, 1), many: manyModels() }[query.get('models') ?? '']
-  host.models = { models: stand ?? models, localOnly: query.has('local') }
+  host.made.play = true
+  if (query.get('chats') !== 'none') { host.made.talks = talks(); host.made.cases = cases }
+  const stand = { empty: [], none: [], one: models.slice(0, 1), many: manyModels() }[query.get('models') ?? '']
+  host.models = { models: stand ?? [...talkers.models, ...models], localOnly: query.has('local') }
   if (query.has('nothing')) host.found = []
   if (query.get('models') === 'looking') host.looking = new Promise(() => {})
   if (query.get('models') === 'failing') host.Models = () => Promise.reject({ code: 'CRD-CFG-01', what: 'config.json:12:5: models[0].url: is not an address', means: 'The file is left as it is, and nothing it defines is used until it is right.', fix: 'Correct the file and start Cordon again.' })
@@ -55,6 +59,10 @@ export async function play(): Promise<void> {
   else if (server) app.openServer(server)
   const seq = Number(query.get('event') ?? 0)
   if (seq) app.openEvent(seq)
+  const talk = query.get('chat')
+  if (talk) await chat.go(talk)
+  if (query.get('overlay') === 'palette') app.overlay = { kind: 'palette', only: '' }
+  if (query.get('overlay') === 'case') app.overlay = { kind: 'case', chat: chat.id }
   if (query.get('overlay') === 'add') app.overlay = { kind: 'add' }
   if (query.get('overlay') === 'keys') app.overlay = { kind: 'keys' }
   if (query.get('overlay') === 'link') app.overlay = { kind: 'link', url: 'https://docs.example/a?b=\u202Ecod.exe' }

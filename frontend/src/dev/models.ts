@@ -22,7 +22,6 @@ export const found: FoundModel[] = [
 ]
 
 export interface ModelStand { models: ModelsView; found: FoundModel[]; looking: Promise<void> }
-export const modelStand = (): ModelStand => ({ models: { models, localOnly: false }, found, looking: Promise.resolve() })
 
 type Acts = Pick<Bound, 'Models' | 'SetModel' | 'SetModelKey' | 'RemoveModel' | 'FindModels' | 'SetLocalModels'>
 type Log = <T>(entry: [keyof Bound, ...unknown[]], value: T | (() => T)) => Promise<T>

@@ -6,13 +6,17 @@ import { tick } from 'svelte'
 import { expect } from 'vitest'
 import App from '../App.svelte'
 import { app } from '../lib/app.svelte'
+import { chat } from '../lib/chat.svelte'
 import { models } from '../lib/models.svelte'
 import type { Snapshot } from '../lib/types'
+import type { Made } from './chat'
 import { snapshot, standin, type Standin } from './host'
 
 /** Opens the window afresh. */
-export async function open(over: Partial<Snapshot> = {}): Promise<Standin> {
+export async function open(over: Partial<Snapshot> = {}, made: Partial<Made> = {}): Promise<Standin> {
   const host = standin(snapshot(over))
+  Object.assign(host.made, made)
+  chat.reset()
   app.snapshot = null
   app.toasts = []
   app.overlay = { kind: 'none' }

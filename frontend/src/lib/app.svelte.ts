@@ -5,7 +5,7 @@ import { api, on, toFailure } from './api'
 import { rememberedTheme, type Theme, rememberedDensity, type Density, applyLook } from './look'
 import type { Answer, Failure, IconView, ModelView, Progress, PromptView, ResourceView, ServerView, Snapshot } from './types'
 
-export const screens = ['start', 'run', 'servers', 'activity', 'settings'] as const
+export const screens = ['chat', 'run', 'servers', 'activity', 'settings', 'start'] as const
 export type Screen = (typeof screens)[number]
 export type SettingsPage = 'secrets' | 'models' | 'policy' | 'computer' | 'appearance' | 'keyboard' | 'about'
 
@@ -14,6 +14,7 @@ export interface Toast { id: number; kind: 'ok' | 'danger' | 'plain'; text: stri
 /** What is shown above the screens, one at a time; consent stands above all of them. */
 export type Overlay = { kind: 'none' } | { kind: 'keys' } | { kind: 'add' } | { kind: 'link'; url: string } | { kind: 'remove'; server: string }
   | { kind: 'model'; model: ModelView | null } | { kind: 'model-key'; model: ModelView } | { kind: 'model-remove'; model: ModelView }
+  | { kind: 'palette'; only: '' | 'chats' } | { kind: 'rename-chat'; id: string; title: string } | { kind: 'delete-chat'; id: string; title: string } | { kind: 'case'; chat: string }
 
 class App {
   snapshot = $state.raw<Snapshot | null>(null)
@@ -64,7 +65,7 @@ class App {
     try {
       const first = this.snapshot === null
       const s = await api.Snapshot()
-      if (first) this.screen = s.firstRun ? 'start' : 'servers'
+      if (first) this.screen = s.firstRun ? 'start' : (await talks()) ? 'chat' : 'servers'
       this.take(s)
     } catch (e) {
       this.failed = toFailure(e)
@@ -169,6 +170,12 @@ class App {
 
   setTheme(theme: Theme): void { this.theme = theme; applyLook(theme, this.density) }
   setDensity(density: Density): void { this.density = density; applyLook(this.theme, density) }
+}
+
+/** Whether there is anything to chat with, or a conversation to read. */
+async function talks(): Promise<boolean> {
+  const [chats, models] = await Promise.allSettled([api.Chats({ text: '', caseId: '' }), api.Models()])
+  return (chats.status === 'fulfilled' && chats.value.length > 0) || (models.status === 'fulfilled' && models.value.models.length > 0)
 }
 
 /** The code of what a person ended: that is no failure to tell of. */

@@ -20,11 +20,12 @@ const known: Record<string, string> = {
 const hex = (code: number): string => code.toString(16).toUpperCase().padStart(4, '0')
 const isTag = (code: number): boolean => code >= 0xe0020 && code <= 0xe007e
 
-/** Splits text into what shows and what does not. Joining the `text` of all pieces gives the input back. */
-export function pieces(text: string): Piece[] {
+/** Splits text into what shows and what does not. Joining the `text` of all pieces gives the input back. After `most` pieces the rest is one. */
+export function pieces(text: string, most = Infinity): Piece[] {
   const out: Piece[] = []
   let at = 0
   for (const m of text.matchAll(hiddenRun)) {
+    if (out.length >= most) break
     if (m.index > at) out.push({ hidden: false, text: text.slice(at, m.index), label: '', hint: '' })
     out.push(...runs(m[0]))
     at = m.index + m[0].length
@@ -53,6 +54,11 @@ function runs(text: string): Piece[] {
   }
   return out
 }
+
+/** The same as one text, for titles and labels, which cannot hold marks. */
+export const visible = (text: string): string => pieces(text).map((p) => (p.hidden ? p.label : p.text)).join('')
+/** The same with the names in brackets, where they stand among text. */
+export const bracketed = (text: string): string => text.replace(hiddenRun, (run) => runs(run).map((p) => `[${p.label}]`).join(''))
 
 /** How many characters of the text would not show. */
 export function countHidden(text: string): number {

@@ -131,6 +131,7 @@ describe('the list of models', () => {
     expect(page()).toContain('CRD-MDL-07')
     for (const absent of ['models-empty', 'model-add', 'models-local', 'models-find']) expect(find(absent)).toBeNull()
     host.failing = null
+    host.models = { models: [qwen], localOnly: false }
     await click('models-again')
     expect(find('model-qwen')).toBeTruthy()
     expect(page()).not.toContain('CRD-MDL-07')

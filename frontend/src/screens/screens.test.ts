@@ -48,7 +48,7 @@ describe('axe finds nothing', () => {
 describe('keyboard', () => {
   test('Ctrl and a digit choose the screen', async () => {
     await open()
-    for (const [i, name] of (['start', 'run', 'servers', 'activity', 'settings'] as const).entries()) {
+    for (const [i, name] of (['chat', 'run', 'servers', 'activity', 'settings', 'start'] as const).entries()) {
       await press(String(i + 1), { ctrlKey: true })
       expect(get(`nav-${name}`).getAttribute('aria-current')).toBe('page')
     }

@@ -89,7 +89,7 @@ describe('parts', () => {
     expect(known).toEqual(drawn)
   })
   test('only api.ts reaches for the host', () => {
-    const code = import.meta.glob<string>(['../lib/*.ts', '!../lib/*.test.ts', '../screens/*', '../parts/*', '../App.svelte'], { query: '?raw', import: 'default', eager: true })
+    const code = import.meta.glob<string>(['../lib/*.ts', '!../lib/*.test.ts', '../screens/*', '../parts/**/*', '../App.svelte'], { query: '?raw', import: 'default', eager: true })
     const reaching = Object.entries(code).filter(([, text]) => /window\.(?:go|runtime)|wailsjs/.test(text)).map(([file]) => file)
     expect(reaching).toEqual(['../lib/api.ts'])
   })
