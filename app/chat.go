@@ -53,13 +53,21 @@ func (a *App) Chats(q ChatQuery) ([]ChatRow, error) {
 	}
 	rows := []ChatRow{}
 	for _, h := range hits {
-		r := ChatRow{ID: h.ID, Title: h.Title, CaseID: h.Case, CaseName: names[h.Case], Pinned: h.Pinned, Changed: stamp(h.Changed), Snippet: h.Snippet}
+		r := ChatRow{ID: h.ID, Title: titled(h.Conversation), CaseID: h.Case, CaseName: names[h.Case], Pinned: h.Pinned, Changed: stamp(h.Changed), Snippet: h.Snippet}
 		if l := e.Live(h.ID); l != nil {
 			r.Phase = string(l.Phase)
 		}
 		rows = append(rows, r)
 	}
 	return rows, nil
+}
+
+// titled is what a conversation is called before it has a title.
+func titled(c chat.Conversation) string {
+	if c.Title == "" {
+		return "New conversation"
+	}
+	return c.Title
 }
 
 // OpenChat returns a conversation with its newest entries.
@@ -76,7 +84,7 @@ func (a *App) OpenChat(id string) (ChatView, error) {
 	if err != nil {
 		return ChatView{}, chatFailure(err)
 	}
-	v := ChatView{ID: c.ID, Title: c.Title, CaseID: c.Case, Pinned: c.Pinned, Servers: []ChatServer{}, Entries: []EntryView{}, More: len(path) > firstEntries,
+	v := ChatView{ID: c.ID, Title: titled(c), CaseID: c.Case, Pinned: c.Pinned, Servers: []ChatServer{}, Entries: []EntryView{}, More: len(path) > firstEntries,
 		Left: ChatLeft{c.Left.Requests, c.Left.Bytes, list(c.Left.Places)}, Results: a.host.Gate.Labels.Session(chat.Asker(id)).Results}
 	if v.More {
 		path = path[1:]

@@ -70,7 +70,12 @@ func TestChat(t *testing.T) {
 	audit := window.axe()
 	shot := func(string) {}
 	if dir := os.Getenv("SHOTS"); dir != "" {
-		shot = window.shots(dir)
+		shots := window.shots(dir)
+		shot = func(name string) {
+			shots(name)
+			window.must("resize", window.call("POST", window.base+"/window/rect", map[string]int{"width": 1280, "height": 900}, nil))
+			window.still()
+		}
 	}
 	step := func(name string, f func(t *testing.T, b *browser)) {
 		t.Helper()
@@ -87,9 +92,9 @@ func TestChat(t *testing.T) {
 		shot("chat-no-model")
 	})
 	for name, what := range map[string]string{"files": filesystemPackage, "graph": "npm:" + memoryPackage} {
-		command, env := []string{folder}, map[string]string{}
+		command, env := []string{folder}, []map[string]string{}
 		if name == "graph" {
-			command, env = nil, map[string]string{"MEMORY_FILE_PATH": filepath.Join(folder, "memory.jsonl")}
+			command, env = []string{}, []map[string]string{{"name": "MEMORY_FILE_PATH", "value": filepath.Join(folder, "memory.jsonl"), "secret": ""}}
 		}
 		window.must("install "+name, window.script(nil, `const [name, what, command, write, env] = arguments
 			await window.go.app.App.InstallServer({name, package: what, scripts: false, command, read: [], write, net: 'none', memoryBytes: 0, pids: 0, env})`, name, what, command, []string{folder}, env))
@@ -151,7 +156,7 @@ func TestChat(t *testing.T) {
 	step("a citation opens the evidence", func(t *testing.T, b *browser) {
 		b.pressAt("[data-test=messages] .cite:not([disabled])")
 		b.find(hook("proof"))
-		b.until(`/WS-FIN-0142|notes.md|entities/.test(document.querySelector('[data-test=proof]')?.innerText ?? '')`)
+		b.until(`/WS-FIN-0142|notes.md|entities/.test(document.querySelector('[data-test=proof-result]')?.innerText ?? '')`)
 		audit("evidence")
 		shot("chat-evidence")
 	})
