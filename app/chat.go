@@ -54,7 +54,7 @@ func (a *App) Chats(q ChatQuery) ([]ChatRow, error) {
 	rows := []ChatRow{}
 	for _, h := range hits {
 		r := ChatRow{ID: h.ID, Title: titled(h.Conversation), CaseID: h.Case, CaseName: names[h.Case], Pinned: h.Pinned, Changed: stamp(h.Changed), Snippet: h.Snippet}
-		if l := e.Live(h.ID); l != nil {
+		if l := e.Live(h.ID, nil); l != nil {
 			r.Phase = string(l.Phase)
 		}
 		rows = append(rows, r)
@@ -115,7 +115,7 @@ func (a *App) OpenChat(id string) (ChatView, error) {
 		}
 		v.Servers = append(v.Servers, row)
 	}
-	v.Live = liveView(e.Live(id))
+	v.Live = liveView(e.Live(id, a.pushes.seal))
 	return v, nil
 }
 
@@ -556,7 +556,7 @@ func liveView(l *chat.Live) *LiveView {
 	if l == nil {
 		return nil
 	}
-	v := &LiveView{Phase: string(l.Phase), Since: stamp(l.Since), Model: l.Model, Parts: []LivePart{}, Running: []RunningView{}, Retry: l.Retry}
+	v := &LiveView{Rev: l.Rev, Phase: string(l.Phase), Since: stamp(l.Since), Model: l.Model, Parts: []LivePart{}, Running: []RunningView{}, Retry: l.Retry}
 	for _, p := range l.Parts {
 		v.Parts = append(v.Parts, LivePart{string(p.Kind), p.Text, p.Name})
 	}
@@ -574,14 +574,16 @@ const frame = 16 * time.Millisecond
 type pushes struct {
 	mu   sync.Mutex
 	all  []ChatPush // guarded by mu
+	kept int        // guarded by mu: so many of all are not added to any more
 	some chan struct{}
 }
 
 func (p *pushes) add(v ChatPush) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if n := len(p.all); n > 0 && v.Part != nil && p.all[n-1].Part != nil && p.all[n-1].ID == v.ID && p.all[n-1].Index == v.Index && p.all[n-1].Part.Kind == v.Part.Kind {
+	if n := len(p.all); n > p.kept && v.Part != nil && p.all[n-1].Part != nil && p.all[n-1].ID == v.ID && p.all[n-1].Index == v.Index && p.all[n-1].Part.Kind == v.Part.Kind {
 		p.all[n-1].Part.Text += v.Part.Text
+		p.all[n-1].Rev = v.Rev
 		return
 	}
 	p.all = append(p.all, v)
@@ -595,13 +597,20 @@ func (p *pushes) take() []ChatPush {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	all := p.all
-	p.all = nil
+	p.all, p.kept = nil, 0
 	return all
+}
+
+// seal keeps what comes from now on apart from what is there.
+func (p *pushes) seal() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.kept = len(p.all)
 }
 
 // chatChanged notes what the page has to be told. It does not block.
 func (a *App) chatChanged(u chat.Update) {
-	p := ChatPush{ID: u.ID, Index: u.Index, Live: liveView(u.Live), Idle: u.Idle}
+	p := ChatPush{ID: u.ID, Rev: u.Rev, Index: u.Index, Live: liveView(u.Live), Idle: u.Idle}
 	if u.Part != nil {
 		p.Part = &LivePart{string(u.Part.Kind), u.Part.Text, u.Part.Name}
 	}

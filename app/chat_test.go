@@ -295,3 +295,43 @@ func TestClosingStopsChats(t *testing.T) {
 		v, _ = a.OpenChat(c.ID)
 	}
 }
+
+// TestChatOpenedInTheMiddle: what the page gets of an answer that is coming, and what is pushed after that, are the answer: no letter twice, none missing.
+func TestChatOpenedInTheMiddle(t *testing.T) {
+	var long strings.Builder
+	for i := range 3000 {
+		long.WriteString(strings.Repeat("x", i%7) + " ")
+	}
+	a, p, _ := chatApp(t, scripted.Turn{Text: long.String(), Runes: 3, Pause: 100 * time.Microsecond})
+	c := newChat(t, a)
+	done := make(chan error, 1)
+	go func() { done <- a.Ask(Ask{ID: c.ID, Text: "hello"}) }()
+	var opened []*LiveView
+	for len(opened) < 20 {
+		v, err := a.OpenChat(c.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if v.Live != nil && len(v.Live.Parts) > 0 {
+			opened = append(opened, v.Live)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(5 * time.Second); !slices.ContainsFunc(p.told(), func(u ChatPush) bool { return u.Idle }) && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+	}
+	for _, l := range opened {
+		text := l.Parts[0].Text
+		for _, u := range p.told() {
+			if u.Part != nil && u.Rev > l.Rev {
+				text += u.Part.Text
+			}
+		}
+		if text != long.String() {
+			t.Errorf("opened at %d: %d letters together, want %d", l.Rev, len(text), long.Len())
+		}
+	}
+}

@@ -150,6 +150,7 @@ type EndView struct {
 
 // LiveView is what is under way in a conversation.
 type LiveView struct {
+	Rev     uint64        `json:"rev"`
 	Phase   string        `json:"phase"` // asking (the model), retrying, calling, waiting (for a person)
 	Since   string        `json:"since"`
 	Model   string        `json:"model"`
@@ -178,6 +179,7 @@ type RunningView struct {
 // is under way. Pushes come in order.
 type ChatPush struct {
 	ID    string     `json:"id"`
+	Rev   uint64     `json:"rev"` // grows; what LiveView.Rev says is in it need not be added again
 	Entry *EntryView `json:"entry"`
 	Index int        `json:"index"` // of the part in LiveView.Parts
 	Part  *LivePart  `json:"part"`  // Text is to be added to that part; a new index begins one

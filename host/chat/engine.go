@@ -40,6 +40,7 @@ type Engine struct {
 // Update says what has changed in a conversation.
 type Update struct {
 	ID    string
+	Rev   uint64 // grows
 	Entry *Entry // was added
 	Index int    // of the part in Live.Parts that Part continues, or begins
 	Part  *Part
@@ -60,6 +61,7 @@ const (
 
 // Live is what is under way in a conversation. Whoever gets one must not change it.
 type Live struct {
+	Rev     uint64 // of the last update that is in it
 	Phase   Phase
 	Since   time.Time
 	Model   string
@@ -103,7 +105,7 @@ type Ask struct {
 	Text     string
 	Images   []llm.Part
 	Attached []Attachment
-	Replaces int64 // the question that it is another version of, or 0
+	Replaces int64 // the question that it is another version of, or 0; what is attached to that goes with this too
 }
 
 // Ask begins a turn with a question and returns when it has ended, whatever came of it: that is in its last entry. An error means that it was not
@@ -131,7 +133,7 @@ func (e *Engine) Ask(ctx context.Context, id string, a Ask) error {
 			if old.Kind != Question {
 				return errors.New("only a question can be asked in another way")
 			}
-			parent = old.Parent
+			parent, a.Attached = old.Parent, append(old.Attached, a.Attached...)
 		}
 		if c.Title == "" {
 			title := titleOf(a)
@@ -192,7 +194,7 @@ func (e *Engine) Select(ctx context.Context, id string, seq int64) error {
 // Delete forgets a conversation. What is under way in it is stopped first.
 func (e *Engine) Delete(ctx context.Context, id string) error {
 	e.Stop(id)
-	for e.Live(id) != nil {
+	for e.Live(id, nil) != nil {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -252,8 +254,9 @@ func (e *Engine) Close() {
 	e.running.Wait()
 }
 
-// Live returns what is under way in a conversation, or nil.
-func (e *Engine) Live(id string) *Live {
+// Live returns what is under way in a conversation, or nil. between, which may be nil, is called after all updates that are in it and before any later
+// one; it must not block.
+func (e *Engine) Live(id string, between func()) *Live {
 	e.mu.Lock()
 	t := e.turns[id]
 	e.mu.Unlock()
@@ -262,6 +265,9 @@ func (e *Engine) Live(id string) *Live {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if between != nil {
+		between()
+	}
 	return t.copy()
 }
 

@@ -56,7 +56,7 @@ func (e *Engine) turn(ctx context.Context, id string, begin func(context.Context
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	t := &turn{e: e, id: id, cancel: cancel, began: time.Now(), seen: map[string]*repeat{}, found: map[string]bool{}}
-	t.live = Live{Phase: Asking, Since: t.began}
+	t.live = Live{Phase: Asking, Since: t.began, Rev: uint64(t.began.UnixMicro())} // so that it grows from turn to turn
 	e.mu.Lock()
 	switch {
 	case e.closed:
@@ -76,7 +76,7 @@ func (e *Engine) turn(ctx context.Context, id string, begin func(context.Context
 		e.mu.Lock()
 		delete(e.turns, id)
 		e.mu.Unlock()
-		e.Changed(Update{ID: id, Idle: true})
+		e.Changed(Update{ID: id, Rev: t.live.Rev + 1, Idle: true})
 		e.running.Done()
 	}()
 	keep := context.WithoutCancel(ctx) // what a person has asked is kept, whatever happens
@@ -137,7 +137,7 @@ func (t *turn) add(ctx context.Context, en Entry) error {
 	if en.Kind == Answer {
 		t.live.Parts = nil
 	}
-	t.e.Changed(Update{ID: t.id, Entry: &en})
+	t.tell(Update{Entry: &en})
 	return nil
 }
 
@@ -156,7 +156,17 @@ func (t *turn) change(f func(l *Live)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	f(&t.live)
-	t.e.Changed(Update{ID: t.id, Live: t.copy()})
+	t.tell(Update{Live: t.copy()})
+}
+
+// tell passes on what has changed, with mu held.
+func (t *turn) tell(u Update) {
+	t.live.Rev++
+	u.ID, u.Rev = t.id, t.live.Rev
+	if u.Live != nil {
+		u.Live.Rev = u.Rev
+	}
+	t.e.Changed(u)
 }
 
 func (t *turn) state(call string, to Phase) {
@@ -357,7 +367,7 @@ func (t *turn) delta(d llm.Delta) {
 	defer t.mu.Unlock()
 	if t.live.Phase == Retrying {
 		t.live.Phase, t.live.Retry = Asking, ""
-		t.e.Changed(Update{ID: t.id, Live: t.copy()})
+		t.tell(Update{Live: t.copy()})
 	}
 	for len(t.live.Parts) <= d.Index {
 		t.live.Parts = append(t.live.Parts, Part{Kind: d.Kind})
@@ -367,7 +377,7 @@ func (t *turn) delta(d llm.Delta) {
 	if d.Name != "" {
 		p.Name = d.Name
 	}
-	t.e.Changed(Update{ID: t.id, Index: d.Index, Part: &Part{d.Kind, d.Text, d.Name}})
+	t.tell(Update{Index: d.Index, Part: &Part{d.Kind, d.Text, d.Name}})
 }
 
 // left notes what has left this computer.

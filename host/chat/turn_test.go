@@ -389,11 +389,11 @@ func TestStop(t *testing.T) {
 			done := make(chan error)
 			go func() { done <- w.Ask(t.Context(), w.id, Ask{Text: "go"}) }()
 			for end := time.Now().Add(10 * time.Second); ; {
-				if l := w.Live(w.id); l != nil && c.until(l) {
+				if l := w.Live(w.id, nil); l != nil && c.until(l) {
 					break
 				}
 				if time.Now().After(end) {
-					t.Fatalf("it never came so far: %+v", w.Live(w.id))
+					t.Fatalf("it never came so far: %+v", w.Live(w.id, nil))
 				}
 				time.Sleep(time.Millisecond)
 			}
@@ -406,7 +406,7 @@ func TestStop(t *testing.T) {
 			if ended := w.ended(t); ended.Why != Stopped {
 				t.Errorf("%+v", ended)
 			}
-			if w.Live(w.id) != nil {
+			if w.Live(w.id, nil) != nil {
 				t.Error("something is under way still")
 			}
 			path := w.path(t)
@@ -636,7 +636,9 @@ func TestManyTools(t *testing.T) {
 
 func TestVersionsOfTurns(t *testing.T) {
 	w := newWorld(t, config.ModelAnthropic, scripted.Turn{Text: "one"}, scripted.Turn{Text: "two"}, scripted.Turn{Text: "three"})
-	w.ask(t, "first question")
+	if err := w.Ask(t.Context(), w.id, Ask{Text: "first question", Attached: []Attachment{{Name: "a.txt", From: "you", Text: "what is attached", Size: 16}}}); err != nil {
+		t.Fatal(err)
+	}
 	q := w.path(t)[0]
 	if err := w.Retry(t.Context(), w.id, q.Seq); err != nil {
 		t.Fatal(err)
@@ -651,7 +653,7 @@ func TestVersionsOfTurns(t *testing.T) {
 	if len(path) != 3 || text(path[0].Parts) != "the same in other words" || len(path[0].Versions) != 2 {
 		t.Errorf("%s %+v", shape(path), path[0])
 	}
-	if body := w.provider.Requests()[2].Body; strings.Contains(body, "first question") {
+	if body := w.provider.Requests()[2].Body; strings.Contains(body, "first question") || !strings.Contains(body, "what is attached") {
 		t.Error("the question that was replaced was sent too")
 	}
 	if err := w.Ask(t.Context(), w.id, Ask{Text: "x", Replaces: path[1].Seq}); err == nil {
@@ -743,7 +745,7 @@ func TestClose(t *testing.T) {
 	w.provider.Say(scripted.Turn{Text: strings.Repeat("word ", 10_000), Runes: 5, Pause: time.Millisecond})
 	done := make(chan error)
 	go func() { done <- w.Ask(t.Context(), w.id, Ask{Text: "go"}) }()
-	for w.Live(w.id) == nil || len(w.Live(w.id).Parts) == 0 {
+	for w.Live(w.id, nil) == nil || len(w.Live(w.id, nil).Parts) == 0 {
 		time.Sleep(time.Millisecond)
 	}
 	if err := w.Ask(t.Context(), w.id, Ask{Text: "me too"}); !errors.Is(err, ErrBusy) {

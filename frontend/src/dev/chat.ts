@@ -65,7 +65,7 @@ const ended = (why: 'stopped' | 'failed' | 'limit' | 'refused', reason: string, 
   answer(2, 1, '08:10:09.000', 'The first three items are done. The fourth', { stop: '' }),
   end(3, 1, '08:10:20.000', why, reason, failure),
 ]
-const live = (over: Partial<LiveView>): LiveView => ({ phase: 'asking', since: new Date(Date.now() - 4000).toISOString(), model: 'qwen3:14b', parts: [], running: [], retry: '', ...over })
+const live = (over: Partial<LiveView>): LiveView => ({ rev: 0, phase: 'asking', since: new Date(Date.now() - 4000).toISOString(), model: 'qwen3:14b', parts: [], running: [], retry: '', ...over })
 
 const servers: ChatServer[] = [
   { name: 'detections', on: true, tools: 4, tokens: 780, state: 'running', pin: 'pinned' }, { name: 'filesystem', on: true, tools: 2, tokens: 532, state: 'running', pin: 'pinned' },
@@ -126,7 +126,8 @@ export function chatMethods(made: Made, log: Log, tell: (p: ChatPush) => void): 
   }
   const set = (id: string, over: Partial<ChatView>): void => { made.talks = made.talks.map((t) => (t.id === id ? { ...t, ...over } : t)) }
   const shown = (v: ChatView): ChatView => ({ ...v, entries: v.entries.slice(-page), more: v.entries.length > page })
-  const push = (id: string, over: Partial<ChatPush>): void => tell({ id, entry: null, index: 0, part: null, live: null, idle: false, ...over })
+  let revs = 0
+  const push = (id: string, over: Partial<ChatPush>): void => tell({ id, rev: ++revs, entry: null, index: 0, part: null, live: null, idle: false, ...over })
   const add = (id: string, e: EntryView): void => { set(id, { entries: [...of(id).entries, e] }); push(id, { entry: e }) }
   let made_ = 0
 

@@ -60,11 +60,11 @@ export class Talk {
     this.live = v.live
     this.view = v
     this.failure = null
-    // Text that was pushed meanwhile is part of the view; entries are put in their place, however often they come.
-    const late = this.queue.filter((p) => !p.part)
+    // Text that was pushed meanwhile may be part of the view already, which its number tells; entries are put in their place, however often they come.
+    const late = this.queue
     this.queue = []
     this.opening = false
-    for (const p of late) this.apply(p)
+    for (const p of late) if (!p.part || v.live) this.apply(p)
   }
 
   /** Text waits for the next frame, so that any number of pushes is drawn once; everything else, and a hidden window, does not wait. */
@@ -189,7 +189,7 @@ function joined(all: readonly ChatPush[]): ChatPush[] {
   const out: ChatPush[] = []
   for (const p of all) {
     const last = out.at(-1)
-    if (last?.part && p.part && last.index === p.index && !last.entry && !p.entry && !p.live && !last.live) out[out.length - 1] = { ...last, part: { ...last.part, text: last.part.text + p.part.text, name: p.part.name || last.part.name } }
+    if (last?.part && p.part && last.index === p.index && !last.entry && !p.entry && !p.live && !last.live) out[out.length - 1] = { ...last, rev: p.rev, part: { ...last.part, text: last.part.text + p.part.text, name: p.part.name || last.part.name } }
     else out.push(p)
   }
   return out

@@ -10,7 +10,8 @@ import type { ChatPush, EntryView, OutcomeView } from './types'
 
 const q = (n: number, over: Partial<EntryView> = {}): EntryView => question(n, '09:00:00', `q${n}`, over)
 const seqs = (all: readonly EntryView[]): number[] => all.map((e) => e.seq)
-const push = (over: Partial<ChatPush>): ChatPush => ({ id: 't', entry: null, index: 0, part: null, live: null, idle: false, ...over })
+let revs = 0
+const push = (over: Partial<ChatPush>): ChatPush => ({ id: 't', rev: ++revs, entry: null, index: 0, part: null, live: null, idle: false, ...over })
 const ended = (over: Partial<OutcomeView>): OutcomeView => outcome(1, 1, '09:00:00', over).outcome!
 
 describe('entries', () => {
@@ -46,7 +47,7 @@ describe('turns', () => {
 })
 
 describe('what is under way', () => {
-  const live = { phase: 'asking', since: '', model: 'm', parts: [], running: [{ id: 'a', server: 's', tool: 't', effect: 'read', state: 'running' }], retry: '' } as const
+  const live = { rev: 0, phase: 'asking', since: '', model: 'm', parts: [], running: [{ id: 'a', server: 's', tool: 't', effect: 'read', state: 'running' }], retry: '' } as const
   const some = { ...live, parts: [], running: [...live.running] }
   test('grows by parts, begins by itself, and ends', () => {
     const a = lived(null, push({ part: { kind: 'text', text: 'one', name: '' } }), 'm')
@@ -54,6 +55,11 @@ describe('what is under way', () => {
     expect(lived(a, push({ idle: true }), 'm')).toBeNull()
   })
   test('a part far away begins the next one: there are no holes', () => expect(lived(some, push({ index: 1e9, part: { kind: 'text', text: 'x', name: '' } }), 'm')?.parts).toHaveLength(1))
+  test('what it holds already is not added again', () => {
+    const held = { ...some, rev: 1e9, parts: [{ kind: 'text' as const, text: 'one', name: '' }] }
+    expect(lived(held, push({ rev: 1e9, part: { kind: 'text', text: 'one', name: '' } }), 'm')?.parts[0]?.text).toBe('one')
+    expect(lived(held, push({ rev: 1e9 + 1, part: { kind: 'text', text: ' two', name: '' } }), 'm')?.parts[0]?.text).toBe('one two')
+  })
   test('a call that ended does not run', () => expect(lived(some, push({ entry: outcome(3, 1, '09:00:00', { id: 'a' }) }), 'm')?.running).toEqual([]))
 })
 

@@ -73,12 +73,13 @@ export function lived(live: LiveView | null, p: ChatPush, model: string): LiveVi
   let now = p.live ?? live
   if (p.idle) return p.live
   if (p.part) {
-    const begun = now ?? { phase: 'asking', since: new Date().toISOString(), model, parts: [], running: [], retry: '' }
+    if (now && p.rev <= now.rev) return now // it is in there
+    const begun = now ?? { phase: 'asking', since: new Date().toISOString(), model, parts: [], running: [], retry: '', rev: 0 }
     const old = begun.parts[p.index]
     const parts = begun.parts.slice()
     if (old) parts[p.index] = { ...old, text: old.text + p.part.text, name: p.part.name || old.name }
     else parts.push(p.part)
-    now = { ...begun, parts }
+    now = { ...begun, parts, rev: p.rev }
   }
   if (now && !p.live && p.entry?.kind === 'answer') now = { ...now, parts: [] }
   const id = p.entry?.outcome?.id

@@ -466,6 +466,7 @@ export interface EndView {
 
 /** What is under way in a conversation. */
 export interface LiveView {
+  rev: number
   /** Asking (the model), retrying, calling, waiting (for a person). */
   phase: 'asking' | 'retrying' | 'calling' | 'waiting'
   since: string
@@ -498,6 +499,8 @@ export interface RunningView {
 /** Says what has changed in a conversation: an entry that was added, text that continues a part of the answer that is coming, or all of what is under way. Pushes come in order. */
 export interface ChatPush {
   id: string
+  /** Grows; what LiveView.rev says is in it need not be added again. */
+  rev: number
   entry: EntryView | null
   /** Of the part in LiveView.Parts. */
   index: number

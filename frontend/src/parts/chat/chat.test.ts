@@ -21,9 +21,10 @@ async function show(id: string, made: Partial<Made> = all()): Promise<Standin> {
 const only = (v: Partial<ChatView>, entries = coverage): Partial<Made> => ({ talks: [view('t', 'Talk', entries, v)], models, cases: [] })
 const frame = async (): Promise<void> => { await new Promise<void>((done) => requestAnimationFrame(() => done())); await settle() }
 const pause = async (ms: number): Promise<void> => { await new Promise((done) => setTimeout(done, ms)); await settle() }
-const push = (host: Standin, over: Partial<ChatPush>, id = 't'): void => host.push('chat', { id, entry: null, index: 0, part: null, live: null, idle: false, ...over })
+let revs = 0
+const push = (host: Standin, over: Partial<ChatPush>, id = 't'): void => host.push('chat', { id, rev: ++revs, entry: null, index: 0, part: null, live: null, idle: false, ...over })
 const say = (host: Standin, text: string, index = 0, id = 't'): void => push(host, { index, part: { kind: 'text', text, name: '' } }, id)
-const live = (over: Partial<LiveView> = {}): LiveView => ({ phase: 'asking', since: '2026-11-23T09:00:00Z', model: 'qwen3:14b', parts: [], running: [], retry: '', ...over })
+const live = (over: Partial<LiveView> = {}): LiveView => ({ rev: 0, phase: 'asking', since: '2026-11-23T09:00:00Z', model: 'qwen3:14b', parts: [], running: [], retry: '', ...over })
 const called = (host: Standin, name: string): unknown[] => host.calls.filter(([m]) => m === name).map(([, ...a]) => (a.length === 1 ? a[0] : a))
 const messages = (): string => get('messages').textContent
 const failure: Failure = { code: 'CRD-LLM-02', what: 'The model does not answer.', means: '', fix: 'Start it.' }
