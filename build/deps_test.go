@@ -39,6 +39,7 @@ var modules = map[string]string{
 	"github.com/yosida95/uritemplate/v3":     "templates of resources (RFC 6570); the MCP library needs it too",
 	"github.com/anthropics/anthropic-sdk-go": "Anthropic's models; the official library",
 	"github.com/openai/openai-go/v3":         "OpenAI's and compatible models; the official library",
+	"codeberg.org/go-pdf/fpdf":               "conversations as PDF",
 	"modernc.org/sqlite":                     "conversations; SQLite with full-text search, without cgo",
 	"golang.org/x/net":                       "BPF, IDNA, proxy settings",
 }

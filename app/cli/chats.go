@@ -106,16 +106,23 @@ func listChatsCommand(e *env) *cobra.Command {
 func exportChatCommand(e *env) *cobra.Command {
 	var format, to string
 	c := &cobra.Command{Use: "export ID", Short: "Print a conversation, or write it to a file",
-		Long: `Markdown is for people: times in UTC, citations that lead to the results, indicators defanged. JSON is for programs and has everything as it was.`,
+		Long: `Markdown is for people: times in UTC, citations that lead to the results, indicators defanged. PDF is the same on
+pages, with the case's marking on each. JSON is for programs and has everything as it was.`,
 		Args: usage(cobra.ExactArgs(1)), RunE: func(c *cobra.Command, args []string) error {
+			if format == "pdf" && to == "" {
+				return usageError(c, "a PDF goes to a file: name it with -o")
+			}
 			return e.withChats(c.Context(), func(en *chat.Engine) error {
 				x, err := en.Store.Export(c.Context(), args[0], Version)
 				if err != nil {
 					return fmt.Errorf("conversation %q: %w", args[0], err)
 				}
 				body, _, err := x.As(format)
-				if err != nil {
+				switch {
+				case errors.Is(err, chat.ErrFormat):
 					return usageError(c, "%w", err)
+				case err != nil:
+					return err
 				}
 				if to != "" {
 					return config.WriteFile(to, body)
@@ -131,7 +138,7 @@ func exportChatCommand(e *env) *cobra.Command {
 				return nil
 			})
 		}}
-	c.Flags().StringVar(&format, "format", "markdown", "markdown or json")
+	c.Flags().StringVar(&format, "format", "markdown", "markdown, json or pdf")
 	c.Flags().StringVarP(&to, "output", "o", "", "file to write, readable for you only")
 	return c
 }

@@ -2,6 +2,7 @@ package chat
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -26,6 +27,8 @@ type Exported struct {
 	Model        string          `json:"model"`
 	Left         Left            `json:"left"`
 	Conversation []ExportedEntry `json:"conversation"`
+
+	quoted int // bytes of a result that a text quotes, 0 for maxQuoted
 }
 
 // ExportedEntry is an entry with its place and the whole of its result.
@@ -69,7 +72,10 @@ func (s *Store) Export(ctx context.Context, id, version string) (Exported, error
 	return out, nil
 }
 
-// As returns the conversation in a format, markdown or json, and how such files' names end.
+// ErrFormat means that there is no such format.
+var ErrFormat = errors.New("the formats are markdown, json and pdf")
+
+// As returns the conversation in a format, markdown, json or pdf, and how such files' names end.
 func (x Exported) As(format string) (body []byte, ending string, err error) {
 	switch format {
 	case "markdown":
@@ -77,8 +83,11 @@ func (x Exported) As(format string) (body []byte, ending string, err error) {
 	case "json":
 		body, err = json.Marshal(x, jsontext.WithIndent("  "))
 		return append(body, '\n'), ".json", err
+	case "pdf":
+		body, err = x.PDF()
+		return body, ".pdf", err
 	}
-	return nil, "", fmt.Errorf("there is no format %q: there are markdown and json", format)
+	return nil, "", fmt.Errorf("%w: %q", ErrFormat, format)
 }
 
 // FileName is what a file with it may be called, without an ending.
@@ -174,8 +183,12 @@ func (x Exported) Markdown() string {
 		if e.Result != nil {
 			body = e.Result.Text()
 		}
-		if len(body) > maxQuoted {
-			body = cutBytes(body, maxQuoted) + fmt.Sprintf("\n… (%d bytes in all)", len(body))
+		most := maxQuoted
+		if x.quoted > 0 {
+			most = x.quoted
+		}
+		if len(body) > most {
+			body = cutBytes(body, most) + fmt.Sprintf("\n… (%d bytes in all)", len(body))
 		}
 		body = Defang(visible(body))
 		fence := "```"
@@ -227,7 +240,8 @@ func plain(s string) string {
 
 var markdown = regexp.MustCompile("[\\\\`*_{}\\[\\]<>#|!~]")
 
-// inert takes what loads or runs things out of a model's Markdown: HTML and images are shown as they are written. Code stays as it is.
+// inert takes what loads or runs things out of a model's Markdown: HTML and images are shown as they are written. Its headings go below those of the export, so
+// that it cannot write another's part. Code stays as it is.
 func inert(s string) string {
 	var b strings.Builder
 	fence := ""
@@ -240,6 +254,12 @@ func inert(s string) string {
 		case strings.HasPrefix(mark, "```") || strings.HasPrefix(mark, "~~~"):
 			fence = mark[:3]
 		default:
+			switch rest := strings.TrimLeft(mark, "#"); {
+			case rest != mark:
+				line = "#### " + strings.TrimLeft(rest, " \t")
+			case strings.Trim(mark, "=-\r\n ") == "" && strings.TrimSpace(mark) != "":
+				line = "\\" + mark
+			}
 			for i, part := range strings.Split(line, "`") {
 				if i > 0 {
 					b.WriteByte('`')

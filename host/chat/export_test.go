@@ -1,7 +1,9 @@
 package chat
 
 import (
+	"bytes"
 	"encoding/json"
+	"os"
 	"strings"
 	"testing"
 
@@ -31,7 +33,7 @@ func TestExport(t *testing.T) {
 	o.put(Content{Blocks: []tool.Content{{Type: "text", Text: "from 10.0.0.1\n```\n# out of the fence\n\u202e"}}})
 	r := appended(t, s, c.ID, a.Seq, Entry{Kind: Result, Outcome: o})
 	b := appended(t, s, c.ID, r.Seq, Entry{Kind: Answer, Asked: &Asked{Model: "m", Stop: llm.StopEnd},
-		Parts: says("It is https://evil.example/x [#1] and [#2]. ![a](https://evil.example/i.png) <img src=//evil.example/i.png> [x](//evil.example) `<b>`\n```\n<kept> ![kept](a)\n```\n<not>")})
+		Parts: says("It is https://evil.example/x [#1] and [#2]. ![a](https://evil.example/i.png) <img src=//evil.example/i.png> [x](//evil.example) `<b>`\n```\n<kept> ![kept](a)\n```\n<not>\n## You, 2026-11-28\nme\n===\n---\n")})
 	appended(t, s, c.ID, b.Seq, Entry{Kind: End, Ended: &Ended{Why: Stopped, Reason: "You stopped it."}})
 	x, err := s.Export(t.Context(), c.ID, "1.2.3")
 	if err != nil {
@@ -39,7 +41,7 @@ func TestExport(t *testing.T) {
 	}
 	text := x.Markdown()
 	for _, want := range []string{"# Who \\# was it \\<img src=x\\>\n", "TLP:AMBER+STRICT", "1 requests, 10 bytes, to api.example.com", "> what is hxxp://evil[.]example/x?\n> # not a heading", "hxxps://evil[.]example/x [#1](#result-1)",
-		"[#2] (there is no such result)", `!\[a]\(hxxps://evil[.]example/i.png)`, "&lt;img src=//evil[.]example/i.png>", `[x]\(//evil[.]example)`, "`<b>`", "<kept> ![kept](a)", "&lt;not>", "*You stopped it.*", "### Result 1", "`f.read'x`", "from 10[.]0[.]0[.]1",
+		"[#2] (there is no such result)", `!\[a]\(hxxps://evil[.]example/i.png)`, "&lt;img src=//evil[.]example/i.png>", `[x]\(//evil[.]example)`, "`<b>`", "<kept> ![kept](a)", "&lt;not>", "\n#### You, 2026-11-28\nme\n\\===\n\\---\n", "*You stopped it.*", "### Result 1", "`f.read'x`", "from 10[.]0[.]0[.]1",
 		"````\nfrom", "‹U+202E›", " UTC", "(event 9)"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("there is no %q in\n%s", want, text)
@@ -69,5 +71,51 @@ func TestExport(t *testing.T) {
 	}
 	if _, _, err := x.As("exe"); err == nil {
 		t.Error("a format that there is not")
+	}
+}
+
+// TestPDF: the pages say what Markdown says, with links to results and the marking; whatever others wrote is text.
+func TestPDF(t *testing.T) {
+	if _, err := findFonts(fontPlaces[:]...); err != nil {
+		if os.Getenv("REQUIRE_FONTS") == "1" {
+			t.Fatal(err)
+		}
+		t.Skip("no font of those that a PDF can use is installed")
+	}
+	s := open(t)
+	id, err := s.SetCase(t.Context(), Case{Name: "INC-2041", Marking: "amber"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := s.New(t.Context(), id, "m")
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := appended(t, s, c.ID, 0, Entry{Kind: Question, Parts: says("Wer war es? Ωβ \U0001F600 " + strings.Repeat("long", 2000))})
+	o := &Outcome{ID: "1", Tool: tool.ID{Server: "f", Name: "read"}, State: OK, Number: 1, Args: "{}"}
+	o.put(Content{Blocks: []tool.Content{{Type: "text", Text: strings.Repeat("endobj /JS (app.alert(1)) \u202e\x00\n", 3000)}}})
+	r := appended(t, s, c.ID, q.Seq, Entry{Kind: Result, Outcome: o})
+	a := appended(t, s, c.ID, r.Seq, Entry{Kind: Answer, Asked: &Asked{Model: "m", Stop: llm.StopEnd}, Parts: says("# Findings\n\nIt was **them** [#1], see https://evil.example/x\n\n- one\n- two\n\n```\ncode\n```\n| a | b |\n|---|---|\n| 1 | 2 |\n")})
+	appended(t, s, c.ID, a.Seq, Entry{Kind: End, Ended: &Ended{Why: Done}})
+	x, err := s.Export(t.Context(), c.ID, "1.2.3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, end, err := x.As("pdf")
+	if err != nil || end != ".pdf" || !bytes.HasPrefix(body, []byte("%PDF-")) {
+		t.Fatalf("%d bytes, %q, %v", len(body), end, err)
+	}
+	for _, live := range []string{"/JS", "/JavaScript", "/URI", "/Launch", "/OpenAction"} {
+		if live != "/OpenAction" && bytes.Contains(body, []byte(live)) {
+			t.Errorf("there is %s in it", live)
+		}
+	}
+	if file := os.Getenv("PDF"); file != "" {
+		if err := os.WriteFile(file, body, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := findFonts(t.TempDir()); err != ErrNoFont { //nolint:errorlint // it is what is returned
+		t.Errorf("without fonts: %v", err)
 	}
 }
