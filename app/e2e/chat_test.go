@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -153,10 +154,38 @@ func TestChat(t *testing.T) {
 		audit("finished")
 		shot("chat-finished")
 	})
+	step("an answer rests on what it read", func(t *testing.T, b *browser) {
+		write(t, filepath.Join(folder, "timeline.csv"), "time,host,event\n2026-11-27T03:12:09Z,WS-FIN-0142,4624 logon of svc-backup from 10.20.0.7\n2026-11-27T03:12:41Z,WS-FIN-0142,10 handle to lsass.exe 0x1410\n2026-11-27T03:14:02Z,WS-FIN-0142,4688 rundll32.exe comsvcs.dll\n")
+		cited := func(r scripted.Request, of string) string { // the number that Cordon gave to a result
+			all := regexp.MustCompile(`result #(\d+) of `+regexp.QuoteMeta(of)).FindAllStringSubmatch(r.Body, -1)
+			if len(all) == 0 {
+				return "[#0]"
+			}
+			return "[#" + all[0][1] + "]"
+		}
+		turn := 0
+		model.Decide(func(r scripted.Request) scripted.Turn {
+			if turn++; turn == 1 {
+				return scripted.Turn{Calls: []scripted.Call{{ID: "t", Name: "files__read_text_file", Args: fmt.Sprintf(`{"path":%q}`, filepath.Join(folder, "timeline.csv"))},
+					{ID: "n", Name: "files__read_text_file", Args: fmt.Sprintf(`{"path":%q}`, note)}}, In: 3300, Out: 120}
+			}
+			csv := cited(r, "files.read_text_file")
+			return scripted.Turn{Text: "On **WS-FIN-0142** credentials were probably dumped at 03:12 UTC " + csv + ".\n\n| Time (UTC) | What the log says |\n|---|---|\n| 03:12:09 | 4624: logon of `svc-backup` from 10.20.0.7 |\n| 03:12:41 | 10: handle to `lsass.exe`, access 0x1410 |\n| 03:14:02 | 4688: `rundll32.exe comsvcs.dll` |\n\nBefore you isolate it:\n\n- ask who uses `svc-backup`; nothing here says so\n- keep the memory image: `comsvcs.dll` writes one to disk\n", In: 3900, Out: 310, Runes: 9}
+		})
+		b.press("new-chat")
+		b.find(hook("chat-empty"))
+		b.say("What happened on the host of this case?")
+		text := b.over("credentials were probably dumped", "10[.]20[.]0[.]7")
+		if strings.Contains(text, "no such result") {
+			t.Errorf("a citation leads nowhere:\n%s", text)
+		}
+		audit("answered")
+		shot("chat-answered")
+	})
 	step("a citation opens the evidence", func(t *testing.T, b *browser) {
 		b.pressAt("[data-test=messages] .cite:not([disabled])")
 		b.find(hook("proof"))
-		b.until(`/WS-FIN-0142|notes.md|entities/.test(document.querySelector('[data-test=proof-result]')?.innerText ?? '')`)
+		b.until(`/WS-FIN-0142|notes.md|entities|lsass/.test(document.querySelector('[data-test=proof-result]')?.innerText ?? '')`)
 		audit("evidence")
 		shot("chat-evidence")
 	})
@@ -234,7 +263,8 @@ func TestChat(t *testing.T) {
 		if !app.stop(syscall.SIGKILL, quick) {
 			t.Fatal("it does not end")
 		}
-		_, window = d.open()
+		again, reopened := d.open()
+		app, window = again, reopened
 		b = window.in(t)
 		b.find("#app *")
 		b.press("nav-chat")
@@ -248,6 +278,34 @@ func TestChat(t *testing.T) {
 			return nil
 		})
 	})
+	step("the same in the terminal", func(t *testing.T, _ *browser) {
+		if !app.stop(syscall.SIGTERM, quick) {
+			t.Fatal("it does not end")
+		}
+		d.sameInTerminal(t, model, folder, note)
+	})
+}
+
+// sameInTerminal holds the conversation of the window with cordon chat, in the same state. There is no terminal to ask at, so what would be asked is denied.
+func (d *desktop) sameInTerminal(t *testing.T, model *scripted.Server, folder, note string) {
+	t.Helper()
+	model.Say(
+		scripted.Turn{Text: "I look at the case.", Runes: 5, Calls: []scripted.Call{
+			{ID: "a", Name: "files__read_text_file", Args: fmt.Sprintf(`{"path":%q}`, note)},
+			{ID: "b", Name: "graph__read_graph", Args: `{}`},
+			{ID: "d", Name: "files__write_file", Args: fmt.Sprintf(`{"path":%q,"content":"closed"}`, filepath.Join(folder, "verdict.md"))}}},
+		scripted.Turn{Text: "The host is **WS-FIN-0142** [#1]."})
+	cordon := filepath.Join(root(t), "bin", "cordon")
+	said, code := d.run(time.Minute, cordon, "chat", "--model", "lab", "Which host is it? Write a verdict.")
+	for _, want := range []string{"I look at the case.", "files.read_text_file", "ran in", "graph.read_graph", "files.write_file", "denied by consent.write", "The host is **WS-FIN-0142** [#1]."} {
+		if code != 0 || !strings.Contains(said, want) {
+			t.Errorf("exit %d; cordon chat does not say %q:\n%s", code, want, said)
+		}
+	}
+	said, code = d.run(time.Minute, cordon, "chats", "list", "--find", "credentials")
+	if code != 0 || !strings.Contains(said, "What happened on the host") {
+		t.Errorf("exit %d; the window's conversation is not found: %s", code, said)
+	}
 }
 
 // TestLongChat opens a conversation of 10,000 entries: what is drawn stays bounded, and it scrolls.
