@@ -293,6 +293,7 @@ func (a *App) FinishFirstRun() error { return a.host.FinishFirstRun() }
 const (
 	titleRead  = "Choose a folder the server may read"
 	titleWrite = "Choose a folder the server may change"
+	titleCase  = "Choose the folder of the case"
 )
 
 // ChooseFolder asks for a directory; "" when the person cancelled.
@@ -303,7 +304,7 @@ func (a *App) ChooseFolder(title string) (string, error) {
 	if w == nil {
 		return "", errors.New("the window is not open yet")
 	}
-	if title != titleWrite {
+	if title != titleWrite && title != titleCase {
 		title = titleRead
 	}
 	return w.ChooseFolder(title)

@@ -80,6 +80,10 @@ func (a *App) OpenChat(id string) (ChatView, error) {
 	if err != nil {
 		return ChatView{}, chatFailure(err)
 	}
+	of, err := e.Store.Case(a.ctx, c.Case)
+	if err != nil {
+		return ChatView{}, chatFailure(err)
+	}
 	path, err := e.Store.Path(a.ctx, id, c.Head, firstEntries+1)
 	if err != nil {
 		return ChatView{}, chatFailure(err)
@@ -109,6 +113,9 @@ func (a *App) OpenChat(id string) (ChatView, error) {
 	}
 	v.Budget.Dollars = c.Left.Dollars
 	for _, s := range a.host.Servers.Views() {
+		if len(of.Servers) > 0 && !slices.Contains(of.Servers, s.Name) {
+			continue // the case has it not
+		}
 		row := ChatServer{Name: s.Name, On: !slices.Contains(c.Without, s.Name), State: string(s.State), Pin: a.host.PinStatus(s).State.String(), Tools: len(s.Tools)}
 		for _, t := range s.Tools {
 			row.Tokens += chat.TokensOf(t)
@@ -391,7 +398,7 @@ func (a *App) Cases() ([]CaseView, error) {
 	}
 	views := []CaseView{}
 	for _, c := range all {
-		views = append(views, CaseView{c.ID, c.Name, string(c.Marking), c.Notes, list(c.Models), c.LocalOnly, list(c.Redact)})
+		views = append(views, CaseView{c.ID, c.Name, string(c.Marking), c.Notes, c.Folder, list(c.Servers), list(c.Models), c.LocalOnly, list(c.Redact)})
 	}
 	return views, nil
 }
@@ -406,7 +413,7 @@ func (a *App) SetCase(v CaseView) (string, error) {
 	if err != nil {
 		return "", chatFailure(err)
 	}
-	c.ID, c.Name, c.Marking, c.Notes, c.Models, c.LocalOnly, c.Redact = v.ID, v.Name, chat.Marking(v.Marking), v.Notes, v.Models, v.LocalOnly, v.Redact
+	c.ID, c.Name, c.Marking, c.Notes, c.Folder, c.Servers, c.Models, c.LocalOnly, c.Redact = v.ID, v.Name, chat.Marking(v.Marking), v.Notes, v.Folder, v.Servers, v.Models, v.LocalOnly, v.Redact
 	id, err := e.Store.SetCase(a.ctx, c)
 	a.changed()
 	return id, chatFailure(err)

@@ -223,7 +223,9 @@ type CaseView struct {
 	Name      string   `json:"name"`
 	Marking   string   `json:"marking"` // of the Traffic Light Protocol: "", clear, green, amber, amber+strict, red
 	Notes     string   `json:"notes"`
-	Models    []string `json:"models"` // that may be asked; empty for all
+	Folder    string   `json:"folder"`  // where its files are, "" for none
+	Servers   []string `json:"servers"` // whose tools may be offered; empty for all
+	Models    []string `json:"models"`  // that may be asked; empty for all
 	LocalOnly bool     `json:"localOnly"`
 	Redact    []string `json:"redact"` // words that no model gets
 }

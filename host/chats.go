@@ -81,25 +81,21 @@ func (h *Host) chatModel(name string) (llm.Model, config.Model, error) {
 	return m, def, err
 }
 
-// chatTools returns the tools of servers that a person has approved, without some. Those that do not run are started first: they were switched on for
-// the conversation.
-func (h *Host) chatTools(ctx context.Context, without []string) []tool.Tool {
-	off := map[string]bool{}
-	for _, name := range without {
-		off[name] = true
-	}
+// chatTools returns the tools of servers that a person has approved and that are wanted. Those that do not run are started first: they were switched on
+// for the conversation.
+func (h *Host) chatTools(ctx context.Context, wanted func(server string) bool) []tool.Tool {
 	ctx, cancel := context.WithTimeout(ctx, startPatience)
 	defer cancel()
 	var starting sync.WaitGroup
 	for _, v := range h.Servers.Views() {
-		if v.State == server.Stopped && !off[v.Name] && h.PinStatus(v).State == pin.Pinned {
+		if v.State == server.Stopped && wanted(v.Name) && h.PinStatus(v).State == pin.Pinned {
 			starting.Go(func() { _ = h.Servers.Start(ctx, v.Name) }) // why it does not start is shown with the server
 		}
 	}
 	starting.Wait()
 	var all []tool.Tool
 	for _, v := range h.Servers.Views() {
-		if !off[v.Name] && h.Offered(v) {
+		if wanted(v.Name) && h.Offered(v) {
 			all = append(all, v.Tools...)
 		}
 	}

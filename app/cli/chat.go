@@ -419,6 +419,10 @@ func (t *talking) said(ctx context.Context, stops <-chan os.Signal, text string)
 	if err != nil {
 		return false, err
 	}
+	of, err := t.c.Store.Case(ctx, c.Case)
+	if err != nil {
+		return false, err
+	}
 	switch word {
 	case "/quit", "/exit", "/q":
 		return true, nil
@@ -465,6 +469,8 @@ func (t *talking) said(ctx context.Context, stops <-chan os.Signal, text string)
 			switch {
 			case slices.Contains(c.Without, v.Name):
 				state = "off"
+			case !chat.Offers(c, of, v.Name):
+				state = "not of this case"
 			case !t.h.Offered(v):
 				state = "not offered: " + string(v.State)
 			}

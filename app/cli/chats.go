@@ -193,6 +193,12 @@ func listCasesCommand(e *env) *cobra.Command {
 					if c.Marking != "" {
 						fmt.Fprintf(w, ", TLP:%s", strings.ToUpper(string(c.Marking)))
 					}
+					if c.Folder != "" {
+						fmt.Fprintf(w, ", in %s", consent.Escape(c.Folder))
+					}
+					if len(c.Servers) > 0 {
+						fmt.Fprintf(w, ", with %s", consent.Escape(strings.Join(c.Servers, ", ")))
+					}
 					if c.LocalOnly {
 						fmt.Fprint(w, ", only models on this computer")
 					}
@@ -231,6 +237,8 @@ leaves for a model, in questions, results and definitions of tools, and put back
 					}
 				}
 				set("marking", func() { now.Marking = chat.Marking(marking) })
+				set("folder", func() { now.Folder = v.Folder })
+				set("server", func() { now.Servers = v.Servers })
 				set("notes", func() { now.Notes = v.Notes })
 				set("local-only", func() { now.LocalOnly = v.LocalOnly })
 				set("model", func() { now.Models = v.Models })
@@ -247,6 +255,8 @@ leaves for a model, in questions, results and definitions of tools, and put back
 	f := c.Flags()
 	f.StringVar(&marking, "marking", "", "of the Traffic Light Protocol: clear, green, amber, amber+strict, red; empty for none")
 	f.StringVar(&v.Notes, "notes", "", "what models are told of it")
+	f.StringVar(&v.Folder, "folder", "", "where its files are, absolute; what a server may read of it is granted to that server")
+	f.StringArrayVar(&v.Servers, "server", nil, "offer this server's tools only; may be repeated")
 	f.BoolVar(&v.LocalOnly, "local-only", false, "ask only models on this computer")
 	f.StringArrayVar(&v.Models, "model", nil, "ask only this model; may be repeated")
 	f.StringArrayVar(&v.Redact, "redact", nil, "a word that no model gets; may be repeated")

@@ -3,6 +3,7 @@
 package chat
 
 import (
+	"slices"
 	"time"
 
 	"cordon/host/config"
@@ -22,6 +23,8 @@ type Case struct {
 	Name      string   `json:"name"`
 	Marking   Marking  `json:"marking,omitzero"`
 	Notes     string   `json:"notes,omitzero"`     // models are told them
+	Folder    string   `json:"folder,omitzero"`    // where its files are; models are told that too
+	Servers   []string `json:"servers,omitzero"`   // whose tools may be offered; empty means all
 	Models    []string `json:"models,omitzero"`    // names in the configuration; empty means all may be asked
 	LocalOnly bool     `json:"localOnly,omitzero"` // only those on this computer
 	Redact    []string `json:"redact,omitzero"`    // words that no model gets
@@ -67,6 +70,11 @@ type Left struct {
 	Bytes    int64    `json:"bytes"`
 	Places   []string `json:"places,omitzero"` // sorted host names
 	Dollars  float64  `json:"dollars"`         // of all models with a price
+}
+
+// Offers reports whether a conversation in a case offers its model a server's tools.
+func Offers(c Conversation, in Case, server string) bool {
+	return !slices.Contains(c.Without, server) && (len(in.Servers) == 0 || slices.Contains(in.Servers, server))
 }
 
 // Kind is what an entry is.

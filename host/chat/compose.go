@@ -57,6 +57,9 @@ func system(c Conversation, of Case) string {
 		if of.Marking != "" {
 			s += " Its marking is TLP:" + strings.ToUpper(string(of.Marking)) + "."
 		}
+		if of.Folder != "" {
+			s += " Its files are in " + of.Folder + "."
+		}
 		if of.Notes != "" {
 			s += "\nThe analyst's notes:\n" + of.Notes
 		}

@@ -19,8 +19,8 @@ type Engine struct {
 	Store *Store
 	// Model returns a model to ask, and its definition.
 	Model func(name string) (llm.Model, config.Model, error)
-	// Tools returns the tools that may be called now, of servers that a person has approved, without those servers.
-	Tools func(ctx context.Context, without []string) []tool.Tool
+	// Tools returns the tools that may be called now, of servers that a person has approved and that are wanted.
+	Tools func(ctx context.Context, wanted func(server string) bool) []tool.Tool
 	// Call is the gate.
 	Call func(ctx context.Context, p tool.Proposal) (tool.Result, error)
 	// Recall tells the gate's labels what a conversation has read before this program was started.

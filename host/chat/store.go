@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -159,7 +160,7 @@ const (
 
 // Validate reports the first thing that is wrong.
 func (c Case) Validate() error {
-	for _, text := range slices.Concat([]string{c.Name, c.Notes}, c.Models, c.Redact) {
+	for _, text := range slices.Concat([]string{c.Name, c.Notes, c.Folder}, c.Models, c.Servers, c.Redact) {
 		if !utf8.ValidString(text) || strings.ContainsRune(text, 0) {
 			return errors.New("something in the case is no text")
 		}
@@ -171,6 +172,8 @@ func (c Case) Validate() error {
 		return fmt.Errorf("the case's name is longer than %d characters", maxName)
 	case !slices.Contains(Markings, c.Marking):
 		return fmt.Errorf("%q is no marking: there are clear, green, amber, amber+strict and red", c.Marking)
+	case c.Folder != "" && (!filepath.IsAbs(c.Folder) || filepath.Clean(c.Folder) != c.Folder || len(c.Folder) > 4096 || strings.ContainsFunc(c.Folder, unicode.IsControl)):
+		return errors.New("the case's folder is not written as an absolute path")
 	case len([]rune(c.Notes)) > maxNotes:
 		return fmt.Errorf("the notes are longer than %d characters", maxNotes)
 	case len(c.Redact) > maxRedact:

@@ -272,7 +272,7 @@ func (t *turn) ask(ctx context.Context) (answer llm.Answer, wanted []llm.Part, f
 	if first := slices.IndexFunc(path, func(en Entry) bool { return en.Kind == Question }); len(path) == maxTold && first > 0 { // what is before it belongs to a turn whose beginning is too long ago
 		path = path[first:]
 	}
-	req, err := t.e.compose(keep, c, of, def, path, t.e.Tools(ctx, c.Without), t.found, ratio(path, def.Name))
+	req, err := t.e.compose(keep, c, of, def, path, t.e.Tools(ctx, func(server string) bool { return Offers(c, of, server) }), t.found, ratio(path, def.Name))
 	if err != nil {
 		return answer, nil, nil, err
 	}

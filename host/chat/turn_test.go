@@ -78,8 +78,8 @@ func (w *world) open(t testing.TB, s *Store) {
 			}
 			return made[def], def, nil
 		},
-		Tools: func(_ context.Context, without []string) []tool.Tool {
-			return slices.DeleteFunc(slices.Clone(w.tools), func(t tool.Tool) bool { return slices.Contains(without, t.ID.Server) })
+		Tools: func(_ context.Context, wanted func(string) bool) []tool.Tool {
+			return slices.DeleteFunc(slices.Clone(w.tools), func(t tool.Tool) bool { return !wanted(t.ID.Server) })
 		},
 		Call: func(ctx context.Context, p tool.Proposal) (tool.Result, error) {
 			w.mu.Lock()
@@ -456,6 +456,31 @@ func TestAfterACrash(t *testing.T) {
 			t.Errorf("recalled %v", w.recalls)
 		}
 	})
+}
+
+// A case says whose tools may be offered, and where its files are. What is not offered cannot be called.
+func TestCaseServers(t *testing.T) {
+	w := newWorld(t, config.ModelAnthropic, scripted.Turn{Calls: []scripted.Call{call("1", "files__read", `{}`), call("2", "mail__read", `{}`)}}, scripted.Turn{Text: "ok"})
+	w.tools = append(w.tools, tool.Tool{ID: tool.ID{Server: "mail", Name: "read"}, InputSchema: []byte(`{"type":"object"}`), Effect: tool.Read})
+	id, err := w.Store.SetCase(t.Context(), Case{Name: "c", Servers: []string{"files"}, Folder: "/cases/c"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Store.Change(t.Context(), w.id, func(c *Conversation) error { c.Case = id; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	w.ask(t, "read")
+	if len(w.calls) != 1 || w.calls[0].Target.Server != "files" {
+		t.Errorf("called %+v", w.calls)
+	}
+	if body := w.provider.Requests()[0].Body; strings.Contains(body, "mail__read") || !strings.Contains(body, "/cases/c") {
+		t.Errorf("the model was told %s", body)
+	}
+	for _, folder := range []string{"cases", "/cases/../etc", "/a\nb"} {
+		if _, err := w.Store.SetCase(t.Context(), Case{Name: "c", Folder: folder}); err == nil {
+			t.Errorf("the folder %q was taken", folder)
+		}
+	}
 }
 
 // What a case keeps from models does not reach one, in any part of a request; what comes back is put in its place.

@@ -76,7 +76,7 @@ export const view = (id: string, title: string, entries: EntryView[], over: Part
 })
 export const model = (name: string, over: Partial<ModelView> = {}): ModelView => ({ name, kind: 'openai', url: 'http://127.0.0.1:11434/v1', model: name, local: true, hasKey: false, keyName: '', header: '', images: false, reasons: true, context: 32_768, output: 4096, prices: { input: 0, cached: 0, output: 0 }, ...over })
 export const models: ModelsView = { localOnly: false, models: [model('qwen3:14b'), model('claude-opus', { kind: 'anthropic', url: 'https://api.anthropic.com', local: false, hasKey: true, keyName: 'model/claude-opus', context: 200_000, prices: { input: 5, cached: 0.5, output: 25 } }), model('gpt', { url: 'https://api.openai.com/v1', local: false, keyName: 'model/gpt' })] }
-export const cases: CaseView[] = [{ id: 'c1', name: 'INC-2041', marking: 'amber', notes: 'WS-FIN-0142. Owner: N. Okafor.', models: [], localOnly: false, redact: ['kbrandt'] }, { id: 'c2', name: 'Coverage', marking: '', notes: '', models: ['qwen3:14b'], localOnly: true, redact: [] }]
+export const cases: CaseView[] = [{ id: 'c1', name: 'INC-2041', marking: 'amber', notes: 'WS-FIN-0142. Owner: N. Okafor.', folder: '', servers: [], models: [], localOnly: false, redact: ['kbrandt'] }, { id: 'c2', name: 'Coverage', marking: '', notes: '', folder: '', servers: [], models: ['qwen3:14b'], localOnly: true, redact: [] }]
 
 /** A long one: `turns` questions, of which the newest page is given. */
 export const long = (turns: number): EntryView[] => Array.from({ length: turns }, (_, i) => {

@@ -5,7 +5,7 @@ import type { CaseView, ModelView } from './types'
 /** The marks of the Traffic Light Protocol, as people write them. */
 export const marks: Record<Exclude<CaseView['marking'], ''>, string> = { clear: 'CLEAR', green: 'GREEN', amber: 'AMBER', 'amber+strict': 'AMBER+STRICT', red: 'RED' }
 
-export const newCase = (): CaseView => ({ id: '', name: '', marking: '', notes: '', models: [], localOnly: false, redact: [] })
+export const newCase = (): CaseView => ({ id: '', name: '', marking: '', notes: '', folder: '', servers: [], models: [], localOnly: false, redact: [] })
 
 /** Why a model may not be asked, or "". */
 export function barred(m: ModelView, c: CaseView | undefined, localOnly: boolean): string {

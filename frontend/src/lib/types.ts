@@ -554,6 +554,10 @@ export interface CaseView {
   /** Of the Traffic Light Protocol: "", clear, green, amber, amber+strict, red. */
   marking: '' | 'clear' | 'green' | 'amber' | 'amber+strict' | 'red'
   notes: string
+  /** Where its files are, "" for none. */
+  folder: string
+  /** Whose tools may be offered; empty for all. */
+  servers: string[]
   /** That may be asked; empty for all. */
   models: string[]
   localOnly: boolean

@@ -781,7 +781,7 @@ describe('cases', () => {
     await click('case-local')
     await click('case-model-qwen3:14b')
     await click('case-save')
-    expect(called(host, 'SetCase')).toEqual([{ id: '', name: 'INC-3000', marking: 'red', notes: '', models: ['qwen3:14b'], localOnly: true, redact: ['alpha', 'beta'] }])
+    expect(called(host, 'SetCase')).toEqual([{ id: '', name: 'INC-3000', marking: 'red', notes: '', folder: '', servers: [], models: ['qwen3:14b'], localOnly: true, redact: ['alpha', 'beta'] }])
     expect(called(host, 'ChangeChat')).toEqual([{ id: 'empty', what: 'case', text: 'c3', on: false }])
     expect(get('case-badge').textContent).toContain('INC-3000TLP:RED')
   })
