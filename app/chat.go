@@ -186,6 +186,9 @@ func (a *App) Ask(q Ask) error {
 		return chatFailure(err)
 	}
 	ask := chat.Ask{Text: q.Text, Replaces: q.Replaces}
+	if err := e.Remember(a.ctx, q.ID); err != nil { // before anything more is read
+		return chatFailure(err)
+	}
 	for _, at := range q.Attach {
 		switch {
 		case at.Server != "":
@@ -505,6 +508,7 @@ var faults = map[llm.Fault][2]string{
 	llm.FaultSilent:  {"CRD-LLM-08", "What had come is kept. Calls that were in it were not made."},
 	llm.FaultLocal:   {"CRD-LLM-09", "Nothing left this computer."},
 	llm.FaultRecord:  {"CRD-LLM-10", "Nothing left this computer."},
+	llm.FaultRules:   {"CRD-LLM-12", "What had left before stays where it is."},
 }
 
 func brokeFailure(d *chat.Ended) *Failure {

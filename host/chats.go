@@ -48,7 +48,7 @@ func (h *Host) Chats() (*chat.Engine, error) {
 	if changed == nil {
 		changed = func(chat.Update) {}
 	}
-	h.chats.engine = &chat.Engine{Store: store, Model: h.chatModel, Tools: h.chatTools, Call: h.Call, Recall: h.recall, Mask: h.Mask, Changed: changed}
+	h.chats.engine = &chat.Engine{Store: store, Model: h.chatModel, Tools: h.chatTools, Call: h.Call, Recall: h.recall, Read: h.read, Mask: h.Mask, Changed: changed}
 	return h.chats.engine, nil
 }
 
@@ -113,6 +113,10 @@ func (h *Host) recall(conversation string, number int, of tool.ID, c chat.Conten
 		r.Structured = []byte(c.Structured)
 	}
 	h.Gate.Labels.Recall(chat.Asker(conversation), number, of.Server, of.Name, gate.Texts(r))
+}
+
+func (h *Host) read(conversation, what, text string) {
+	h.Gate.Labels.Read(chat.Asker(conversation), what, []string{text})
 }
 
 // told is a Prompter that tells conversations when a person is asked about one of their calls.

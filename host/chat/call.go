@@ -79,6 +79,14 @@ func (t *turn) one(ctx context.Context, p llm.Part) (out Outcome) {
 	}
 	offered, known := t.known(p.Name)
 	out.Tool, out.Effect = offered.id, offered.effect
+	t.mu.Lock()
+	t.calls++
+	over := t.calls > t.limits.Calls
+	t.mu.Unlock()
+	if over {
+		out.Reason = "No more calls may be made for this question. Answer with what you have."
+		return out
+	}
 	args, err := tool.CanonicalObject(p.Args, tool.DefaultLimits())
 	switch {
 	case ctx.Err() != nil:
@@ -94,14 +102,6 @@ func (t *turn) one(ctx context.Context, p llm.Part) (out Outcome) {
 	key := p.Name + string(args)
 	if t.again(key) {
 		out.Reason = "This very call was made before for this question, and had the same result each time. Use what you have, or do something else."
-		return out
-	}
-	t.mu.Lock()
-	t.calls++
-	over := t.calls > t.limits.Calls
-	t.mu.Unlock()
-	if over {
-		out.Reason = "No more calls may be made for this question. Answer with what you have."
 		return out
 	}
 	t.state(p.ID, Calling)
@@ -122,17 +122,25 @@ func (t *turn) ownCall(ctx context.Context, name string, args []byte, out *Outco
 	case ctx.Err() != nil:
 		out.State, out.Reason = Cancelled, "you stopped it"
 	case err != nil:
-		out.Reason = sentence(err.Error())
+		out.Reason = t.hide.show(sentence(err.Error()))
 	default:
 		out.State = OK
-		out.put(Content{Blocks: []tool.Content{{Type: "text", Text: said}}})
+		out.put(Content{Blocks: []tool.Content{{Type: "text", Text: t.hide.show(said)}}})
 	}
 }
 
 func (t *turn) serverCall(ctx context.Context, args []byte, out *Outcome) {
 	c, err := t.e.Store.Conversation(context.WithoutCancel(ctx), t.id)
+	var of Case
+	if err == nil {
+		of, err = t.e.Store.Case(context.WithoutCancel(ctx), c.Case)
+	}
 	if err != nil {
 		out.State, out.Reason = Failed, err.Error()
+		return
+	}
+	if !Offers(c, of, out.Tool.Server) {
+		out.Reason = "This server is switched off for this conversation."
 		return
 	}
 	r, err := t.e.Call(ctx, tool.Proposal{Kind: tool.CallTool, Target: out.Tool, Args: args, Wrote: tool.OriginModel, Ticket: t.id + "/" + out.ID,

@@ -3,6 +3,8 @@
 package chat
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"slices"
 	"time"
 
@@ -70,6 +72,12 @@ type Left struct {
 	Bytes    int64    `json:"bytes"`
 	Places   []string `json:"places,omitzero"` // sorted host names
 	Dollars  float64  `json:"dollars"`         // of all models with a price
+}
+
+// tag is what a conversation's stand-ins have in common. It does not tell the fence.
+func (c Conversation) tag() string {
+	sum := sha256.Sum256([]byte("stand-ins " + c.fence))
+	return hex.EncodeToString(sum[:])
 }
 
 // Offers reports whether a conversation in a case offers its model a server's tools.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -18,12 +19,13 @@ import (
 // What a model is told. Nothing here asks a model: what is too long is shortened by rule, and can be read again by its number.
 
 const (
-	inline     = 16 << 10 // bytes of a result that are given whole
-	beginning  = 3 << 10  // that are given of a longer one
-	keptOfText = 4 << 10  // that are kept in an entry
-	maxImage   = 16 << 20 // bytes of an image
-	maxSide    = 1568     // pixels of one: models look at no more
-	maxImages  = 8        // of a result
+	inline      = 16 << 10 // bytes of a result that are given whole
+	beginning   = 3 << 10  // that are given of a longer one
+	keptOfText  = 5 << 10  // that are kept in an entry
+	longestWord = 1200     // bytes that a word of a case may take, with all its escapes
+	maxImage    = 16 << 20 // bytes of an image
+	maxSide     = 1568     // pixels of one: models look at no more
+	maxImages   = 8        // of a result
 
 	roomForTools   = 12_000 // tokens, where the model's context is not known
 	contextUnknown = 100_000
@@ -69,13 +71,15 @@ func system(c Conversation, of Case) string {
 
 // fenced marks outside text. The fence is not known to whoever wrote the text; should it be in there all the same, it is taken out.
 func fenced(fence, what, text string) string {
-	text = strings.ReplaceAll(text, fence, "")
-	what = strings.NewReplacer("<", "", ">", "", "\n", " ").Replace(what)
+	for strings.Contains(text, fence) { // what is left of it may be one again
+		text = strings.ReplaceAll(text, fence, "")
+	}
+	what = strings.Join(strings.Fields(strings.NewReplacer("<", "", ">", "", fence, "").Replace(inspect.Reveal(what))), " ")
 	return "<outside " + fence + " " + what + ">\n" + text + "\n</outside " + fence + ">"
 }
 
 // compose makes a request of the way that a conversation has taken. size is what a token is estimated to be off by: 1 if nothing is known.
-func (e *Engine) compose(ctx context.Context, c Conversation, of Case, def config.Model, path []Entry, tools []tool.Tool, found map[string]bool, size float64) (composed, error) {
+func (e *Engine) compose(ctx context.Context, c Conversation, of Case, def config.Model, path []Entry, tools []tool.Tool, found map[string]bool, size float64, hide *hider) (composed, error) {
 	room := def.Context
 	switch {
 	case room > 0:
@@ -87,7 +91,14 @@ func (e *Engine) compose(ctx context.Context, c Conversation, of Case, def confi
 	room -= min(def.Output(), room/4)
 	room = int(float64(room) / size)
 
+	tools = slices.Clone(tools)
+	for i := range tools {
+		tools[i].Description, tools[i].Title = hide.hide(tools[i].Description), hide.hide(tools[i].Title)
+	}
 	all := offers(tools)
+	for i := range all {
+		all[i].Name = hide.name(all[i].Name)
+	}
 	must := map[string]bool{}
 	for name := range found {
 		must[name] = true
@@ -99,7 +110,7 @@ func (e *Engine) compose(ctx context.Context, c Conversation, of Case, def confi
 		}
 		if en.Kind == Answer {
 			for _, p := range en.Parts {
-				must[p.Name] = true
+				must[hide.name(p.Name)] = true
 			}
 		}
 	}
@@ -118,7 +129,7 @@ func (e *Engine) compose(ctx context.Context, c Conversation, of Case, def confi
 	var last composed
 	for level := range levels {
 		last = out
-		w := writer{e: e, c: c, def: def, level: level, path: path}
+		w := writer{e: e, c: c, def: def, level: level, path: path, hide: hide}
 		messages, err := w.messages(ctx)
 		if err != nil {
 			return last, err
@@ -172,6 +183,7 @@ type writer struct {
 	def   config.Model
 	level int
 	path  []Entry
+	hide  *hider
 
 	out     []llm.Message
 	cut     int
@@ -216,6 +228,9 @@ func (w *writer) messages(ctx context.Context) ([]llm.Message, error) {
 			}
 		}
 	}
+	if n := len(w.out); n > 0 && w.out[n-1].Role == llm.Assistant { // providers want the last word to be the user's
+		w.say(llm.User, llm.Part{Kind: llm.Text, Text: "(Go on.)"})
+	}
 	if w.dropped > 0 && len(w.out) > 0 {
 		w.out[0].Parts = slices.Insert(w.out[0].Parts, 0, llm.Part{Kind: llm.Text, Text: fmt.Sprintf("(Cordon left out %d earlier questions and their answers, to save room.)", w.dropped)})
 	}
@@ -230,10 +245,23 @@ func (w *writer) question(en Entry) []llm.Part {
 		}
 	}
 	for _, a := range en.Attached {
-		parts = append(parts, llm.Part{Kind: llm.Text, Text: fenced(w.c.fence, "file "+a.Name, w.short(a.Text, inline))})
+		parts = append(parts, llm.Part{Kind: llm.Text, Text: fenced(w.c.fence, "file "+w.hide.hide(a.Name), w.file(a))})
 	}
 	return parts
 }
+
+// file is an attachment, or the beginning of a long one.
+func (w *writer) file(a Attachment) string {
+	text := w.hide.hide(a.Text)
+	if len(text) <= inline {
+		return text
+	}
+	w.cut++
+	return w.short(text, beginning) + fmt.Sprintf("\n(only the beginning of %d bytes; use the cordon__ tools with file %q)", a.Size, a.Name)
+}
+
+// callable are the names that providers take.
+var callable = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 
 // answer writes one answer and how its calls ended, which are in what follows it. Every call gets a result, because providers want that: one that
 // nobody knows the end of says so.
@@ -243,6 +271,9 @@ func (w *writer) answer(ctx context.Context, en Entry, after []Entry, now bool) 
 	var said []llm.Part
 	var calls []llm.Part
 	for _, p := range en.Parts {
+		if p.Kind == llm.Call && !callable.MatchString(p.Name) { // a name that no provider takes back
+			p.Name = "unknown"
+		}
 		switch p.Kind {
 		case llm.Text:
 			said = append(said, p)
@@ -294,7 +325,7 @@ func (w *writer) answer(ctx context.Context, en Entry, after []Entry, now bool) 
 func (w *writer) result(ctx context.Context, en Entry, now, newest bool) (llm.Part, error) {
 	o := en.Outcome
 	r := llm.Part{Kind: llm.Result, ID: o.ID, IsError: o.State != OK}
-	said := clip(inspect.Reveal(o.Reason), 500)
+	said := clip(w.hide.hide(inspect.Reveal(o.Reason)), 500)
 	switch o.State {
 	case Denied:
 		who := "Cordon denied it"
@@ -323,14 +354,17 @@ func (w *writer) result(ctx context.Context, en Entry, now, newest bool) (llm.Pa
 	case w.level >= 2:
 		most = beginning
 	}
-	body := o.Beginning
+	body := w.hide.hide(o.Beginning)
+	if o.Size > len(o.Beginning) { // a word may begin at its end
+		body = cutBytes(body, max(0, len(body)-longestWord))
+	}
 	if most > 0 && (o.Images > 0 || o.Size > len(o.Beginning) && most > len(o.Beginning)) {
 		content, err := w.e.Store.content(ctx, en.Seq)
 		if err != nil {
 			return r, err
 		}
 		if content != nil {
-			body = content.Text()
+			body = w.hide.hide(content.Text())
 			if w.def.Images {
 				r.Images = w.e.images(content.Blocks)
 			}
@@ -342,14 +376,14 @@ func (w *writer) result(ctx context.Context, en Entry, now, newest bool) (llm.Pa
 	}
 	for _, f := range o.Findings {
 		if f.Severity >= tool.Warn {
-			head += "; Cordon found: " + clip(f.Text, 160)
+			head += "; Cordon found: " + clip(w.hide.hide(f.Text), 160)
 		}
 	}
 	switch {
 	case most == 0:
 		w.cut++
 		body = fmt.Sprintf("(%d bytes; read it again with cordon__read_result)", o.Size)
-	case o.Size > most:
+	case len(body) > most || o.Size > len(o.Beginning) && most <= len(o.Beginning):
 		w.cut++
 		limit := min(most, beginning)
 		body = w.short(body, limit)

@@ -25,13 +25,15 @@ type Engine struct {
 	Call func(ctx context.Context, p tool.Proposal) (tool.Result, error)
 	// Recall tells the gate's labels what a conversation has read before this program was started.
 	Recall func(conversation string, number int, of tool.ID, c Content)
-	Mask   func(string) string // takes the user's own secrets out
+	// Read tells them of outside text that it has in another way. what names it.
+	Read func(conversation, what, text string)
+	Mask func(string) string // takes the user's own secrets out
 	// Changed hears of everything that a screen shows, in order, for each conversation from one goroutine at a time. It must not block.
 	Changed func(Update)
 
 	mu       sync.Mutex
 	turns    map[string]*turn               // guarded by mu: what is under way, by conversation
-	recalled map[string]bool                // guarded by mu
+	recalled map[string]int64               // guarded by mu
 	drawn    map[[sha256.Size]byte]llm.Part // guarded by mu: images as models get them, by what they were
 	closed   bool                           // guarded by mu
 	running  sync.WaitGroup
@@ -212,7 +214,7 @@ func (e *Engine) still(id string, f func() error) error {
 		return ErrBusy
 	}
 	if e.turns == nil {
-		e.turns, e.recalled = map[string]*turn{}, map[string]bool{}
+		e.turns, e.recalled = map[string]*turn{}, map[string]int64{}
 	}
 	e.turns[id] = &turn{e: e, id: id, cancel: func(error) {}}
 	e.mu.Unlock()
@@ -286,27 +288,38 @@ func (e *Engine) Asked(ticket string, asking bool) {
 	}
 }
 
-// recall tells the labels of the gate, once, what a conversation has read before.
-func (e *Engine) recall(ctx context.Context, id string) error {
+// Remember tells the labels of the gate what a conversation has read that they were not told of: before this program was started, in the conversation that it is a
+// branch of, in what is attached.
+func (e *Engine) Remember(ctx context.Context, id string) error {
 	e.mu.Lock()
-	known := e.recalled[id]
-	e.recalled[id] = true
-	e.mu.Unlock()
-	if known {
-		return nil
+	if e.recalled == nil {
+		e.turns, e.recalled = map[string]*turn{}, map[string]int64{}
 	}
-	err := e.Store.Results(ctx, id, func(en Entry) error {
-		if o := en.Outcome; o.Content != nil {
+	after := e.recalled[id]
+	e.mu.Unlock()
+	err := e.Store.Foreign(ctx, id, after, func(en Entry) error {
+		for _, a := range en.Attached {
+			e.Read(id, "attached file "+a.Name, a.Name+"\n"+a.Text)
+		}
+		switch o := en.Outcome; {
+		case o == nil || o.Number == 0:
+		case o.Content != nil:
 			e.Recall(id, o.Number, o.Tool, *o.Content)
-		} else {
+		default:
 			e.Recall(id, o.Number, o.Tool, Content{Blocks: []tool.Content{{Type: "text", Text: o.Reason}}})
 		}
+		after = max(after, en.Seq)
 		return nil
 	})
-	if err != nil {
-		e.mu.Lock()
-		delete(e.recalled, id)
-		e.mu.Unlock()
+	if err == nil {
+		e.told(id, after)
 	}
 	return err
+}
+
+// told notes that the labels know everything up to an entry.
+func (e *Engine) told(id string, seq int64) {
+	e.mu.Lock()
+	e.recalled[id] = max(e.recalled[id], seq)
+	e.mu.Unlock()
 }

@@ -134,7 +134,7 @@ func (x Exported) Markdown() string {
 		switch e.Kind {
 		case Question:
 			say("\n## You, %s\n", stamp(e.At))
-			say("%s", quoted(text(e.Entry.Parts)))
+			say("%s", inert(text(e.Entry.Parts)))
 			for _, a := range e.Entry.Attached {
 				say("\nAttached: %s (%d bytes)", plain(a.Name), a.Size)
 			}
@@ -148,7 +148,7 @@ func (x Exported) Markdown() string {
 				where = "at " + Defang(e.Entry.Asked.Place)
 			}
 			say("\n## %s (%s), %s\n", plain(e.Entry.Asked.Model), where, stamp(e.At))
-			say("%s", cites(inert(Defang(visible(words))), cited))
+			say("%s", cites(inert(words), cited))
 		case Result:
 			o := e.Entry.Outcome
 			name := o.Tool.String()
@@ -240,50 +240,30 @@ func plain(s string) string {
 
 var markdown = regexp.MustCompile("[\\\\`*_{}\\[\\]<>#|!~]")
 
-// inert takes what loads or runs things out of a model's Markdown: HTML and images are shown as they are written. Its headings go below those of the export, so
-// that it cannot write another's part. Code stays as it is.
+// inert is Markdown of others within a quotation of its own: nothing in it loads, runs or leads anywhere, no line of it ends the quotation, and no heading stands
+// beside ours. That holds whatever a reader takes for code, so "<" is written &lt; in code too.
 func inert(s string) string {
 	var b strings.Builder
-	fence := ""
-	for line := range strings.Lines(s) {
-		mark := strings.TrimLeft(line, " ")
-		switch {
-		case fence != "" && strings.HasPrefix(mark, fence):
-			fence = ""
-		case fence != "":
-		case strings.HasPrefix(mark, "```") || strings.HasPrefix(mark, "~~~"):
-			fence = mark[:3]
-		default:
-			switch rest := strings.TrimLeft(mark, "#"); {
-			case rest != mark:
-				line = "#### " + strings.TrimLeft(rest, " \t")
-			case strings.Trim(mark, "=-\r\n ") == "" && strings.TrimSpace(mark) != "":
-				line = "\\" + mark
+	for line := range strings.SplitSeq(strings.TrimRight(Defang(visible(s)), "\n"), "\n") {
+		indent := line[:len(line)-len(strings.TrimLeft(line, " \t>"))]
+		rest := line[len(indent):]
+		if text := strings.TrimLeft(rest, "#"); text != rest {
+			if text = strings.TrimSpace(text); text != "" {
+				text = "**" + text + "**"
 			}
-			for i, part := range strings.Split(line, "`") {
-				if i > 0 {
-					b.WriteByte('`')
-				}
-				if i%2 == 0 {
-					part = strings.NewReplacer("<", "&lt;", "![", `!\[`, "](", `]\(`).Replace(part)
-				}
-				b.WriteString(part)
-			}
-			continue
+			rest = text
 		}
-		b.WriteString(line)
+		b.WriteString("> " + indent + live.Replace(rest) + "\n")
 	}
-	return b.String()
+	return strings.TrimRight(b.String(), "\n")
 }
+
+// live is what makes Markdown more than text, as characters that stand for themselves everywhere.
+var live = strings.NewReplacer("<", "&lt;", "![", "&#33;[", "](", "]&#40;", "]:", "]&#58;", "][", "]&#91;", "&", "&amp;")
 
 // code is text of others within backticks.
 func code(s string) string {
 	return strings.Join(strings.Fields(strings.ReplaceAll(visible(s), "`", "'")), " ")
-}
-
-// quoted is what a person wrote, as it was.
-func quoted(s string) string {
-	return "> " + strings.ReplaceAll(strings.TrimRight(Defang(visible(s)), "\n"), "\n", "\n> ")
 }
 
 var citation = regexp.MustCompile(`\[#(\d{1,6})\]`)
@@ -300,20 +280,28 @@ func cites(s string, known map[int]bool) string {
 }
 
 var (
-	schemes   = regexp.MustCompile(`(?i)\b(h)tt(ps?)://`)
-	otherwise = regexp.MustCompile(`(?i)\b(f)t(ps?)://`)
+	schemes   = regexp.MustCompile(`(?i)\b(https?|ftps?|wss?|javascript|vbscript|data|file|mailto|smb):`)
 	addresses = regexp.MustCompile(`\b(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})\b`)
-	hosts     = regexp.MustCompile(`(?i)(//|@)([a-z0-9-]+(?:\.[a-z0-9-]+)+)`)
+	hosts     = regexp.MustCompile(`(?i)(?::/|//|@|\bwww\.)[a-z0-9-]+(?:\.[a-z0-9-]+)*`)
+	names     = regexp.MustCompile(`(?i)\b(?:[a-z0-9-]+\.)+(?:com|net|org|info|biz|io|ru|cn|de|uk|fr|nl|eu|ch|at|xyz|top|online|site|club|shop|icu|cc|tk|su|br|jp|onion|example)\b`)
+	sixes     = regexp.MustCompile(`(?i)\b(?:[0-9a-f]{1,4}:){7}[0-9a-f]{1,4}\b|\b(?:[0-9a-f]{1,4}:)+:[0-9a-f:]*`)
+	shares    = regexp.MustCompile(`(^|[^\\])\\\\([A-Za-z0-9])`)
 )
 
-// Defang makes addresses in text such that nothing takes them for links: hxxps://evil[.]example, 10[.]0[.]0[.]1, a@evil[.]example.
+// Defang makes addresses in text such that nothing takes them for links: hxxps://evil[.]example, 10[.]0[.]0[.]1, a@evil[.]example. A host name that stands alone is
+// known by a usual ending.
 func Defang(s string) string {
-	s = hosts.ReplaceAllStringFunc(s, func(m string) string {
-		return strings.ReplaceAll(m, ".", "[.]")
+	dots := func(m string) string { return strings.ReplaceAll(m, ".", "[.]") }
+	s = addresses.ReplaceAllString(s, "$1[.]$2[.]$3[.]$4")
+	s = names.ReplaceAllStringFunc(hosts.ReplaceAllStringFunc(s, dots), dots)
+	s = sixes.ReplaceAllStringFunc(s, func(m string) string { return strings.ReplaceAll(m, ":", "[:]") })
+	s = schemes.ReplaceAllStringFunc(s, func(m string) string {
+		if low := strings.ToLower(m); strings.HasPrefix(low, "http") {
+			return m[:1] + "xx" + m[3:]
+		}
+		return m[:len(m)-1] + "[:]"
 	})
-	s = schemes.ReplaceAllString(s, "${1}xx${2}://")
-	s = otherwise.ReplaceAllString(s, "${1}x${2}://")
-	return addresses.ReplaceAllString(s, "$1[.]$2[.]$3[.]$4")
+	return shares.ReplaceAllString(s, `$1\[\]$2`)
 }
 
 // Text is what an answer or question says.

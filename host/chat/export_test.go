@@ -40,8 +40,8 @@ func TestExport(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := x.Markdown()
-	for _, want := range []string{"# Who \\# was it \\<img src=x\\>\n", "TLP:AMBER+STRICT", "1 requests, 10 bytes, to api.example.com", "> what is hxxp://evil[.]example/x?\n> # not a heading", "hxxps://evil[.]example/x [#1](#result-1)",
-		"[#2] (there is no such result)", `!\[a]\(hxxps://evil[.]example/i.png)`, "&lt;img src=//evil[.]example/i.png>", `[x]\(//evil[.]example)`, "`<b>`", "<kept> ![kept](a)", "&lt;not>", "\n#### You, 2026-11-28\nme\n\\===\n\\---\n", "*You stopped it.*", "### Result 1", "`f.read'x`", "from 10[.]0[.]0[.]1",
+	for _, want := range []string{"# Who \\# was it \\<img src=x\\>\n", "TLP:AMBER+STRICT", "1 requests, 10 bytes, to api[.]example[.]com", "> what is hxxp://evil[.]example/x?\n> **not a heading**", "hxxps://evil[.]example/x [#1](#result-1)",
+		"[#2] (there is no such result)", "&#33;[a]&#40;hxxps://evil[.]example/i.png)", "&lt;img src=//evil[.]example/i.png>", "[x]&#40;//evil[.]example)", "`&lt;b>`", "> &lt;kept> &#33;[kept]&#40;a)", "&lt;not>", "\n> **You, 2026-11-28**\n> me\n> ===\n> ---\n", "*You stopped it.*", "### Result 1", "`f.read'x`", "from 10[.]0[.]0[.]1",
 		"````\nfrom", "‹U+202E›", " UTC", "(event 9)"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("there is no %q in\n%s", want, text)
@@ -117,5 +117,48 @@ func TestPDF(t *testing.T) {
 	}
 	if _, err := findFonts(t.TempDir()); err != ErrNoFont { //nolint:errorlint // it is what is returned
 		t.Errorf("without fonts: %v", err)
+	}
+}
+
+// TestInert: whatever a model writes, every line of it stays in its quotation, and nothing in it is live, in or out of what a reader takes for code.
+func TestInert(t *testing.T) {
+	for _, s := range []string{"a ` and <script>alert(1)</script>", "    ```\n<script>", "````\n```\n````\n<img src=x>", "```\n```js\n<svg onload=x>", "~~~\n> ~~~\n![a](https:/evil.example/p)", "[1]: https:/evil.example/x\n[a][1]",
+		"[x](javascript:alert(1))", "# You, 2026\n## You\n####### x\n#", "&lt;script&gt; &#106;avascript:", "a\r\n<b>\u2028<i>", "<!-- \n-->", "\x00<x>"} {
+		out := inert(s)
+		for line := range strings.SplitSeq(out, "\n") {
+			if !strings.HasPrefix(line, "> ") {
+				t.Errorf("%q: the line %q is outside", s, line)
+			}
+			if strings.HasPrefix(strings.TrimLeft(line, "> "), "#") {
+				t.Errorf("%q has the heading %q", s, line)
+			}
+		}
+		for _, bad := range []string{"<", "![", "](", "]:", "][", "javascript:", "https:", "evil.example", " &#106"} {
+			if strings.Contains(out, bad) {
+				t.Errorf("%q: %q is left in %q", s, bad, out)
+			}
+		}
+	}
+}
+
+func TestDefang(t *testing.T) {
+	for in, want := range map[string]string{
+		"https://a.example/x.y":       "hxxps://a[.]example/x.y",
+		"HTTP://A.B":                  "HxxP://A[.]B",
+		"https:/a.b":                  "hxxps:/a[.]b",
+		"www.a.b":                     "www[.]a[.]b",
+		"see evil.example.com now":    "see evil[.]example[.]com now",
+		"10.0.0.1 and 1.2.3":          "10[.]0[.]0[.]1 and 1.2.3",
+		"a@b.example":                 "a@b[.]example",
+		"2001:db8::1":                 "2001[:]db8[:][:]1",
+		"12:30:59 UTC":                "12:30:59 UTC",
+		"ftp://a.b":                   "ftp[:]//a[.]b",
+		"javascript:x":                "javascript[:]x",
+		`\\host\share`:                `\[\]host\share`,
+		"file.py README.md notes.txt": "file.py README.md notes.txt",
+	} {
+		if got := Defang(in); got != want {
+			t.Errorf("%q became %q, want %q", in, got, want)
+		}
 	}
 }

@@ -25,28 +25,41 @@ func FuzzTable(f *testing.F) {
 		if err != nil {
 			return
 		}
-		out, err := table.query(q)
+		out, err := table.query(t.Context(), q)
 		if err == nil && len(out) > 2*maxPage {
 			t.Errorf("%d bytes", len(out))
 		}
 	})
 }
 
-// FuzzStandIns hides words and puts them back, in one piece and in many. No word is left, and nothing else is changed but the case of what was hidden.
+// FuzzStandIns hides words and puts them back, in one piece and in many. No word is left, and what is put back is what there was.
 func FuzzStandIns(f *testing.F) {
-	f.Add("Contoso has contoso bank, [redacted-1 and [redacted-9]", "Contoso", "contoso bank", 3)
+	f.Add("Contoso has contoso bank, [hidden-012345678901] and [hidden-", "Contoso", "contoso bank", 3)
+	f.Add(`{"a":"M\u00fcller","b":"CORP\\erika"}`, "Müller", `CORP\erika`, 1)
 	f.Add("ſ K", "sss", "kkk", 1)
 	f.Fuzz(func(t *testing.T, text, one, two string, size int) {
-		one, two = strings.TrimSpace(one), strings.TrimSpace(two)
-		if !utf8.ValidString(text) || (Case{Name: "c", Redact: []string{one, two}}).Validate() != nil || strings.ContainsAny(one+two, "[]-") || strings.Contains("redacted", strings.ToLower(one)) || strings.Contains("redacted", strings.ToLower(two)) {
+		c := Case{Name: "c", Redact: []string{strings.TrimSpace(one), strings.TrimSpace(two)}}
+		if !utf8.ValidString(text) || c.Validate() != nil {
 			return
 		}
-		h := newHider(func(s string) string { return s }, []string{one, two})
+		h := newHider(func(s string) string { return s }, "0123456789abcdef", c.Redact)
 		hidden := h.hide(text)
-		if h.find.MatchString(strings.NewReplacer("[redacted-1]", "\x00", "[redacted-2]", "\x00").Replace(hidden)) {
-			t.Errorf("%q is left in %q", []string{one, two}, hidden)
+		left := hidden
+		for stand := range h.made {
+			left = strings.ReplaceAll(left, stand, "\x00")
+		}
+		for part := range strings.SplitSeq(left, "\x00") {
+			if h.find.MatchString(part) {
+				t.Errorf("%q is left in %q", c.Redact, hidden)
+			}
+		}
+		if h.hide(hidden) != hidden {
+			t.Errorf("hidden twice %q is another than %q", h.hide(hidden), hidden)
 		}
 		whole := h.show(hidden)
+		if whole != text {
+			t.Errorf("put back it is %q, and was %q", whole, text)
+		}
 		size = min(max(size, 1), 50)
 		s := showing{h, map[int]string{}}
 		var pieces strings.Builder
@@ -54,7 +67,7 @@ func FuzzStandIns(f *testing.F) {
 			pieces.WriteString(s.add(0, string(rest[:min(size, len(rest))])))
 		}
 		pieces.WriteString(s.held[0])
-		if strings.ToValidUTF8(whole, "\ufffd") != strings.ToValidUTF8(pieces.String(), "\ufffd") {
+		if whole != pieces.String() {
 			t.Errorf("in one piece %q, in many %q", whole, pieces.String())
 		}
 	})

@@ -56,6 +56,9 @@ func wireName(id tool.ID) string {
 		}
 		return '_'
 	}, id.Server+"__"+id.Name)
+	if strings.HasPrefix(name, ownPrefix) {
+		name = "server_" + name
+	}
 	return name[:min(len(name), maxWireName)]
 }
 

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"time"
 
 	"cordon/host/llm"
 	"cordon/host/tool"
@@ -32,11 +34,11 @@ func own(name, description, schema string) offer {
 func ownResults() []offer {
 	return []offer{
 		own(ownRead, "Reads lines of an earlier result, by its number.",
-			`{"type":"object","properties":{"result":{"type":"integer","description":"number of the result"},"from":{"type":"integer","description":"first line, from 1"},"lines":{"type":"integer","description":"how many, at most 500"}},"required":["result"],"additionalProperties":false}`),
+			`{"type":"object","properties":{"result":{"type":"integer","description":"number of the result"},"file":{"type":"string","description":"instead of a result: name of an attached file"},"from":{"type":"integer","description":"first line, from 1"},"lines":{"type":"integer","description":"how many, at most 500"}},"additionalProperties":false}`),
 		own(ownFind, "Finds the lines of an earlier result that contain a text, ignoring case.",
-			`{"type":"object","properties":{"result":{"type":"integer"},"text":{"type":"string"},"around":{"type":"integer","description":"lines to show before and after each, at most 10"},"skip":{"type":"integer","description":"places to leave out at the beginning"}},"required":["result","text"],"additionalProperties":false}`),
+			`{"type":"object","properties":{"result":{"type":"integer"},"file":{"type":"string","description":"instead of a result: name of an attached file"},"text":{"type":"string"},"around":{"type":"integer","description":"lines to show before and after each, at most 10"},"skip":{"type":"integer","description":"places to leave out at the beginning"}},"required":["text"],"additionalProperties":false}`),
 		own(ownQuery, "Filters, groups and sorts an earlier result that is a table: an array of JSON objects, JSON lines, CSV or TSV. Without arguments besides the result it describes the columns.",
-			`{"type":"object","properties":{"result":{"type":"integer"},"path":{"type":"string","description":"JSON pointer to the array, if there are several"},"columns":{"type":"array","items":{"type":"string"}},"where":{"type":"array","items":{"type":"object","properties":{"column":{"type":"string"},"is":{"type":"string","enum":["=","!=","<","<=",">",">=","contains","starts","empty"]},"value":{"type":"string"}},"required":["column","is"],"additionalProperties":false}},"group":{"type":"array","items":{"type":"string"}},"compute":{"type":"array","items":{"type":"object","properties":{"what":{"type":"string","enum":["count","distinct","sum","min","max","mean"]},"column":{"type":"string"}},"required":["what"],"additionalProperties":false}},"order":{"type":"string","description":"column to sort by"},"descending":{"type":"boolean"},"limit":{"type":"integer","description":"rows, at most 200"},"skip":{"type":"integer"}},"required":["result"],"additionalProperties":false}`),
+			`{"type":"object","properties":{"result":{"type":"integer"},"file":{"type":"string","description":"instead of a result: name of an attached file"},"path":{"type":"string","description":"JSON pointer to the array, if there are several"},"columns":{"type":"array","items":{"type":"string"}},"where":{"type":"array","items":{"type":"object","properties":{"column":{"type":"string"},"is":{"type":"string","enum":["=","!=","<","<=",">",">=","contains","starts","empty"]},"value":{"type":"string"}},"required":["column","is"],"additionalProperties":false}},"group":{"type":"array","items":{"type":"string"}},"compute":{"type":"array","items":{"type":"object","properties":{"what":{"type":"string","enum":["count","distinct","sum","min","max","mean"]},"column":{"type":"string"}},"required":["what"],"additionalProperties":false}},"order":{"type":"string","description":"column to sort by"},"descending":{"type":"boolean"},"limit":{"type":"integer","description":"rows, at most 200"},"skip":{"type":"integer"}},"additionalProperties":false}`),
 	}
 }
 
@@ -60,16 +62,41 @@ func strict[T any](args []byte) (v T, err error) {
 	return v, nil
 }
 
-// result finds the content of a result by its number.
-func (e *Engine) result(ctx context.Context, conversation string, number int) (string, *Content, error) {
-	en, err := e.Store.Numbered(ctx, conversation, number)
+// source is what one of these tools reads: a result by its number, or an attached file by its name; and what it is called. It is hidden before anything of it
+// is chosen.
+func (e *Engine) source(ctx context.Context, t *turn, number int, file string) (what string, c *Content, err error) {
+	switch {
+	case file != "":
+		path, err := e.Store.Path(ctx, t.id, t.at(), maxTold)
+		if err != nil {
+			return "", nil, err
+		}
+		for _, en := range slices.Backward(path) {
+			for _, a := range en.Attached {
+				if a.Name == file || t.hide.hide(a.Name) == file {
+					c = &Content{Blocks: []tool.Content{{Type: "text", Text: t.hide.hide(a.Text)}}}
+					return fmt.Sprintf("file %q", a.Name), c, nil
+				}
+			}
+		}
+		return "", nil, errArguments(fmt.Sprintf("there is no file %q", clip(file, 80)))
+	}
+	en, err := e.Store.Numbered(ctx, t.id, number)
 	switch {
 	case errors.Is(err, ErrNotFound) || err == nil && en.Outcome.Content == nil:
 		return "", nil, errArguments(fmt.Sprintf("there is no result %d", number))
 	case err != nil:
 		return "", nil, err
 	}
-	return en.Outcome.Tool.String(), en.Outcome.Content, nil
+	c = &Content{Structured: en.Outcome.Content.Structured}
+	if c.Structured != "" {
+		c.Structured = string(inJSON([]byte(c.Structured), true, t.hide.hide))
+	}
+	for _, b := range en.Outcome.Content.Blocks {
+		b.Text, b.URI = t.hide.hide(b.Text), t.hide.hide(b.URI)
+		c.Blocks = append(c.Blocks, b)
+	}
+	return fmt.Sprintf("result #%d of %s", number, en.Outcome.Tool), c, nil
 }
 
 // own runs one of Cordon's own tools.
@@ -77,14 +104,15 @@ func (e *Engine) own(ctx context.Context, r *turn, name string, args []byte) (st
 	switch name {
 	case ownRead:
 		a, err := strict[struct {
-			Result int `json:"result"`
-			From   int `json:"from"`
-			Lines  int `json:"lines"`
+			Result int    `json:"result"`
+			File   string `json:"file"`
+			From   int    `json:"from"`
+			Lines  int    `json:"lines"`
 		}](args)
 		if err != nil {
 			return "", err
 		}
-		of, c, err := e.result(ctx, r.id, a.Result)
+		of, c, err := e.source(ctx, r, a.Result, a.File)
 		if err != nil {
 			return "", err
 		}
@@ -94,12 +122,13 @@ func (e *Engine) own(ctx context.Context, r *turn, name string, args []byte) (st
 			n = 500
 		}
 		if from > len(lines) {
-			return "", errArguments(fmt.Sprintf("result %d has %d lines", a.Result, len(lines)))
+			return "", errArguments(fmt.Sprintf("it has %d lines", len(lines)))
 		}
-		return page(fmt.Sprintf("Result #%d of %s", a.Result, of), lines, from, n), nil
+		return page(sentenceCase(of), lines, from, n), nil
 	case ownFind:
 		a, err := strict[struct {
 			Result int    `json:"result"`
+			File   string `json:"file"`
 			Text   string `json:"text"`
 			Around int    `json:"around"`
 			Skip   int    `json:"skip"`
@@ -110,17 +139,17 @@ func (e *Engine) own(ctx context.Context, r *turn, name string, args []byte) (st
 		if a.Text == "" {
 			return "", errArguments("there is no text to look for")
 		}
-		of, c, err := e.result(ctx, r.id, a.Result)
+		of, c, err := e.source(ctx, r, a.Result, a.File)
 		if err != nil {
 			return "", err
 		}
-		return matches(fmt.Sprintf("result #%d of %s", a.Result, of), strings.Split(c.Text(), "\n"), a.Text, min(max(a.Around, 0), 10), max(a.Skip, 0)), nil
+		return matches(of, strings.Split(c.Text(), "\n"), a.Text, min(max(a.Around, 0), 10), max(a.Skip, 0)), nil
 	case ownQuery:
 		q, err := strict[query](args)
 		if err != nil {
 			return "", err
 		}
-		of, c, err := e.result(ctx, r.id, q.Result)
+		of, c, err := e.source(ctx, r, q.Result, q.File)
 		if err != nil {
 			return "", err
 		}
@@ -128,8 +157,10 @@ func (e *Engine) own(ctx context.Context, r *turn, name string, args []byte) (st
 		if err != nil {
 			return "", err
 		}
-		out, err := t.query(q)
-		return fmt.Sprintf("Result #%d of %s: %s", q.Result, of, out), err
+		ctx, cancel := context.WithTimeoutCause(ctx, maxQuery, errArguments("it takes too long: ask for less"))
+		defer cancel()
+		out, err := t.query(ctx, q)
+		return sentenceCase(of) + ": " + out, err
 	case ownTools:
 		a, err := strict[struct {
 			Words string `json:"words"`
@@ -141,6 +172,11 @@ func (e *Engine) own(ctx context.Context, r *turn, name string, args []byte) (st
 	}
 	return "", errArguments("there is no such tool")
 }
+
+// maxQuery is how long a query may take.
+const maxQuery = 10 * time.Second
+
+func sentenceCase(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
 
 // maxPage bounds what one of these returns, in bytes.
 const maxPage = inline - 1024

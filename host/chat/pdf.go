@@ -79,8 +79,11 @@ const (
 
 var (
 	linked  = regexp.MustCompile(`\[#(\d{1,6})\]\(#result-\d{1,6}\)`)
-	plainMD = strings.NewReplacer(`\\`, `\`, "\\`", "`", `\*`, "*", `\_`, "_", `\{`, "{", `\}`, "}", `\[`, "[", `\]`, "]", `\<`, "<", `\>`, ">", `\#`, "#", `\|`, "|", `\!`, "!", `\~`, "~", `\(`, "(", "&lt;", "<", "**", "", "`", "")
+	plainMD = strings.NewReplacer(`\\`, `\`, "\\`", "`", `\*`, "*", `\_`, "_", `\{`, "{", `\}`, "}", `\[`, "[", `\]`, "]", `\<`, "<", `\>`, ">", `\#`, "#", `\|`, "|", `\!`, "!", `\~`, "~", `\(`, "(", "&lt;", "<", "&#33;", "!", "&#40;", "(", "&#58;", ":", "&#91;", "[", "&amp;", "&", "**", "", "`", "")
 )
+
+// unquoted puts back what inert has written out.
+var unquoted = strings.NewReplacer("&lt;", "<", "&#33;", "!", "&#40;", "(", "&#58;", ":", "&#91;", "[", "&amp;", "&")
 
 // PDF is the conversation on A4 pages. Letters that the computer's font lacks are empty boxes; those outside Unicode's first plane are written out. Errors:
 // ErrNoFont.
@@ -158,27 +161,43 @@ func (d *drawing) line(s string) {
 		p.SetLink(d.to(strings.TrimPrefix(s, "### Result ")), p.GetY()-leading, p.PageNo())
 	case strings.HasPrefix(s, "# "):
 		d.text(s[2:], "B", 16)
-	case strings.HasPrefix(s, "####"):
-		d.text(strings.TrimLeft(s, "# "), "B", body)
 	case strings.HasPrefix(s, "#"):
 		p.Ln(2)
 		d.text(strings.TrimLeft(s, "# "), "B", 12)
-	case strings.HasPrefix(bare, "|"):
-		p.SetFont("code", "", small)
-		p.MultiCell(width, 4.2, drawable(plainMD.Replace(s)), "", "L", false)
-	case strings.HasPrefix(s, "> "):
-		p.SetDrawColor(29, 95, 176)
-		top := p.GetY()
-		p.SetX(margin + 4)
-		d.indented(s[2:], 4)
-		if p.GetY() > top {
-			p.Line(margin+1, top, margin+1, p.GetY())
-		}
+	case strings.HasPrefix(s, ">"):
+		d.quoted(strings.TrimPrefix(strings.TrimPrefix(s, ">"), " "))
 	case strings.HasPrefix(bare, "- "), strings.HasPrefix(bare, "* "):
 		d.indented("• "+bare[2:], 2+float64(len(s)-len(bare)))
 	default:
 		d.indented(s, 0)
 	}
+}
+
+// quoted draws a line of what a person or a model said, beside its line. Fences in it are drawn as they are: nothing after it can be taken into them.
+func (d *drawing) quoted(s string) {
+	p := d.p
+	top, at := p.GetY(), p.PageNo()
+	switch bare := strings.TrimLeft(s, " "); {
+	case strings.TrimSpace(s) == "":
+		p.Ln(2.5)
+	case strings.HasPrefix(bare, "|"), strings.HasPrefix(s, "    "), strings.HasPrefix(bare, "```"):
+		p.SetFont("code", "", small)
+		p.SetX(margin + 4)
+		p.MultiCell(width-4, 4.2, drawable(unquoted.Replace(s)), "", "L", false)
+	case strings.HasPrefix(bare, "**") && strings.HasSuffix(bare, "**"):
+		p.SetFont("text", "B", body)
+		p.SetX(margin + 4)
+		p.MultiCell(width-4, leading, drawable(plainMD.Replace(bare)), "", "L", false)
+	case strings.HasPrefix(bare, "- "), strings.HasPrefix(bare, "* "):
+		d.indented("• "+bare[2:], 6+float64(len(s)-len(bare)))
+	default:
+		d.indented(s, 4)
+	}
+	if p.PageNo() > at {
+		top = margin
+	}
+	p.SetDrawColor(190, 188, 180)
+	p.Line(margin+1, top, margin+1, p.GetY())
 }
 
 // to is the link to a result.

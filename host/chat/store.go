@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -57,11 +58,14 @@ PRAGMA user_version = 1;
 
 // Open opens the store in a file, which is made if it is missing, readable for its owner only. Close it.
 func Open(path string) (*Store, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) // SQLite gives the files beside it the same mode
+	if st, err := os.Lstat(path); err == nil && !st.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a file: move it away", path)
+	}
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600) // SQLite gives the files beside it the same mode
 	if err != nil {
 		return nil, err
 	}
-	if err := f.Close(); err != nil {
+	if err := errors.Join(f.Chmod(0o600), f.Close()); err != nil {
 		return nil, err
 	}
 	q := url.Values{"_txlock": {"immediate"}, "_pragma": {"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)", "secure_delete(1)", "trusted_schema(0)", "cell_size_check(1)"}}
@@ -73,7 +77,7 @@ func Open(path string) (*Store, error) {
 	s := &Store{db}
 	if err := s.prepare(); err != nil {
 		_ = db.Close()
-		return nil, fmt.Errorf("open %s: %w", path, err)
+		return nil, fmt.Errorf("%s cannot be used, and is left as it is; move it away to begin with none: %w", path, err)
 	}
 	return s, nil
 }
@@ -180,7 +184,7 @@ func (c Case) Validate() error {
 		return fmt.Errorf("there are more than %d words that no model is to get", maxRedact)
 	}
 	for _, w := range c.Redact {
-		if n := len([]rune(strings.TrimSpace(w))); n < minRedact || n > maxName {
+		if n := len([]rune(strings.TrimSpace(w))); n < minRedact || n > maxName || strings.ContainsFunc(w, unicode.IsControl) {
 			return fmt.Errorf("%q cannot be kept from models: words of %d to %d characters can", w, minRedact, maxName)
 		}
 	}
@@ -421,7 +425,7 @@ func (s *Store) SetHead(ctx context.Context, id string, seq int64, exactly bool)
 		last := seq
 		if !exactly {
 			err := tx.QueryRow(`WITH RECURSIVE after (seq) AS (SELECT seq FROM entries WHERE seq = ?1 AND conversation = ?2
-				UNION ALL SELECT e.seq FROM entries e JOIN after ON e.parent = after.seq AND e.conversation = ?2) SELECT coalesce(max(seq), 0) FROM after`, seq, id).Scan(&last)
+				UNION ALL SELECT e.seq FROM entries e JOIN after ON e.parent = after.seq AND e.seq > after.seq AND e.conversation = ?2) SELECT coalesce(max(seq), 0) FROM after`, seq, id).Scan(&last)
 			if err != nil {
 				return err
 			}
@@ -440,7 +444,7 @@ func (s *Store) SetHead(ctx context.Context, id string, seq int64, exactly bool)
 // Path returns the entries that lead to seq, itself included, at most the last n of them, the oldest first. seq 0 leads nowhere.
 func (s *Store) Path(ctx context.Context, id string, seq int64, n int) ([]Entry, error) {
 	rows, err := s.db.QueryContext(ctx, `WITH RECURSIVE path (seq, parent, n) AS (SELECT seq, parent, 1 FROM entries WHERE seq = ?1 AND conversation = ?2
-		UNION ALL SELECT e.seq, e.parent, n + 1 FROM entries e JOIN path ON e.seq = path.parent AND e.conversation = ?2 WHERE n < ?3)
+		UNION ALL SELECT e.seq, e.parent, n + 1 FROM entries e JOIN path ON e.seq = path.parent AND e.seq < path.seq AND e.conversation = ?2 WHERE n < ?3)
 		SELECT e.seq, e.parent, e.turn, e.kind, e.at, e.body,
 			(SELECT group_concat(seq) FROM (SELECT seq FROM entries v INDEXED BY entries_by_parent WHERE v.conversation = ?2 AND v.parent = e.parent AND (v.kind = 'question') = (e.kind = 'question') ORDER BY seq))
 		FROM entries e JOIN path USING (seq) ORDER BY e.seq`, seq, id, n)
@@ -512,9 +516,9 @@ func (s *Store) Numbered(ctx context.Context, id string, number int) (Entry, err
 	return s.Entry(ctx, id, seq)
 }
 
-// Results calls f with every numbered result of a conversation, in all of its versions, with its content, in the order of numbers, until an error.
-func (s *Store) Results(ctx context.Context, id string, f func(Entry) error) error {
-	rows, err := s.db.QueryContext(ctx, "SELECT seq FROM entries WHERE conversation = ? AND number > 0 ORDER BY number", id)
+// Foreign calls f with every entry of a conversation, in all of its versions, that has outside text, from after one on, with the content of results, in order.
+func (s *Store) Foreign(ctx context.Context, id string, after int64, f func(Entry) error) error {
+	rows, err := s.db.QueryContext(ctx, "SELECT seq FROM entries WHERE conversation = ? AND seq > ? AND (number > 0 OR kind = 'question' AND instr(body, '\"attached\"') > 0) ORDER BY seq", id, after)
 	if err != nil {
 		return err
 	}
@@ -568,7 +572,11 @@ func (s *Store) Branch(ctx context.Context, id string, seq int64) (Conversation,
 		if err != nil {
 			return err
 		}
-		return one(tx.Exec("UPDATE conversations SET title = ?, without = ?, changed = ? WHERE id = ?", clip(from.Title+" (branch)", maxName), string(without), time.Now().UnixMicro(), to.ID))
+		left, err := json.Marshal(from.Left) // what had left for what is in it
+		if err != nil {
+			return err
+		}
+		return one(tx.Exec("UPDATE conversations SET title = ?, without = ?, gone = ?, changed = ? WHERE id = ?", clip(from.Title+" (branch)", maxName), string(without), string(left), time.Now().UnixMicro(), to.ID))
 	})
 	if err != nil {
 		return to, errors.Join(err, s.Delete(ctx, to.ID))

@@ -2,6 +2,7 @@ package chat
 
 import (
 	"cmp"
+	"context"
 	"encoding/csv"
 	"fmt"
 	"math"
@@ -18,12 +19,14 @@ import (
 const (
 	maxRows    = 500_000
 	maxColumns = 500
+	maxGroups  = 50_000
 	maxCell    = 2000 // characters shown of one
 )
 
 // query is what a model may want of a table.
 type query struct {
 	Result  int      `json:"result"`
+	File    string   `json:"file"`
 	Path    string   `json:"path"`
 	Columns []string `json:"columns"`
 	Where   []struct {
@@ -224,23 +227,53 @@ func (t table) at(row []string, i int) string {
 	return ""
 }
 
+// number reads a cell that is a plain number, of which no digit is lost. What only looks like one, such as a hash, is text.
+func number(s string) (float64, bool) {
+	digits, point := 0, false
+	for i, r := range s {
+		switch {
+		case r >= '0' && r <= '9':
+			digits++
+		case r == '-' && i == 0:
+		case r == '.' && !point && digits > 0:
+			point = true
+		default:
+			return 0, false
+		}
+	}
+	if digits == 0 || digits > 15 {
+		return 0, false
+	}
+	x, err := strconv.ParseFloat(s, 64)
+	return x, err == nil
+}
+
 // compare orders numbers by value and all else by bytes, numbers first.
 func compare(a, b string) int {
-	x, errA := strconv.ParseFloat(a, 64)
-	y, errB := strconv.ParseFloat(b, 64)
+	x, okA := number(a)
+	y, okB := number(b)
 	switch {
-	case errA == nil && errB == nil:
+	case okA && okB:
 		return cmp.Compare(x, y)
-	case errA == nil:
+	case okA:
 		return -1
-	case errB == nil:
+	case okB:
 		return 1
 	}
 	return strings.Compare(a, b)
 }
 
-// query answers in words and a table of tabs.
-func (t table) query(q query) (string, error) {
+// maxOf bounds how many of each a query may have.
+const maxOf = 50
+
+// every is how many rows are gone through between looks at the context.
+const every = 4096
+
+// query answers in words and a table of tabs. It ends with ctx.
+func (t table) query(ctx context.Context, q query) (string, error) {
+	if max(len(q.Columns), len(q.Where), len(q.Group), len(q.Compute)) > maxOf {
+		return "", errArguments(fmt.Sprintf("at most %d of each can be asked for", maxOf))
+	}
 	if len(q.Columns)+len(q.Where)+len(q.Group)+len(q.Compute) == 0 && q.Order == "" && q.Limit == 0 && q.Skip == 0 {
 		return t.describe(), nil
 	}
@@ -260,7 +293,10 @@ func (t table) query(q query) (string, error) {
 	kept := t.rows
 	if len(tests) > 0 {
 		kept = nil
-		for _, row := range t.rows {
+		for i, row := range t.rows {
+			if i%every == 0 && ctx.Err() != nil {
+				return "", context.Cause(ctx)
+			}
 			ok := true
 			for _, w := range tests {
 				ok = ok && fits(t.at(row, w.i), w.is, w.value)
@@ -271,20 +307,20 @@ func (t table) query(q query) (string, error) {
 		}
 	}
 	out := table{t.columns, kept}
-	var err error
-	switch {
-	case len(q.Group)+len(q.Compute) > 0:
-		out, err = out.group(q)
-	case len(q.Columns) > 0:
-		out, err = out.only(q.Columns)
-	}
-	if err != nil {
-		return "", err
+	if len(q.Group)+len(q.Compute) > 0 {
+		var err error
+		if out, err = out.group(ctx, q); err != nil {
+			return "", err
+		}
+		q.Columns = nil
 	}
 	if q.Order != "" {
 		i, err := out.column(q.Order)
 		if err != nil {
 			return "", err
+		}
+		if ctx.Err() != nil {
+			return "", context.Cause(ctx)
 		}
 		out.rows = slices.Clone(out.rows)
 		slices.SortStableFunc(out.rows, func(a, b []string) int {
@@ -300,7 +336,15 @@ func (t table) query(q query) (string, error) {
 	}
 	from := min(max(q.Skip, 0), len(out.rows))
 	head := fmt.Sprintf("%d rows, %d fit", len(t.rows), len(kept))
-	return head + out.show(from, limit), nil
+	all := len(out.rows)
+	out.rows = out.rows[from:min(all, from+limit)]
+	if len(q.Columns) > 0 { // of the rows that are shown
+		var err error
+		if out, err = out.only(q.Columns); err != nil {
+			return "", err
+		}
+	}
+	return head + out.show(from, all), nil
 }
 
 func fits(have, is, value string) bool {
@@ -348,7 +392,7 @@ func (t table) only(columns []string) (table, error) {
 }
 
 // group computes figures for each group of rows, or for all.
-func (t table) group(q query) (table, error) {
+func (t table) group(ctx context.Context, q query) (table, error) {
 	compute := q.Compute
 	if len(compute) == 0 {
 		compute = append(compute, struct {
@@ -379,13 +423,18 @@ func (t table) group(q query) (table, error) {
 	}
 	groups := map[string][][]string{}
 	var order []string
-	for _, row := range t.rows {
+	for i, row := range t.rows {
+		if i%every == 0 && ctx.Err() != nil {
+			return t, context.Cause(ctx)
+		}
 		key := ""
 		for _, i := range by {
 			key += strconv.Quote(t.at(row, i))
 		}
 		if groups[key] == nil {
-			order = append(order, key)
+			if order = append(order, key); len(order) > maxGroups {
+				return t, errArguments(fmt.Sprintf("there are more than %d groups", maxGroups))
+			}
 		}
 		groups[key] = append(groups[key], row)
 	}
@@ -393,11 +442,17 @@ func (t table) group(q query) (table, error) {
 		order = append(order, "") // of nothing there are none
 	}
 	for _, key := range order {
+		if ctx.Err() != nil {
+			return t, context.Cause(ctx)
+		}
 		var row []string
 		for _, i := range by {
 			row = append(row, t.at(groups[key][0], i))
 		}
 		for i, c := range compute {
+			if ctx.Err() != nil {
+				return t, context.Cause(ctx)
+			}
 			row = append(row, t.figure(groups[key], c.What, c.Column, of[i]))
 		}
 		out.rows = append(out.rows, row)
@@ -434,7 +489,7 @@ func (t table) figure(rows [][]string, what, column string, i int) string {
 	}
 	sum, n := 0.0, 0
 	for _, c := range cells {
-		if x, err := strconv.ParseFloat(c, 64); err == nil && !math.IsNaN(x) && !math.IsInf(x, 0) {
+		if x, err := strconv.ParseFloat(c, 64); err == nil && !math.IsNaN(x) && !math.IsInf(x, 0) { // sums are of whatever is a number
 			sum, n = sum+x, n+1
 		}
 	}
@@ -444,12 +499,12 @@ func (t table) figure(rows [][]string, what, column string, i int) string {
 	return strconv.FormatFloat(sum, 'f', -1, 64)
 }
 
-// show writes rows with tabs between the cells.
-func (t table) show(from, n int) string {
+// show writes rows, of which the first is the one after from of all, with tabs between the cells.
+func (t table) show(from, all int) string {
 	var b strings.Builder
 	b.WriteString(strings.Join(t.columns, "\t") + "\n")
 	to := from
-	for _, row := range t.rows[from:min(len(t.rows), from+n)] {
+	for _, row := range t.rows {
 		line := make([]string, len(t.columns))
 		for i := range line {
 			line[i] = clip(strings.NewReplacer("\t", " ", "\n", " ", "\r", " ").Replace(t.at(row, i)), maxCell)
@@ -461,7 +516,7 @@ func (t table) show(from, n int) string {
 		b.WriteString(cutBytes(l, maxPage))
 		to++
 	}
-	return fmt.Sprintf(", rows %d to %d of %d:\n%s", min(from+1, to), to, len(t.rows), b.String())
+	return fmt.Sprintf(", rows %d to %d of %d:\n%s", min(from+1, to), to, all, b.String())
 }
 
 // describe says what columns there are, and what is in them.

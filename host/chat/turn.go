@@ -35,6 +35,7 @@ type turn struct {
 	offered                 map[string]offer
 	held                    []offer
 	found                   map[string]bool
+	hide                    *hider // of the last request
 }
 
 type repeat struct {
@@ -67,7 +68,7 @@ func (e *Engine) turn(ctx context.Context, id string, begin func(context.Context
 		return ErrBusy
 	}
 	if e.turns == nil {
-		e.turns, e.recalled = map[string]*turn{}, map[string]bool{}
+		e.turns, e.recalled = map[string]*turn{}, map[string]int64{}
 	}
 	e.turns[id] = t
 	e.running.Add(1)
@@ -82,10 +83,10 @@ func (e *Engine) turn(ctx context.Context, id string, begin func(context.Context
 	keep := context.WithoutCancel(ctx) // what a person has asked is kept, whatever happens
 	c, err := e.Store.Conversation(keep, id)
 	if err == nil {
-		err = e.recall(keep, id)
+		err = begin(keep, t, c)
 	}
 	if err == nil {
-		err = begin(keep, t, c)
+		err = e.Remember(keep, id)
 	}
 	if err != nil {
 		return err
@@ -122,6 +123,13 @@ func (l Limits) filled() Limits {
 	return l
 }
 
+// at is the entry that it has come to.
+func (t *turn) at() int64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.head
+}
+
 // add keeps an entry after the head.
 func (t *turn) add(ctx context.Context, en Entry) error {
 	t.mu.Lock()
@@ -131,6 +139,9 @@ func (t *turn) add(ctx context.Context, en Entry) error {
 		return err
 	}
 	t.head = en.Seq
+	if en.Kind != Question { // the gate has told the labels
+		t.e.told(t.id, en.Seq)
+	}
 	if en.Outcome != nil {
 		t.live.Running = slices.DeleteFunc(slices.Clone(t.live.Running), func(r Running) bool { return r.ID == en.Outcome.ID })
 	}
@@ -195,7 +206,7 @@ func (t *turn) loop(ctx context.Context) (Ended, error) {
 			return t.stopped(ctx), nil
 		case failure != nil:
 			return *failure, nil
-		case len(wanted) == 0 && answer.Stop == llm.StopLength:
+		case answer.Stop == llm.StopLength:
 			return Ended{Why: Exhausted, Reason: "The model has written as much as it may in one answer, so the answer is not whole. Continue, or allow it more in Settings."}, nil
 		case answer.Stop == llm.StopRefused:
 			return Ended{Why: ModelRefuses, Reason: "The model, or its provider, does not want to answer this. Ask in another way, or choose another model."}, nil
@@ -272,7 +283,9 @@ func (t *turn) ask(ctx context.Context) (answer llm.Answer, wanted []llm.Part, f
 	if first := slices.IndexFunc(path, func(en Entry) bool { return en.Kind == Question }); len(path) == maxTold && first > 0 { // what is before it belongs to a turn whose beginning is too long ago
 		path = path[first:]
 	}
-	req, err := t.e.compose(keep, c, of, def, path, t.e.Tools(ctx, func(server string) bool { return Offers(c, of, server) }), t.found, ratio(path, def.Name))
+	hide := newHider(t.e.Mask, c.tag(), of.Redact)
+	t.hide = hide
+	req, err := t.e.compose(keep, c, of, def, path, t.e.Tools(ctx, func(server string) bool { return Offers(c, of, server) }), t.found, ratio(path, def.Name), hide)
 	if err != nil {
 		return answer, nil, nil, err
 	}
@@ -281,12 +294,12 @@ func (t *turn) ask(ctx context.Context) (answer llm.Answer, wanted []llm.Part, f
 		t.offered[o.Name] = o
 	}
 	asked := Asked{Model: def.Name, Place: place(def), Messages: len(req.Messages), Tools: len(req.Tools), Held: len(req.held), Tokens: estimate(req.Request), Cut: req.cut, Dropped: req.dropped}
-	hide := newHider(t.e.Mask, of.Redact)
 	hidden := hide.hidden(req.Request)
 	asked.Hidden = hide.n
 	var left Left
 	var tries int
-	hidden.LocalOnly, hidden.Sent = of.LocalOnly, func(s llm.Sent) {
+	hidden.May = func() error { return t.may(keep, c.Model, of) }
+	hidden.Sent = func(s llm.Sent) {
 		tries = s.Try
 		left.Requests++
 		left.Bytes += int64(len(s.Body))
@@ -322,7 +335,7 @@ func (t *turn) ask(ctx context.Context) (answer llm.Answer, wanted []llm.Part, f
 	if err := t.left(keep, def, left); err != nil {
 		return answer, nil, nil, err
 	}
-	parts := hide.shown(answer.Parts)
+	parts := named(hide.shown(answer.Parts), t.head)
 	for _, p := range parts {
 		if id, ok := t.known(p.Name); ok && p.Kind == llm.Call {
 			if asked.Called == nil {
@@ -351,10 +364,51 @@ func (t *turn) ask(ctx context.Context) (answer llm.Answer, wanted []llm.Part, f
 			wanted = append(wanted, p)
 		}
 	}
-	if answer.Stop == "" || answer.Stop == llm.StopRefused || answer.Stop == llm.StopLength && len(wanted) > 0 && wanted[len(wanted)-1].Args == nil {
-		wanted = nil // nobody knows what the whole would have been
+	if answer.Stop == llm.StopRefused || answer.Stop == llm.StopLength { // nobody knows what the whole would have been
+		for _, p := range wanted {
+			o := Outcome{ID: p.ID, Name: clip(p.Name, 200), Args: string(p.Args), State: Refused, Reason: "The answer ended before its end, so its calls were not made."}
+			if id, ok := t.known(p.Name); ok {
+				o.Tool, o.Effect = id.id, id.effect
+			}
+			if err := t.add(keep, Entry{Kind: Result, Outcome: &o}); err != nil {
+				return answer, nil, nil, err
+			}
+		}
+		wanted = nil
 	}
 	return answer, wanted, nil, nil
+}
+
+// named gives the calls of an answer ids of our own: a model's may be none, twice the same, or such that no provider takes them back.
+func named(parts []llm.Part, after int64) []llm.Part {
+	parts = slices.Clone(parts)
+	for i := range parts {
+		if parts[i].Kind == llm.Call {
+			parts[i].ID = fmt.Sprintf("call_%d_%d", after, i)
+		}
+	}
+	return parts
+}
+
+// errStricter ends the tries of a request that was made under other rules.
+var errStricter = errors.New("the case's rules have changed meanwhile: continue, and it is asked anew")
+
+// may reports why a request that is about to leave may not any more: its case has become stricter since it was made.
+func (t *turn) may(ctx context.Context, model string, was Case) error {
+	c, err := t.e.Store.Conversation(ctx, t.id)
+	if err != nil {
+		return err
+	}
+	now, err := t.e.Store.Case(ctx, c.Case)
+	switch {
+	case err != nil:
+		return err
+	case now.ID != was.ID || !slices.Equal(now.Redact, was.Redact) || !slices.Equal(now.Models, was.Models) || c.Model != model:
+		return errStricter
+	case now.LocalOnly:
+		return llm.ErrElsewhere
+	}
+	return nil
 }
 
 // delta passes on a piece of an answer.

@@ -99,6 +99,11 @@ func (w *world) open(t testing.TB, s *Store) {
 			defer w.mu.Unlock()
 			w.recalls = append(w.recalls, fmt.Sprintf("%d %s", n, of))
 		},
+		Read: func(_, what, text string) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.recalls = append(w.recalls, what+": "+text)
+		},
 		Mask: func(s string) string { return strings.ReplaceAll(s, "hunter2hunter2", "[your secret]") },
 		Changed: func(u Update) {
 			w.mu.Lock()
@@ -483,13 +488,22 @@ func TestCaseServers(t *testing.T) {
 	}
 }
 
-// What a case keeps from models does not reach one, in any part of a request; what comes back is put in its place.
+// What a case keeps from models does not reach one, in any part of a request; what comes back is put in its place, and nothing else is.
 func TestRedaction(t *testing.T) {
 	eachKind(t, func(t *testing.T, kind string) {
-		w := newWorld(t, kind,
-			scripted.Turn{Text: "I read what [redacted-2] has.", Runes: 3, Calls: []scripted.Call{call("1", "files__read", `{"path":"/cases/[redacted-2]/[redacted-1]"}`)}},
-			scripted.Turn{Text: "Done [red.", Runes: 9})
-		id, err := w.Store.SetCase(t.Context(), Case{Name: "for Contoso", Notes: "CONTOSO is the customer", Redact: []string{"Contoso", "Contoso Bank"}})
+		w := newWorld(t, kind)
+		n := 0
+		w.provider.Decide(func(r scripted.Request) scripted.Turn {
+			if n++; n > 1 {
+				return scripted.Turn{Text: "Done [hid.", Runes: 9}
+			}
+			stand := regexp.MustCompile(`what is at (\[hidden-[0-9a-f]{12}\])`).FindStringSubmatch(r.Body)
+			if stand == nil {
+				return scripted.Turn{Text: "there is no stand-in"}
+			}
+			return scripted.Turn{Text: "I read what " + stand[1] + " has.", Runes: 3, Calls: []scripted.Call{call("1", "files__read", `{"path":"/cases/`+stand[1]+`/[hidden-000000000000]","`+stand[1]+`":1}`)}}
+		})
+		id, err := w.Store.SetCase(t.Context(), Case{Name: "for Contoso", Notes: "CONTOSO is the customer", Folder: "/cases/contoso", Redact: []string{"Contoso", "Contoso Bank", "never said"}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -497,6 +511,7 @@ func TestRedaction(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.tools[0].Description = "reads files of contoso"
+		w.tools = append(w.tools, tool.Tool{ID: tool.ID{Server: "contoso-siem", Name: "read"}, InputSchema: []byte(`{"type":"object","properties":{"contoso":{"type":"string"}}}`), Effect: tool.Read})
 		w.answer = func(_ context.Context, p tool.Proposal) (tool.Result, error) {
 			return result("contoso\\bank and \"cOntOsO\" and hunter2hunter2"), nil
 		}
@@ -509,19 +524,204 @@ func TestRedaction(t *testing.T) {
 				streamed.WriteString(u.Part.Text)
 			}
 		}
-		if streamed.String() != "I read what Contoso has.Done [red." {
+		if streamed.String() != "I read what Contoso Bank has.Done [hid." {
 			t.Errorf("streamed: %q", streamed.String())
 		}
 		if got := strings.ToLower(scripted.Texts(w.provider.Requests())); strings.Contains(got, "contoso") || strings.Contains(got, "hunter2") {
 			t.Errorf("it left: %s", got)
 		}
-		if len(w.calls) != 1 || string(w.calls[0].Args) != `{"path":"/cases/Contoso/Contoso Bank"}` {
-			t.Errorf("called with %s", w.calls[0].Args)
+		// Names of members stay as the model wrote them.
+		if len(w.calls) != 1 || !strings.HasPrefix(string(w.calls[0].Args), `{"[hidden-`) || !strings.Contains(string(w.calls[0].Args), `"path":"/cases/Contoso Bank/[hidden-000000000000]"`) {
+			t.Errorf("called with %s", w.calls)
 		}
-		if path := w.path(t); text(path[1].Parts) != "I read what Contoso has." || path[1].Asked.Hidden < 4 {
+		if path := w.path(t); text(path[1].Parts) != "I read what Contoso Bank has." || path[1].Asked.Hidden < 4 {
 			t.Errorf("%q, %d hidden", text(path[1].Parts), path[1].Asked.Hidden)
 		}
 	})
+}
+
+// No piece of a word leaves, wherever a long text is cut, and in whatever way it is written.
+func TestNoPieceLeaves(t *testing.T) {
+	const word = "Zwölfaxingrube"
+	whole := []string{word, strings.ToUpper(word), "Zw\\u00f6lfaxingrube", "Zwo\u0308lfaxingrube", "Zw%C3%B6lfaxingrube"}
+	for _, at := range []int{480, beginning - 8, keptOfText - 8, inline - 8, 20_000} {
+		for _, spelt := range whole {
+			w := newWorld(t, config.ModelAnthropic,
+				scripted.Turn{Calls: []scripted.Call{call("1", "files__read", `{}`)}},
+				scripted.Turn{Calls: []scripted.Call{call("2", "cordon__search_result", `{"result":1,"text":"needle"}`), call("3", "cordon__read_result", `{"file":"mail.txt"}`), call("4", "cordon__query_result", `{"result":1}`), call("5", "cordon__search_result", `{"result":1,"text":"faxing"}`)}},
+				scripted.Turn{Text: "ok"})
+			id, err := w.Store.SetCase(t.Context(), Case{Name: "c", Redact: []string{word}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := w.Store.Change(t.Context(), w.id, func(c *Conversation) error { c.Case = id; return nil }); err != nil {
+				t.Fatal(err)
+			}
+			long := strings.Repeat("x", at) + spelt + strings.Repeat("y", 590-len(spelt)) + "needle" + strings.Repeat("z", 293) + spelt + strings.Repeat("z", 20_000)
+			w.answer = func(context.Context, tool.Proposal) (tool.Result, error) { return result(long), nil }
+			if err := w.Ask(t.Context(), w.id, Ask{Text: "read", Attached: []Attachment{{Name: "mail.txt", From: "you", Text: long, Size: len(long)}}}); err != nil {
+				t.Fatal(err)
+			}
+			if ended := w.ended(t); ended.Why != Done {
+				t.Fatalf("%+v: %s", ended, shape(w.path(t)))
+			}
+			got := scripted.Texts(w.provider.Requests())
+			for _, piece := range []string{"axingr", "AXINGR", "Zw", "ZW", "ngrube", "NGRUBE"} {
+				if strings.Contains(got, piece) {
+					t.Errorf("at %d, %q: %q left", at, spelt, piece)
+				}
+			}
+		}
+	}
+}
+
+// A case that becomes stricter is heeded by the next try of a request that is under way.
+func TestStricterMeanwhile(t *testing.T) {
+	w := newWorld(t, config.ModelAnthropic)
+	id, err := w.Store.SetCase(t.Context(), Case{Name: "c"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Store.Change(t.Context(), w.id, func(c *Conversation) error { c.Case = id; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	w.provider.Decide(func(scripted.Request) scripted.Turn {
+		if _, err := w.Store.SetCase(context.Background(), Case{ID: id, Name: "c", Redact: []string{"canary"}}); err != nil {
+			t.Error(err)
+		}
+		return scripted.Turn{Status: 503, Header: http.Header{"Retry-After": {"0.01"}}, Body: "{}"}
+	})
+	if ended := w.ask(t, "the canary"); ended.Fault != llm.FaultRules {
+		t.Errorf("%+v", ended)
+	}
+	if n := len(w.provider.Requests()); n != 1 {
+		t.Errorf("%d requests left", n)
+	}
+	w.provider.Say(scripted.Turn{Text: "ok"})
+	if err := w.Continue(t.Context(), w.id); err != nil || w.ended(t).Why != Done {
+		t.Errorf("going on: %v, %+v", err, w.ended(t))
+	}
+	if strings.Contains(w.provider.Requests()[1].Body, "canary") {
+		t.Error("the word left")
+	}
+}
+
+// Calls of an answer that was cut are not made, and the model is told so.
+func TestCutAnswers(t *testing.T) {
+	eachKind(t, func(t *testing.T, kind string) {
+		for _, args := range []string{"", `{}`, `{"path":`} {
+			stop := map[string]string{config.ModelAnthropic: "max_tokens", config.ModelOpenAI: "length"}[kind]
+			for _, reason := range []string{stop, "insufficient_system_resource"} {
+				w := newWorld(t, kind, scripted.Turn{Text: "I delete", Calls: []scripted.Call{call("1", "files__delete", args)}, Stop: reason})
+				if ended := w.ask(t, "go"); ended.Why != Exhausted || len(w.calls) > 0 {
+					t.Errorf("%s, %q: %+v, called %v", reason, args, ended, w.calls)
+				}
+				w.provider.Say(scripted.Turn{Text: "ok"})
+				if err := w.Continue(t.Context(), w.id); err != nil {
+					t.Fatal(err)
+				}
+				body := w.provider.Requests()[1].Body
+				if strings.Contains(body, "may have been made") || !strings.Contains(body, "its calls were not made") {
+					t.Errorf("the model was told %s", body)
+				}
+			}
+		}
+	})
+}
+
+// Names and ids that no provider takes back do not come back; each call has its own result; the last word is the user's.
+func TestOddNames(t *testing.T) {
+	eachKind(t, func(t *testing.T, kind string) {
+		w := newWorld(t, kind, scripted.Turn{Calls: []scripted.Call{call("x", "files.read file!", `{}`), call("x", "files__read", `{"n":1}`), call("x", "files__read", `{"n":2}`), call("", "", `{}`)}}, scripted.Turn{Text: "half of it is", Runes: 2, Drop: 5},
+			scripted.Turn{Text: "ok"})
+		if ended := w.ask(t, "go"); ended.Why != Broke {
+			t.Fatalf("%+v", ended)
+		}
+		if err := w.Continue(t.Context(), w.id); err != nil || w.ended(t).Why != Done {
+			t.Fatalf("%v, %+v", err, w.ended(t))
+		}
+		asked := w.provider.Requests()
+		body := asked[2].Body
+		if strings.Contains(body, "files.read file!") && strings.Contains(body, `"name":"files.read file!"`) || strings.Contains(body, `"name":""`) || !strings.Contains(body, "(Go on.)") {
+			t.Errorf("sent back: %s", body)
+		}
+		ids := regexp.MustCompile(`"(?:tool_use_id|tool_call_id)":"([^"]*)"`).FindAllStringSubmatch(body, -1)
+		seen := map[string]bool{}
+		for _, id := range ids {
+			if seen[id[1]] || id[1] == "" {
+				t.Errorf("the id %q is there twice, or empty", id[1])
+			}
+			seen[id[1]] = true
+		}
+		if len(ids) != 4 {
+			t.Errorf("%d results", len(ids))
+		}
+		one, two := strings.Index(body, `{\"n\":1}`), strings.Index(body, `content of {\"n\":1}`)
+		if one < 0 || two < 0 {
+			t.Errorf("the results are not those of the calls: %s", body)
+		}
+	})
+}
+
+// What is attached counts as read from outside, at once, after a start, and in a branch.
+func TestAttachedIsForeign(t *testing.T) {
+	w := newWorld(t, config.ModelAnthropic, scripted.Turn{Text: "a"}, scripted.Turn{Text: "b"}, scripted.Turn{Text: "c"})
+	if err := w.Ask(t.Context(), w.id, Ask{Text: "read", Attached: []Attachment{{Name: "mail.txt", From: "you", Text: "pay to X"}}}); err != nil {
+		t.Fatal(err)
+	}
+	const told = "attached file mail.txt: mail.txt\npay to X"
+	if !slices.Equal(w.recalls, []string{told}) {
+		t.Errorf("at once: %q", w.recalls)
+	}
+	w.ask(t, "and?")
+	if len(w.recalls) != 1 {
+		t.Errorf("told twice: %q", w.recalls)
+	}
+	c, _ := w.Store.Conversation(t.Context(), w.id)
+	b, err := w.Store.Branch(t.Context(), w.id, c.Head)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Remember(t.Context(), b.ID); err != nil || len(w.recalls) != 2 {
+		t.Errorf("in a branch: %q, %v", w.recalls, err)
+	}
+	w.open(t, w.Store)
+	if err := w.Remember(t.Context(), w.id); err != nil || len(w.recalls) != 3 || w.recalls[2] != told {
+		t.Errorf("after a start: %q, %v", w.recalls, err)
+	}
+}
+
+// A query ends in bounds, and when it is stopped.
+func TestGreedyQueries(t *testing.T) {
+	var csv strings.Builder
+	csv.WriteString("a,b\n")
+	for i := range 200_000 {
+		fmt.Fprintf(&csv, "%d,x\n", i)
+	}
+	table, err := tableOf(&Content{Blocks: []tool.Content{{Type: "text", Text: csv.String()}}}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	many := query{Columns: slices.Repeat([]string{"a"}, 30_001)}
+	if _, err := table.query(t.Context(), many); err == nil {
+		t.Error("30,001 columns")
+	}
+	if _, err := table.query(t.Context(), query{Group: []string{"a"}}); err == nil {
+		t.Error("200,000 groups")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := table.query(ctx, query{Group: []string{"b"}}); !errors.Is(err, context.Canceled) {
+		t.Errorf("stopped: %v", err)
+	}
+	for _, pair := range [][2]string{{"0e462097431906509019562988736854", "0e830400451993494058024219903391"}, {"9007199254740993", "9007199254740992"}, {"1e2", "100"}} {
+		if fits(pair[0], "=", pair[1]) {
+			t.Errorf("%s = %s", pair[0], pair[1])
+		}
+	}
+	if !fits("1.50", "=", "1.5") || !fits("9", "<", "10") {
+		t.Error("numbers are compared as text")
+	}
 }
 
 // With "local only" nothing reaches a model elsewhere, by whatever way. The place is reached by a name that is none of this computer's own.

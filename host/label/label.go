@@ -106,6 +106,27 @@ func (b *Book) Recall(conversation string, number int, server, toolName string, 
 	b.saw(conversation, number, server, toolName, texts)
 }
 
+// Read records outside text that a conversation has in another way than by a result, such as a file that somebody attached. what names it.
+func (b *Book) Read(conversation, what string, texts []string) {
+	c := b.conversation(conversation)
+	c.mu.Lock()
+	c.session.ReadOutside = true
+	c.take(b.limit, texts, what)
+	held := c.held()
+	c.mu.Unlock()
+	b.settle(c, held)
+}
+
+// take remembers texts, and what they hold in base64 or hex.
+func (c *conversation) take(limit memory, texts []string, detail string) {
+	for _, t := range texts {
+		c.remember(limit, inspect.Normalize(t, inspect.Fold).Text, detail)
+		for _, d := range decodings(t) {
+			c.remember(limit, inspect.Normalize(d.text, inspect.Fold).Text, detail+", decoded from "+d.how)
+		}
+	}
+}
+
 // saw takes the next number for 0.
 func (b *Book) saw(conversation string, n int, server, toolName string, texts []string) int {
 	c := b.conversation(conversation)
@@ -118,13 +139,7 @@ func (b *Book) saw(conversation string, n int, server, toolName string, texts []
 	if i, has := slices.BinarySearch(c.session.Servers, server); !has {
 		c.session.Servers = slices.Insert(c.session.Servers, i, server)
 	}
-	detail := fmt.Sprintf("result #%d, %s.%s", n, server, toolName)
-	for _, t := range texts {
-		c.remember(b.limit, inspect.Normalize(t, inspect.Fold).Text, detail)
-		for _, d := range decodings(t) {
-			c.remember(b.limit, inspect.Normalize(d.text, inspect.Fold).Text, detail+", decoded from "+d.how)
-		}
-	}
+	c.take(b.limit, texts, fmt.Sprintf("result #%d, %s.%s", n, server, toolName))
 	held := c.held()
 	c.mu.Unlock()
 	b.settle(c, held)

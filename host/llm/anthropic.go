@@ -103,7 +103,7 @@ func stopOf(reason string) Stop {
 	case "":
 		return ""
 	}
-	return StopEnd
+	return StopLength // for a reason of its own, so that nobody knows whether it is whole
 }
 
 func fromAnthropic(b anthropic.ContentBlockStartEventContentBlockUnion) (Part, bool) {

@@ -101,7 +101,7 @@ type client struct {
 // Ask implements Model.
 func (c *client) Ask(ctx context.Context, r Request, on func(Delta)) (Answer, error) {
 	for try := 1; ; try++ {
-		a, err := c.try(context.WithValue(ctx, tryKey{}, attempt{try, r.LocalOnly, r.Sent}), r, on)
+		a, err := c.try(context.WithValue(ctx, tryKey{}, attempt{try, r.May, r.Sent}), r, on)
 		if err == nil {
 			return a, nil
 		}
@@ -143,9 +143,9 @@ type tryKey struct{}
 
 // attempt is what the transport has to know of one.
 type attempt struct {
-	try   int
-	local bool
-	sent  func(Sent)
+	try  int
+	may  func() error
+	sent func(Sent)
 }
 
 func (c *client) try(ctx context.Context, r Request, on func(Delta)) (Answer, error) {
@@ -178,8 +178,15 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if !ok {
 		return nil, &Error{Fault: FaultReach, err: errors.New("a request that nobody made")}
 	}
-	if (a.local || t.o.Local()) && !config.IsLocal(t.at) {
+	var forbidden error
+	if a.may != nil {
+		forbidden = a.may()
+	}
+	switch local := errors.Is(forbidden, ErrElsewhere); {
+	case (local || t.o.Local()) && !config.IsLocal(t.at):
 		return nil, &Error{Fault: FaultLocal}
+	case forbidden != nil && !local:
+		return nil, &Error{Fault: FaultRules, err: forbidden, final: true}
 	}
 	out := r.Clone(r.Context())
 	for name := range out.Header {

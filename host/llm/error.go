@@ -29,6 +29,7 @@ const (
 	FaultBroken  Fault = "broken"  // the answer broke off or made no sense
 	FaultSilent  Fault = "silent"  // nothing came for too long
 	FaultLocal   Fault = "local"   // only models on this computer may be asked
+	FaultRules   Fault = "rules"   // whoever asks has other rules by now, so nothing was sent
 	FaultRecord  Fault = "record"  // what would leave could not be recorded, so nothing left
 )
 
@@ -67,6 +68,8 @@ func (e *Error) Error() string {
 		what = "the model said nothing for too long: try again, or choose another"
 	case FaultLocal:
 		what = "only models on this computer may be asked here, and this one is elsewhere: nothing was sent"
+	case FaultRules:
+		what = "nothing more was sent"
 	case FaultRecord:
 		what = "what would be sent could not be recorded, so nothing was sent"
 	}

@@ -5,6 +5,7 @@ package llm
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -24,9 +25,12 @@ type Request struct {
 	Tools    []Tool
 	Most     int // tokens of the answer, if that is less than the model may write; 0 for no such bound
 
-	LocalOnly bool       // only a model on this computer may be asked this
-	Sent      func(Sent) // hears of every try that is about to leave, after it was recorded; nil is allowed
+	May  func() error // is asked before every try; its error keeps the request here. ErrElsewhere: only a model on this computer may have it. nil is allowed
+	Sent func(Sent)   // hears of every try that is about to leave, after it was recorded; nil is allowed
 }
+
+// ErrElsewhere is what Request.May returns for what only a model on this computer may be asked.
+var ErrElsewhere = errors.New("only for models on this computer")
 
 // bound is the lower of Most and what a model may write; 0 is none.
 func (r Request) bound(model int) int {
