@@ -19,6 +19,7 @@ import (
 	"cordon/host/config"
 	"cordon/host/consent"
 	"cordon/host/llm"
+	"cordon/host/server"
 
 	"github.com/go-json-experiment/json"
 	"github.com/spf13/cobra"
@@ -34,6 +35,7 @@ type talking struct {
 
 	// What follows belongs to the engine, which tells of one conversation from one goroutine at a time.
 	wrote bool // of the answer that is coming
+	begun bool // the line that it is at has its mark
 	parts map[int]bool
 }
 
@@ -110,6 +112,13 @@ func (e *env) chat(ctx context.Context, question, model, inCase, resume string, 
 	signal.Notify(stops, syscall.SIGINT)
 	defer signal.Stop(stops)
 	if question != "" {
+		if !e.json {
+			c, err := t.c.Store.Conversation(ctx, t.id)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(e.err, "Conversation %s with %s, %s.\n", c.ID, consent.Escape(c.Model), t.placeOf(c.Model))
+		}
 		return t.turn(ctx, stops, func() error { return t.c.Ask(ctx, t.id, chat.Ask{Text: question}) })
 	}
 	return t.talk(ctx, stops)
@@ -255,15 +264,15 @@ func (t *talking) hear(u chat.Update) {
 			t.parts = map[int]bool{}
 		}
 		if !t.parts[u.Index] && t.wrote {
-			fmt.Fprint(out, "\n\n")
+			t.write("\n\n")
 		}
 		t.parts[u.Index], t.wrote = true, true
-		writeEscaped(out, u.Part.Text)
+		t.write(u.Part.Text)
 	case u.Entry != nil && u.Entry.Kind == chat.Answer:
 		if t.wrote {
 			fmt.Fprintln(out)
 		}
-		t.wrote, t.parts = false, nil
+		t.wrote, t.begun, t.parts = false, false, nil
 	case u.Entry != nil && u.Entry.Outcome != nil:
 		fmt.Fprintln(t.e.err, consent.Escape(callLine(u.Entry.Outcome)))
 	case u.Live != nil && u.Live.Phase == chat.Retrying:
@@ -271,13 +280,20 @@ func (t *talking) hear(u chat.Update) {
 	}
 }
 
-// writeEscaped writes a model's words, which do nothing to a terminal but begin lines.
-func writeEscaped(w io.Writer, text string) {
+// write writes a model's words, which do nothing to a terminal but begin lines. There, each line has a mark, so that none passes for Cordon's.
+func (t *talking) write(text string) {
+	f, ok := t.e.out.(*os.File)
+	mark := ok && isTerminal(f)
 	for i, line := range strings.Split(text, "\n") {
 		if i > 0 {
-			fmt.Fprintln(w)
+			fmt.Fprintln(t.e.out)
+			t.begun = false
 		}
-		fmt.Fprint(w, consent.Escape(line))
+		if mark && !t.begun {
+			fmt.Fprint(t.e.out, "| ")
+		}
+		t.begun = true
+		fmt.Fprint(t.e.out, consent.Escape(line))
 	}
 }
 
@@ -429,6 +445,9 @@ func (t *talking) said(ctx context.Context, stops <-chan os.Signal, text string)
 	case "/help":
 		fmt.Fprint(t.e.err, talkHelp)
 	case "/retry":
+		if c.Head == 0 {
+			return false, errors.New("nothing has been asked yet")
+		}
 		last, err := t.c.Store.Entry(ctx, t.id, c.Head)
 		if err != nil {
 			return false, err
@@ -443,7 +462,7 @@ func (t *talking) said(ctx context.Context, stops <-chan os.Signal, text string)
 		}
 		en, err := t.c.Store.Numbered(ctx, t.id, n)
 		if err != nil {
-			return false, fmt.Errorf("result %d: %w", n, err)
+			return false, fmt.Errorf("there is no result %d in this conversation", n)
 		}
 		fmt.Fprintln(t.e.err, consent.Escape(callLine(en.Outcome)))
 		if en.Outcome.Content != nil {
@@ -471,12 +490,17 @@ func (t *talking) said(ctx context.Context, stops <-chan os.Signal, text string)
 				state = "off"
 			case !chat.Offers(c, of, v.Name):
 				state = "not of this case"
+			case v.State == server.Stopped:
+				state = "is started with the next question, if it is approved"
 			case !t.h.Offered(v):
 				state = "not offered: " + string(v.State)
 			}
 			fmt.Fprintf(t.e.err, "  %s: %s\n", v.Name, state)
 		}
 	case "/on", "/off":
+		if arg == "" {
+			return false, fmt.Errorf("write %s and the name of a server; /servers shows them", word)
+		}
 		if _, ok := t.h.Config().Server(arg); !ok {
 			return false, fmt.Errorf("there is no server %q", arg)
 		}

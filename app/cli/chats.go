@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
 
+	"cordon/host"
 	"cordon/host/chat"
 	"cordon/host/config"
 	"cordon/host/consent"
@@ -18,8 +20,12 @@ import (
 
 // What is kept: conversations and cases.
 
-// withChats runs f on the store.
+// withChats runs f on the conversations.
 func (e *env) withChats(ctx context.Context, f func(c *chat.Engine) error) error {
+	return e.withHost(ctx, func(_ *host.Host, c *chat.Engine) error { return f(c) })
+}
+
+func (e *env) withHost(ctx context.Context, f func(h *host.Host, c *chat.Engine) error) error {
 	h, done, err := e.open(ctx)
 	if err != nil {
 		return err
@@ -29,7 +35,7 @@ func (e *env) withChats(ctx context.Context, f func(c *chat.Engine) error) error
 	if err != nil {
 		return err
 	}
-	return f(c)
+	return f(h, c)
 }
 
 func chatsCommand(e *env) *cobra.Command {
@@ -189,26 +195,7 @@ func listCasesCommand(e *env) *cobra.Command {
 			}
 			return e.print(append([]chat.Case{}, all...), func(w io.Writer) {
 				for _, c := range all {
-					fmt.Fprint(w, consent.Escape(c.Name))
-					if c.Marking != "" {
-						fmt.Fprintf(w, ", TLP:%s", strings.ToUpper(string(c.Marking)))
-					}
-					if c.Folder != "" {
-						fmt.Fprintf(w, ", in %s", consent.Escape(c.Folder))
-					}
-					if len(c.Servers) > 0 {
-						fmt.Fprintf(w, ", with %s", consent.Escape(strings.Join(c.Servers, ", ")))
-					}
-					if c.LocalOnly {
-						fmt.Fprint(w, ", only models on this computer")
-					}
-					if len(c.Models) > 0 {
-						fmt.Fprintf(w, ", only %s", consent.Escape(strings.Join(c.Models, ", ")))
-					}
-					if len(c.Redact) > 0 {
-						fmt.Fprintf(w, ", %d words that no model gets", len(c.Redact))
-					}
-					fmt.Fprintln(w)
+					writeCase(w, c)
 				}
 				if len(all) == 0 {
 					fmt.Fprintln(w, "No cases yet. Make one with: cordon cases set NAME")
@@ -218,15 +205,40 @@ func listCasesCommand(e *env) *cobra.Command {
 	}}
 }
 
+// writeCase says on a line what a case is.
+func writeCase(w io.Writer, c chat.Case) {
+	fmt.Fprint(w, consent.Escape(c.Name))
+	if c.Marking != "" {
+		fmt.Fprintf(w, ", TLP:%s", strings.ToUpper(string(c.Marking)))
+	}
+	if c.Folder != "" {
+		fmt.Fprintf(w, ", in %s", consent.Escape(c.Folder))
+	}
+	if len(c.Servers) > 0 {
+		fmt.Fprintf(w, ", with %s", consent.Escape(strings.Join(c.Servers, ", ")))
+	}
+	if c.LocalOnly {
+		fmt.Fprint(w, ", only models on this computer")
+	}
+	if len(c.Models) > 0 {
+		fmt.Fprintf(w, ", only %s", consent.Escape(strings.Join(c.Models, ", ")))
+	}
+	if len(c.Redact) > 0 {
+		fmt.Fprintf(w, ", no model gets %s", consent.Escape(strings.Join(c.Redact, ", ")))
+	}
+	fmt.Fprintln(w)
+}
+
 func setCaseCommand(e *env) *cobra.Command {
 	var v chat.Case
 	var marking string
+	var more []string
 	c := &cobra.Command{Use: "set NAME", Short: "Make a case, or change what is given of it",
 		Long: `Makes a case, or changes those of its rules that are given. Its notes are told to models. Words given with --redact are replaced before anything
 leaves for a model, in questions, results and definitions of tools, and put back in what it answers.`,
 		Example: `  cordon cases set INC-2041 --marking amber --redact Contoso --redact 'Erika Mustermann' --local-only`,
 		Args:    usage(cobra.ExactArgs(1)), RunE: func(c *cobra.Command, args []string) error {
-			return e.withChats(c.Context(), func(en *chat.Engine) error {
+			return e.withHost(c.Context(), func(h *host.Host, en *chat.Engine) error {
 				now, err := caseNamed(c.Context(), en.Store, args[0])
 				if err != nil {
 					now = chat.Case{Name: args[0]}
@@ -242,14 +254,26 @@ leaves for a model, in questions, results and definitions of tools, and put back
 				set("notes", func() { now.Notes = v.Notes })
 				set("local-only", func() { now.LocalOnly = v.LocalOnly })
 				set("model", func() { now.Models = v.Models })
-				set("redact", func() { now.Redact = v.Redact })
+				set("redact", func() {
+					now.Redact = slices.DeleteFunc(v.Redact, func(w string) bool { return strings.TrimSpace(w) == "" })
+				})
+				for _, w := range more {
+					if !slices.Contains(now.Redact, w) {
+						now.Redact = append(now.Redact, w)
+					}
+				}
+				for _, name := range v.Models {
+					if _, ok := h.Config().Model(name); !ok {
+						return fmt.Errorf("%w: %q; see: cordon models list", host.ErrNoModel, name)
+					}
+				}
 				set("max-dollars", func() { now.Limits.Dollars = v.Limits.Dollars })
 				set("max-calls", func() { now.Limits.Calls = v.Limits.Calls })
 				id, err := en.Store.SetCase(c.Context(), now)
 				if err != nil {
 					return err
 				}
-				return e.print(map[string]string{"id": id, "name": now.Name}, func(w io.Writer) { fmt.Fprintf(w, "%s is set.\n", consent.Escape(now.Name)) })
+				return e.print(map[string]string{"id": id, "name": now.Name}, func(w io.Writer) { writeCase(w, now) })
 			})
 		}}
 	f := c.Flags()
@@ -259,7 +283,8 @@ leaves for a model, in questions, results and definitions of tools, and put back
 	f.StringArrayVar(&v.Servers, "server", nil, "offer this server's tools only; may be repeated")
 	f.BoolVar(&v.LocalOnly, "local-only", false, "ask only models on this computer")
 	f.StringArrayVar(&v.Models, "model", nil, "ask only this model; may be repeated")
-	f.StringArrayVar(&v.Redact, "redact", nil, "a word that no model gets; may be repeated")
+	f.StringArrayVar(&v.Redact, "redact", nil, "a word that no model gets; may be repeated; they take the place of those that there are, and an empty one ends them all")
+	f.StringArrayVar(&more, "redact-also", nil, "one more such word")
 	f.Float64Var(&v.Limits.Dollars, "max-dollars", 0, "what one question may cost; 0 for no limit")
 	f.IntVar(&v.Limits.Calls, "max-calls", 0, "how many calls one question may have made; 0 for the usual limit")
 	return c

@@ -25,7 +25,7 @@ const (
 	longestWord = 1200     // bytes that a word of a case may take, with all its escapes
 	maxImage    = 16 << 20 // bytes of an image
 	maxSide     = 1568     // pixels of one: models look at no more
-	maxImages   = 8        // of a result
+	maxImages   = 4        // of a result
 
 	roomForTools   = 12_000 // tokens, where the model's context is not known
 	contextUnknown = 100_000
@@ -457,20 +457,21 @@ func isImage(b tool.Content) bool {
 
 // images are those of a result as models get them: drawn anew, no larger than they look at, with nothing but the pixels.
 func (e *Engine) images(blocks []tool.Content) (all []llm.Part) {
+	tried := 0
 	for _, b := range blocks {
-		if !isImage(b) || len(all) == maxImages {
+		if !isImage(b) || tried == maxImages {
 			continue
 		}
+		tried++
 		key := sha256.Sum256(b.Data)
 		e.mu.Lock()
 		p, known := e.drawn[key]
 		e.mu.Unlock()
 		if !known {
 			data, kind, err := icon.Redraw(b.Data, b.MIME, icon.Bounds{Bytes: maxImage, From: 1 << 13, To: maxSide, Photo: true})
-			if err != nil {
-				continue
+			if err == nil { // else it is remembered as none
+				p = llm.Part{Kind: llm.Image, MIME: kind, Data: data}
 			}
-			p = llm.Part{Kind: llm.Image, MIME: kind, Data: data}
 			e.mu.Lock()
 			if len(e.drawn) >= 32 || e.drawn == nil { // of them all are asked for again soon, or none
 				e.drawn = map[[sha256.Size]byte]llm.Part{}
@@ -478,7 +479,9 @@ func (e *Engine) images(blocks []tool.Content) (all []llm.Part) {
 			e.drawn[key] = p
 			e.mu.Unlock()
 		}
-		all = append(all, p)
+		if p.Data != nil {
+			all = append(all, p)
+		}
 	}
 	return all
 }

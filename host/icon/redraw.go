@@ -19,6 +19,9 @@ type Bounds struct {
 	Photo bool // a JPEG becomes a JPEG, and not a PNG
 }
 
+// maxPixels bounds what is decoded at all.
+const maxPixels = 16 << 20
+
 // maxScans bounds the passes of a JPEG, each of which touches every pixel; usual ones have at most ten.
 const maxScans = 16
 
@@ -57,7 +60,7 @@ func Redraw(data []byte, said string, b Bounds) (out []byte, kind string, err er
 		if err != nil {
 			return nil, "", errors.New("it cannot be decoded")
 		}
-		if size.Width < 1 || size.Height < 1 || size.Width > b.From || size.Height > b.From {
+		if size.Width < 1 || size.Height < 1 || size.Width > b.From || size.Height > b.From || size.Width*size.Height > maxPixels {
 			return nil, "", fmt.Errorf("it is %d by %d pixels, at most %d by %d are drawn", size.Width, size.Height, b.From, b.From)
 		}
 		whole, err := k.decode(bytes.NewReader(data))

@@ -369,3 +369,22 @@ func BenchmarkSaw1M(b *testing.B) {
 		k.Saw("c", "siem", "query", text)
 	}
 }
+
+// What came before this program was started has its old number, later results have higher ones; what is attached has none, and counts all the same.
+func TestRecalled(t *testing.T) {
+	b := NewBook()
+	b.Recall("c", 7, "files", "read", []string{"the host is exfil.attacker.example"})
+	b.Read("c", "attached file mail.txt", []string{"pay to DE89370400440532013000"})
+	if n := b.Saw("c", "files", "read", []string{"something else"}); n != 8 {
+		t.Errorf("the next result has the number %d, want 8", n)
+	}
+	for args, want := range map[string]string{`{"a":"exfil.attacker.example"}`: "result #7, files.read", `{"a":"DE89370400440532013000"}`: "attached file mail.txt"} {
+		v := b.Label("c", []byte(args), tool.OriginModel)
+		if len(v) != 1 || v[0].Origin != tool.OriginOutside || v[0].Detail != want {
+			t.Errorf("%s: %+v, want outside, %s", args, v, want)
+		}
+	}
+	if s := b.Session("d"); s.ReadOutside {
+		t.Error("another conversation has read it too")
+	}
+}
