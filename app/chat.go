@@ -1,13 +1,11 @@
 package app
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -150,7 +148,9 @@ func (a *App) NewChat(n NewChat) (ChatView, error) {
 		return ChatView{}, chatFailure(err)
 	}
 	if n.Model == "" {
-		n.Model = a.usualModel(e)
+		if n.Model, err = a.host.UsualModel(a.ctx); err != nil {
+			return ChatView{}, chatFailure(err)
+		}
 	}
 	c, err := e.Store.New(a.ctx, n.CaseID, n.Model)
 	if err != nil {
@@ -158,25 +158,6 @@ func (a *App) NewChat(n NewChat) (ChatView, error) {
 	}
 	a.changed()
 	return a.OpenChat(c.ID)
-}
-
-// usualModel is the one of the conversation that changed last, or else the first that may be asked.
-func (a *App) usualModel(e *chat.Engine) string {
-	conf := a.host.Config()
-	if all, err := e.Store.Conversations(a.ctx, ""); err == nil {
-		slices.SortFunc(all, func(a, b chat.Conversation) int { return b.Changed.Compare(a.Changed) })
-		for _, c := range all {
-			if _, ok := conf.Model(c.Model); ok {
-				return c.Model
-			}
-		}
-	}
-	for _, m := range conf.Models {
-		if m.Local() || !conf.LocalModels {
-			return m.Name
-		}
-	}
-	return ""
 }
 
 // Ask asks, and returns when the turn has ended, however that is.
@@ -576,80 +557,4 @@ func liveView(l *chat.Live) *LiveView {
 		v.Running = append(v.Running, RunningView{r.ID, r.Tool.Server, r.Tool.Name, r.Effect.String(), state})
 	}
 	return v
-}
-
-// frame is how often the page is told of a conversation that goes on: as often as it is drawn.
-const frame = 16 * time.Millisecond
-
-// pushes are what the page has to be told of conversations, in order. Text that continues the same part is put together.
-type pushes struct {
-	mu   sync.Mutex
-	all  []ChatPush // guarded by mu
-	kept int        // guarded by mu: so many of all are not added to any more
-	some chan struct{}
-}
-
-func (p *pushes) add(v ChatPush) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if n := len(p.all); n > p.kept && v.Part != nil && p.all[n-1].Part != nil && p.all[n-1].ID == v.ID && p.all[n-1].Index == v.Index && p.all[n-1].Part.Kind == v.Part.Kind {
-		p.all[n-1].Part.Text += v.Part.Text
-		p.all[n-1].Rev = v.Rev
-		return
-	}
-	p.all = append(p.all, v)
-	select {
-	case p.some <- struct{}{}:
-	default:
-	}
-}
-
-func (p *pushes) take() []ChatPush {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	all := p.all
-	p.all, p.kept = nil, 0
-	return all
-}
-
-// seal keeps what comes from now on apart from what is there.
-func (p *pushes) seal() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.kept = len(p.all)
-}
-
-// chatChanged notes what the page has to be told. It does not block.
-func (a *App) chatChanged(u chat.Update) {
-	p := ChatPush{ID: u.ID, Rev: u.Rev, Index: u.Index, Live: liveView(u.Live), Idle: u.Idle}
-	if u.Part != nil {
-		p.Part = &LivePart{string(u.Part.Kind), u.Part.Text, u.Part.Name}
-	}
-	if u.Entry != nil {
-		v := a.entryView(*u.Entry)
-		p.Entry = &v
-		if u.Entry.Ended != nil {
-			a.notices.ended(u.Entry.Ended.Why)
-		}
-	}
-	a.pushes.add(p)
-}
-
-// tell sends what there is to tell of conversations, at most once in a frame.
-func (a *App) tell(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-a.pushes.some:
-		}
-		for _, p := range a.pushes.take() {
-			a.emit(EventChat, p)
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(frame):
-		}
-	}
 }

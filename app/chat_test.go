@@ -122,27 +122,7 @@ func TestChatIsPushed(t *testing.T) {
 	if len(v.Entries) != 5 || v.Entries[0].Attachments[0].Name != "ab.txt" || v.Entries[2].Outcome.State != "refused" || v.Entries[4].End.Why != "done" || v.Title != "hello" || v.Budget.Used != 200 || !v.Budget.Priced {
 		t.Errorf("%+v", v)
 	}
-	var walk func(path string, v reflect.Value)
-	walk = func(path string, v reflect.Value) {
-		switch v.Kind() {
-		case reflect.Slice:
-			if v.IsNil() {
-				t.Errorf("%s is null", path)
-			}
-			for i := range v.Len() {
-				walk(path+"[]", v.Index(i))
-			}
-		case reflect.Struct:
-			for i := range v.NumField() {
-				walk(path+"."+v.Type().Field(i).Name, v.Field(i))
-			}
-		case reflect.Pointer:
-			if !v.IsNil() {
-				walk(path, v.Elem())
-			}
-		}
-	}
-	walk("ChatView", reflect.ValueOf(v))
+	noNulls(t, "ChatView", reflect.ValueOf(v))
 	rows, err := a.Chats(ChatQuery{Text: "hel"})
 	if err != nil || len(rows) != 1 || rows[0].ID != c.ID {
 		t.Errorf("search: %+v, %v", rows, err)

@@ -75,55 +75,57 @@ func interfaces(src string) map[string][]string {
 	return out
 }
 
-// TestListsAreNeverNull walks the zero views that screens get and finds nil slices.
-func TestListsAreNeverNull(t *testing.T) {
-	var walk func(path string, v reflect.Value)
-	walk = func(path string, v reflect.Value) {
-		switch v.Kind() {
-		case reflect.Slice:
-			if v.IsNil() {
-				t.Errorf("%s is null", path)
-			}
-			for i := range v.Len() {
-				walk(path+"[]", v.Index(i))
-			}
-		case reflect.Struct:
-			for i := range v.NumField() {
-				walk(path+"."+v.Type().Field(i).Name, v.Field(i))
-			}
-		case reflect.Pointer:
-			if !v.IsNil() {
-				walk(path, v.Elem())
-			}
+// noNulls finds nil slices.
+func noNulls(t *testing.T, path string, v reflect.Value) {
+	t.Helper()
+	switch v.Kind() {
+	case reflect.Slice:
+		if v.IsNil() {
+			t.Errorf("%s is null", path)
+		}
+		for i := range v.Len() {
+			noNulls(t, path+"[]", v.Index(i))
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			noNulls(t, path+"."+v.Type().Field(i).Name, v.Field(i))
+		}
+	case reflect.Pointer:
+		if !v.IsNil() {
+			noNulls(t, path, v.Elem())
 		}
 	}
+}
+
+// TestListsAreNeverNull walks the zero views that screens get and finds nil slices.
+func TestListsAreNeverNull(t *testing.T) {
 	a := testApp(t)
 	snap, err := a.Snapshot()
 	if err != nil {
 		t.Fatal(err)
 	}
-	walk("Snapshot", reflect.ValueOf(snap))
+	noNulls(t, "Snapshot", reflect.ValueOf(snap))
 	page, err := a.Events(EventQuery{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	walk("EventPage", reflect.ValueOf(page))
+	noNulls(t, "EventPage", reflect.ValueOf(page))
 	story, err := a.Story(1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	walk("StoryView", reflect.ValueOf(story))
+	noNulls(t, "StoryView", reflect.ValueOf(story))
 	call, err := a.Call(CallRequest{Ticket: "t", Server: "none", Tool: "x", Args: "{}"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	walk("CallView", reflect.ValueOf(call))
+	noNulls(t, "CallView", reflect.ValueOf(call))
 	models, err := a.Models()
 	if err != nil {
 		t.Fatal(err)
 	}
-	walk("ModelsView", reflect.ValueOf(models))
-	walk("FoundModels", reflect.ValueOf(foundModels(nil)))
+	noNulls(t, "ModelsView", reflect.ValueOf(models))
+	noNulls(t, "FoundModels", reflect.ValueOf(foundModels(nil)))
 }
 
 // testApp is an App on private directories, with the launcher built for the test.

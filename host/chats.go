@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -57,6 +58,31 @@ func (h *Host) opened() *chat.Engine {
 	h.chats.mu.Lock()
 	defer h.chats.mu.Unlock()
 	return h.chats.engine
+}
+
+// UsualModel is what a new conversation asks if nobody says: the model of the one that changed last, or else the first that may be asked, "" if there is none.
+func (h *Host) UsualModel(ctx context.Context) (string, error) {
+	e, err := h.Chats()
+	if err != nil {
+		return "", err
+	}
+	all, err := e.Store.Conversations(ctx, "")
+	if err != nil {
+		return "", err
+	}
+	slices.SortFunc(all, func(a, b chat.Conversation) int { return b.Changed.Compare(a.Changed) })
+	conf := h.Config()
+	for _, c := range all {
+		if _, ok := conf.Model(c.Model); ok {
+			return c.Model, nil
+		}
+	}
+	for _, m := range conf.Models {
+		if m.Local() || !conf.LocalModels {
+			return m.Name, nil
+		}
+	}
+	return "", nil
 }
 
 // closeChats ends conversations; what has come is kept.

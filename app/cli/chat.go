@@ -16,7 +16,6 @@ import (
 
 	"cordon/host"
 	"cordon/host/chat"
-	"cordon/host/config"
 	"cordon/host/consent"
 	"cordon/host/llm"
 	"cordon/host/server"
@@ -154,7 +153,9 @@ func (t *talking) choose(ctx context.Context, model, inCase, resume string, last
 			return err
 		}
 		if model == "" {
-			model = usualModel(conf, all)
+			if model, err = t.h.UsualModel(ctx); err != nil {
+				return err
+			}
 		}
 		if model == "" {
 			return errors.New("there is no model yet; find those on this computer with: cordon models find; add one with: cordon models add")
@@ -194,6 +195,8 @@ func (t *talking) caseNamed(ctx context.Context, name string) (id string, err er
 	return c.ID, err
 }
 
+var errNoCase = errors.New("there is no case of that name")
+
 // caseNamed finds a case by its name or id.
 func caseNamed(ctx context.Context, s *chat.Store, name string) (chat.Case, error) {
 	all, err := s.Cases(ctx)
@@ -205,22 +208,7 @@ func caseNamed(ctx context.Context, s *chat.Store, name string) (chat.Case, erro
 			return c, nil
 		}
 	}
-	return chat.Case{}, fmt.Errorf("there is no case %q; see: cordon cases list; make it with: cordon cases set", name)
-}
-
-// usualModel is the one used last that is still defined, or the first that may be asked.
-func usualModel(conf config.Config, all []chat.Conversation) string {
-	for _, c := range all {
-		if _, ok := conf.Model(c.Model); ok {
-			return c.Model
-		}
-	}
-	for _, m := range conf.Models {
-		if m.Local() || !conf.LocalModels {
-			return m.Name
-		}
-	}
-	return ""
+	return chat.Case{}, fmt.Errorf("%w: %q; see: cordon cases list; make it with: cordon cases set", errNoCase, name)
 }
 
 // turn runs one, which a signal stops, and says how it ended, if not well.

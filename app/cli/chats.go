@@ -240,8 +240,11 @@ leaves for a model, in questions, results and definitions of tools, and put back
 		Args:    usage(cobra.ExactArgs(1)), RunE: func(c *cobra.Command, args []string) error {
 			return e.withHost(c.Context(), func(h *host.Host, en *chat.Engine) error {
 				now, err := caseNamed(c.Context(), en.Store, args[0])
-				if err != nil {
+				switch {
+				case errors.Is(err, errNoCase):
 					now = chat.Case{Name: args[0]}
+				case err != nil: // a case that cannot be read is not made anew, without its rules
+					return err
 				}
 				set := func(flag string, f func()) {
 					if c.Flags().Changed(flag) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -20,27 +21,20 @@ import (
 )
 
 // providers are services of models and where they are asked. Those on this computer have their usual ports.
-var providers = map[string]config.Model{
-	"anthropic": {Kind: config.ModelAnthropic, URL: "https://api.anthropic.com/"},
-	"openai":    {Kind: config.ModelOpenAI, URL: "https://api.openai.com/v1/"},
-}
-
-func init() {
-	for _, p := range llm.Places {
-		providers[placeName(p.Name)] = config.Model{Kind: config.ModelOpenAI, URL: p.URL()}
+func providers() map[string]config.Model {
+	all := map[string]config.Model{
+		"anthropic": {Kind: config.ModelAnthropic, URL: "https://api.anthropic.com/"},
+		"openai":    {Kind: config.ModelOpenAI, URL: "https://api.openai.com/v1/"},
 	}
+	for _, p := range llm.Places {
+		all[placeName(p.Name)] = config.Model{Kind: config.ModelOpenAI, URL: p.URL()}
+	}
+	return all
 }
 
 func placeName(name string) string { return strings.ReplaceAll(strings.ToLower(name), " ", "-") }
 
-func providerNames() []string {
-	all := make([]string, 0, len(providers))
-	for name := range providers {
-		all = append(all, name)
-	}
-	slices.Sort(all)
-	return all
-}
+func providerNames() []string { return slices.Sorted(maps.Keys(providers())) }
 
 // listedModel is a model as it is listed.
 type listedModel struct {
@@ -66,7 +60,7 @@ Its key is entered with: cordon models key NAME`,
   cordon models add qwen --provider ollama --model qwen3:8b
   cordon models add lab --url https://llm.corp.example/v1/ --format openai --model mistral-large`,
 		Args: usage(cobra.ExactArgs(1)), RunE: func(c *cobra.Command, args []string) error {
-			at, known := providers[provider]
+			at, known := providers()[provider]
 			switch {
 			case provider != "" && !known:
 				return usageError(c, "provider %q is not known; it has to be one of %s, or give --url and --format", provider, strings.Join(providerNames(), ", "))

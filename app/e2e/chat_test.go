@@ -17,7 +17,7 @@ import (
 	"cordon/host/llm/scripted"
 )
 
-// say defines a model at a provider in the test, and is how it is made to answer.
+// model defines a model at a provider in the test, and returns the provider, which is told what to answer.
 func (b *browser) model(kind, name string) *scripted.Server {
 	b.t.Helper()
 	s := scripted.New()

@@ -122,6 +122,9 @@ func (t *turn) ownCall(ctx context.Context, name string, args []byte, out *Outco
 	case ctx.Err() != nil:
 		out.State, out.Reason = Cancelled, "you stopped it"
 	case err != nil:
+		if _, ok := errors.AsType[errArguments](err); !ok { // it is not the model's fault
+			out.State = Failed
+		}
 		out.Reason = t.hide.show(sentence(err.Error()))
 	default:
 		out.State = OK

@@ -118,7 +118,6 @@ type Attachment struct {
 	Name string `json:"name"`
 	From string `json:"from"`          // "you", or the server that it is a resource of
 	Text string `json:"text,omitzero"` // of a file of the person's
-	Call int    `json:"call,omitzero"` // number of the result, of a resource
 	Size int    `json:"size"`          // bytes
 }
 

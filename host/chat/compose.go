@@ -136,7 +136,7 @@ func (e *Engine) compose(ctx context.Context, c Conversation, of Case, def confi
 		}
 		last.Request = llm.Request{System: system(c, of), Messages: messages}
 		last.cut, last.dropped = w.cut, w.dropped
-		if w.cut > 0 || w.long {
+		if w.cut > 0 {
 			last.offered = slices.Concat(out.offered, ownResults())
 		}
 		if len(out.held) > 0 {
@@ -188,7 +188,6 @@ type writer struct {
 	out     []llm.Message
 	cut     int
 	dropped int
-	long    bool // there is a result that is not given whole
 }
 
 func (w *writer) say(role llm.Role, parts ...llm.Part) {
@@ -257,7 +256,7 @@ func (w *writer) file(a Attachment) string {
 		return text
 	}
 	w.cut++
-	return w.short(text, beginning) + fmt.Sprintf("\n(only the beginning of %d bytes; use the cordon__ tools with file %q)", a.Size, a.Name)
+	return short(text, beginning) + fmt.Sprintf("\n(only the beginning of %d bytes; use the cordon__ tools with file %q)", a.Size, a.Name)
 }
 
 // callable are the names that providers take.
@@ -386,7 +385,7 @@ func (w *writer) result(ctx context.Context, en Entry, now, newest bool) (llm.Pa
 	case len(body) > most || o.Size > len(o.Beginning) && most <= len(o.Beginning):
 		w.cut++
 		limit := min(most, beginning)
-		body = w.short(body, limit)
+		body = short(body, limit)
 		if o.Tool.Server != "" {
 			body += fmt.Sprintf("\n(only the beginning of %d bytes; use cordon__read_result, cordon__search_result or cordon__query_result with result %d)", o.Size, o.Number)
 		}
@@ -395,12 +394,11 @@ func (w *writer) result(ctx context.Context, en Entry, now, newest bool) (llm.Pa
 	return r, nil
 }
 
-// short cuts text to so many bytes, at a whole character.
-func (w *writer) short(text string, most int) string {
+// short cuts text to so many bytes, at a whole character, and says so.
+func short(text string, most int) string {
 	if len(text) <= most {
 		return text
 	}
-	w.long = true
 	return cutBytes(text, most) + "…"
 }
 

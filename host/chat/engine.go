@@ -102,17 +102,14 @@ const (
 	maxFiles    = 20
 )
 
-// Asked by a person.
+// Ask is a question of a person's.
 type Ask struct {
 	Text     string
-	Images   []llm.Part
 	Attached []Attachment
 	Replaces int64 // the question that it is another version of, or 0; what is attached to that goes with this too
 }
 
-// Ask begins a turn with a question and returns when it has ended, whatever came of it: that is in its last entry. An error means that it was not
-// begun, or could not be kept.
-func (e *Engine) Ask(ctx context.Context, id string, a Ask) error {
+func (a Ask) validate() error {
 	size := 0
 	for _, f := range a.Attached {
 		size += len(f.Text)
@@ -125,6 +122,15 @@ func (e *Engine) Ask(ctx context.Context, id string, a Ask) error {
 	case size > maxAttached || len(a.Attached) > maxFiles:
 		return fmt.Errorf("the attachments are more than %d files or %d MiB", maxFiles, maxAttached>>20)
 	}
+	return nil
+}
+
+// Ask begins a turn with a question and returns when it has ended, whatever came of it: that is in its last entry. An error means that it was not
+// begun, or could not be kept.
+func (e *Engine) Ask(ctx context.Context, id string, a Ask) error {
+	if err := a.validate(); err != nil {
+		return err
+	}
 	return e.turn(ctx, id, func(ctx context.Context, t *turn, c Conversation) error {
 		parent := c.Head
 		if a.Replaces != 0 {
@@ -136,6 +142,9 @@ func (e *Engine) Ask(ctx context.Context, id string, a Ask) error {
 				return errors.New("only a question can be asked in another way")
 			}
 			parent, a.Attached = old.Parent, append(old.Attached, a.Attached...)
+			if err := a.validate(); err != nil { // together
+				return err
+			}
 		}
 		if c.Title == "" {
 			title := titleOf(a)
@@ -144,8 +153,7 @@ func (e *Engine) Ask(ctx context.Context, id string, a Ask) error {
 			}
 		}
 		t.head = parent
-		parts := append([]llm.Part{{Kind: llm.Text, Text: a.Text}}, a.Images...)
-		return t.add(ctx, Entry{Kind: Question, Parts: parts, Attached: a.Attached})
+		return t.add(ctx, Entry{Kind: Question, Parts: []llm.Part{{Kind: llm.Text, Text: a.Text}}, Attached: a.Attached})
 	})
 }
 
@@ -269,6 +277,9 @@ func (e *Engine) Live(id string, between func()) *Live {
 	defer t.mu.Unlock()
 	if between != nil {
 		between()
+	}
+	if t.live.Phase == "" { // it is only held, see still
+		return nil
 	}
 	return t.copy()
 }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"cordon/host/llm"
@@ -268,6 +269,37 @@ func TestForeignFiles(t *testing.T) {
 	}
 	if b, _ := os.ReadFile(text); !strings.HasPrefix(string(b), "these are my notes") {
 		t.Error("and was overwritten")
+	}
+}
+
+// What is no file of ours is not opened, and a damaged store does not hold anybody up.
+func TestOddStores(t *testing.T) {
+	dir := t.TempDir()
+	link, pipe := filepath.Join(dir, "link.db"), filepath.Join(dir, "pipe.db")
+	if err := errors.Join(os.Symlink(filepath.Join(dir, "target"), link), syscall.Mkfifo(pipe, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{link, pipe, dir} {
+		if s, err := Open(path); err == nil {
+			_ = s.Close()
+			t.Errorf("%s was opened", path)
+		}
+	}
+	if _, err := os.Lstat(filepath.Join(dir, "target")); err == nil {
+		t.Error("what a link points to was made")
+	}
+	s := open(t)
+	c := begin(t, s)
+	a := appended(t, s, c.ID, 0, Entry{Kind: Question, Parts: says("a")})
+	b := appended(t, s, c.ID, a.Seq, Entry{Kind: Question, Parts: says("b")})
+	if _, err := s.db.Exec("UPDATE entries SET parent = ? WHERE seq = ?", b.Seq, a.Seq); err != nil {
+		t.Fatal(err)
+	}
+	if path, err := s.Path(t.Context(), c.ID, b.Seq, maxPath); err != nil || len(path) != 2 {
+		t.Errorf("a circle: %d entries, %v", len(path), err)
+	}
+	if err := s.SetHead(t.Context(), c.ID, a.Seq, false); err != nil {
+		t.Error(err)
 	}
 }
 

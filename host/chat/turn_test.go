@@ -488,6 +488,27 @@ func TestCaseServers(t *testing.T) {
 	}
 }
 
+// A server that is switched off while an answer comes is not called for it.
+func TestSwitchedOffMeanwhile(t *testing.T) {
+	w := newWorld(t, config.ModelAnthropic)
+	n := 0
+	w.provider.Decide(func(scripted.Request) scripted.Turn {
+		if n++; n > 1 {
+			return scripted.Turn{Text: "ok"}
+		}
+		if err := w.Store.Change(context.Background(), w.id, func(c *Conversation) error { c.Without = []string{"files"}; return nil }); err != nil {
+			t.Error(err)
+		}
+		return scripted.Turn{Calls: []scripted.Call{call("1", "files__read", `{}`)}}
+	})
+	if ended := w.ask(t, "read"); ended.Why != Done || len(w.calls) > 0 {
+		t.Errorf("%+v, called %v", ended, w.calls)
+	}
+	if !strings.Contains(w.provider.Requests()[1].Body, "switched off") {
+		t.Error("the model was not told why")
+	}
+}
+
 // What a case keeps from models does not reach one, in any part of a request; what comes back is put in its place, and nothing else is.
 func TestRedaction(t *testing.T) {
 	eachKind(t, func(t *testing.T, kind string) {
@@ -883,6 +904,10 @@ func TestVersionsOfTurns(t *testing.T) {
 	}
 	if err := w.Ask(t.Context(), w.id, Ask{Text: "x", Replaces: path[1].Seq}); err == nil {
 		t.Error("an answer was replaced by a question")
+	}
+	// Together with what is attached already, it is too much.
+	if err := w.Ask(t.Context(), w.id, Ask{Text: "x", Replaces: path[0].Seq, Attached: slices.Repeat([]Attachment{{Name: "a", Text: "b"}}, maxFiles)}); err == nil || !strings.Contains(err.Error(), "more than") {
+		t.Errorf("an edit went around the bound of attachments: %v", err)
 	}
 }
 
