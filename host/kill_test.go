@@ -133,6 +133,8 @@ func TestKilledAtAnyMoment(t *testing.T) {
 		if round%4 != 0 { // three times of four after it has opened, else at any moment
 			var b [5]byte
 			if _, err := io.ReadFull(out, b[:]); err != nil {
+				_ = cmd.Process.Kill()
+				_ = cmd.Wait()
 				t.Fatalf("round %d: the victim did not open: %s", round, errs.String())
 			}
 		}

@@ -280,6 +280,8 @@ func TestSignalsOfExec(t *testing.T) {
 				}
 				var b [6]byte
 				if n, err := out.Read(b[:]); err != nil || string(b[:n]) != "ready\n" {
+					_ = cmd.Process.Kill()
+					_ = cmd.Wait()
 					t.Fatalf("read %q, %v: %s", b[:n], err, errs.String())
 				}
 				if c.send != 0 {

@@ -267,5 +267,6 @@ func (l *Log) Close() error {
 	if l.failed == nil {
 		l.failed = fmt.Errorf("%w: it was closed", ErrUnusable)
 	}
-	return errors.Join(err, l.f.Close())
+	// Closing alone leaves the lock with a program that is being started and holds copies of all files until its exec.
+	return errors.Join(err, unix.Flock(int(l.f.Fd()), unix.LOCK_UN), l.f.Close())
 }

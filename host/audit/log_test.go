@@ -14,6 +14,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func open(t testing.TB, path string) *Log {
@@ -243,6 +245,12 @@ func TestOpenRefuses(t *testing.T) {
 	if _, err := Open(path); err == nil {
 		t.Error("a second writer was let in")
 	}
+	// A program that is being started has copies of all files, with their locks, until its exec.
+	dup, err := unix.FcntlInt(l.f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(dup)
 	_ = l.Close()
 	open(t, path).Close() // the good twin
 	if err := os.Chmod(path, 0o620); err != nil {
