@@ -188,6 +188,66 @@ func TestObedientModel(t *testing.T) {
 }
 
 // recorded is a conversation as Markdown without what differs each time. Reads that ran side by side are put in order.
+// TestScopeOfAConversation has a model write where it may only read, and read where a person wants to be asked.
+func TestScopeOfAConversation(t *testing.T) {
+	t.Parallel()
+	r := chatting(t)
+	provider := scripted.New()
+	defer provider.Close()
+	if err := r.SetModel(config.Model{Name: "lab", Kind: config.ModelAnthropic, URL: provider.URL, Model: "scripted-1"}); err != nil {
+		t.Fatal(err)
+	}
+	e, err := r.Chats()
+	if err != nil {
+		t.Fatal(err)
+	}
+	target := filepath.Join(r.case_(), "new.txt")
+	for _, c := range []struct {
+		scope    chat.Scope
+		read     chat.State
+		wrote    chat.State
+		rule     string
+		question string
+	}{
+		{chat.ReadOnly, chat.OK, chat.Denied, "scope.read", ""},
+		{chat.AskAll, chat.OK, chat.OK, "", "scope.ask consent.write"},
+		{chat.Usual, chat.OK, chat.OK, "", "consent.write"},
+	} {
+		_ = os.Remove(target)
+		conv, err := e.Store.New(t.Context(), "", "lab")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := e.Store.Change(t.Context(), conv.ID, func(v *chat.Conversation) error { v.Scope = c.scope; return nil }); err != nil {
+			t.Fatal(err)
+		}
+		before := len(r.prompts())
+		provider.Say(scripted.Turn{Calls: []scripted.Call{{ID: "r", Name: "files__list_directory", Args: fmt.Sprintf(`{"path":%q}`, r.case_())},
+			{ID: "w", Name: "files__write_file", Args: fmt.Sprintf(`{"path":%q,"content":"x"}`, target)}}}, scripted.Turn{Text: "done"})
+		if err := e.Ask(t.Context(), conv.ID, chat.Ask{Text: "list it, then write"}); err != nil {
+			t.Fatal(err)
+		}
+		head, _ := e.Store.Conversation(t.Context(), conv.ID)
+		path, err := e.Store.Path(t.Context(), conv.ID, head.Head, 100)
+		if err != nil || len(path) != 6 {
+			t.Fatalf("%v: %d entries, %v", c.scope, len(path), err)
+		}
+		if read, wrote := path[2].Outcome, path[3].Outcome; read.State != c.read || wrote.State != c.wrote || wrote.Rule != c.rule {
+			t.Errorf("%v: read %+v, wrote %+v", c.scope, read, wrote)
+		}
+		var asked []string
+		for _, p := range r.prompts()[before:] {
+			asked = append(asked, p.Rule)
+		}
+		if got := strings.Join(asked, " "); got != c.question {
+			t.Errorf("%v: asked %q", c.scope, got)
+		}
+		if _, err := os.Stat(target); (err == nil) != (c.wrote == chat.OK) {
+			t.Errorf("%v: the file: %v", c.scope, err)
+		}
+	}
+}
+
 func recorded(r *rig, x chat.Exported) string {
 	number := map[int]int{} // of results, in the order in which they were wanted
 	slices.SortStableFunc(x.Conversation, func(a, b chat.ExportedEntry) int {

@@ -59,16 +59,17 @@ func (t *turn) make(ctx context.Context, wanted []llm.Part) error {
 	return nil
 }
 
-// known finds a tool by the name that models call it by, one that was held back too: the model may remember it.
+// known finds a tool by the name that models call it by, one that it was not told of too: the model may remember it.
 func (t *turn) known(name string) (offer, bool) {
 	if o, ok := t.offered[name]; ok {
 		return o, true
 	}
-	i := slices.IndexFunc(t.held, func(o offer) bool { return o.Name == name })
-	if i < 0 {
-		return offer{}, false
+	for _, some := range [][]offer{t.held, t.barred} {
+		if i := slices.IndexFunc(some, func(o offer) bool { return o.Name == name }); i >= 0 {
+			return some[i], true
+		}
 	}
-	return t.held[i], true
+	return offer{}, false
 }
 
 // one makes a call, or says why it is not made.
@@ -147,7 +148,7 @@ func (t *turn) serverCall(ctx context.Context, args []byte, out *Outcome) {
 		return
 	}
 	r, err := t.e.Call(ctx, tool.Proposal{Kind: tool.CallTool, Target: out.Tool, Args: args, Wrote: tool.OriginModel, Ticket: t.id + "/" + out.ID,
-		By: tool.Asker{Kind: "chat", Name: c.Title, Conversation: Asker(t.id)}})
+		By: tool.Asker{Kind: "chat", Name: c.Title, Conversation: Asker(t.id), Scope: ScopeOf(c, of)}})
 	out.CallID, out.Event, out.Number, out.Findings, out.Asked = r.CallID, r.Event, r.Number, r.Findings, r.Asked
 	denied, _ := errors.AsType[*gate.Denied](err)
 	failed, _ := errors.AsType[*gate.Failed](err)

@@ -72,6 +72,8 @@ func (c Case) Validate() error {
 		return fmt.Errorf("the case's name is longer than %d characters", maxName)
 	case !slices.Contains(Markings, c.Marking):
 		return fmt.Errorf("%q is no marking: there are clear, green, amber, amber+strict and red", c.Marking)
+	case !slices.Contains(Scopes, c.Scope):
+		return errScope(c.Scope)
 	case c.Folder != "" && (!filepath.IsAbs(c.Folder) || filepath.Clean(c.Folder) != c.Folder || len(c.Folder) > 4096 || strings.ContainsFunc(c.Folder, unicode.IsControl)):
 		return errors.New("the case's folder is not written as an absolute path")
 	case len([]rune(c.Notes)) > maxNotes:
@@ -89,6 +91,10 @@ func (c Case) Validate() error {
 		return errors.New("a limit is less than nothing")
 	}
 	return nil
+}
+
+func errScope(s Scope) error {
+	return fmt.Errorf("%q is no scope: there are read, which allows nothing else, and ask, which asks before every call", s)
 }
 
 // SetCase keeps a case, a new one if it has no id, and returns its id.

@@ -19,6 +19,29 @@ type Marking string
 // Markings lists all there are.
 var Markings = []Marking{"", "clear", "green", "amber", "amber+strict", "red"}
 
+// Scope narrows what calls may do, in a conversation or in all of a case.
+type Scope string
+
+// The scopes, see tool.Scope. A conversation's and its case's hold together.
+const (
+	Usual    Scope = ""     // reads flow, all else is asked for
+	ReadOnly Scope = "read" // nothing but reading
+	AskAll   Scope = "ask"  // every call is asked for
+)
+
+// Scopes lists all there are.
+var Scopes = []Scope{Usual, ReadOnly, AskAll}
+
+// ScopeOf is what narrows the calls of a conversation in a case. One that is not known narrows all it can.
+func ScopeOf(c Conversation, in Case) (s tool.Scope) {
+	for _, one := range []Scope{c.Scope, in.Scope} {
+		odd := !slices.Contains(Scopes, one)
+		s.ReadOnly = s.ReadOnly || odd || one == ReadOnly
+		s.AskAll = s.AskAll || odd || one == AskAll
+	}
+	return s
+}
+
 // Case groups conversations.
 type Case struct {
 	ID        string   `json:"id"` // 16 hex digits
@@ -31,6 +54,7 @@ type Case struct {
 	LocalOnly bool     `json:"localOnly,omitzero"` // only those on this computer
 	Redact    []string `json:"redact,omitzero"`    // words that no model gets
 	Limits    Limits   `json:"limits,omitzero"`
+	Scope     Scope    `json:"scope,omitzero"`
 }
 
 // Limits bound one turn. Zero fields mean the default.
@@ -58,6 +82,7 @@ type Conversation struct {
 	Pinned  bool
 	Model   string   // name in the configuration
 	Without []string // servers whose tools are not offered
+	Scope   Scope
 	Changed time.Time
 	Made    time.Time
 	Head    int64 // seq of the entry that it has come to, 0 if it is empty
@@ -128,7 +153,8 @@ type Asked struct {
 	Place    string             `json:"place,omitzero"` // host name, "" for this computer
 	Messages int                `json:"messages"`
 	Tools    int                `json:"tools"`
-	Held     int                `json:"held,omitzero"`    // tools that it was not told of
+	Held     int                `json:"held,omitzero"`    // tools that it was not told of, because the question did not need them
+	Barred   int                `json:"barred,omitzero"`  // tools that it was not told of, because it may only read
 	Tokens   int                `json:"tokens"`           // about, of the request
 	Cut      int                `json:"cut,omitzero"`     // results given in short, to save room
 	Dropped  int                `json:"dropped,omitzero"` // old turns left out

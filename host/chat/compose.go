@@ -37,6 +37,7 @@ type composed struct {
 	llm.Request
 	offered []offer
 	held    []offer
+	barred  []offer
 	cut     int
 	dropped int
 }
@@ -54,6 +55,9 @@ Rules:
 // system is what the model is told before all else.
 func system(c Conversation, of Case) string {
 	s := fmt.Sprintf(rules, c.fence)
+	if ScopeOf(c, of).ReadOnly {
+		s += "\n\nNothing may be changed or sent in this conversation: you are told only of tools that read."
+	}
 	if of.ID != "" {
 		s += "\n\nThe case: " + of.Name + "."
 		if of.Marking != "" {
@@ -124,6 +128,9 @@ func (e *Engine) compose(ctx context.Context, c Conversation, of Case, def confi
 		forTools = min(room/6, 2*roomForTools)
 	}
 	out := composed{}
+	if ScopeOf(c, of).ReadOnly {
+		all, out.barred = apart(all, func(o offer) bool { return o.effect == tool.Read || o.effect == tool.Costly })
+	}
 	out.offered, out.held = choose(all, asked, must, forTools)
 
 	var last composed

@@ -79,6 +79,18 @@ func TokensOf(t tool.Tool) int { return offers([]tool.Tool{t})[0].tokens }
 // tokens is about how many a text of so many bytes makes.
 func tokens(bytes int) int { return (bytes*2 + 6) / 7 }
 
+// apart are the offers that f holds for, and the others.
+func apart(all []offer, f func(offer) bool) (yes, no []offer) {
+	for _, o := range all {
+		if f(o) {
+			yes = append(yes, o)
+		} else {
+			no = append(no, o)
+		}
+	}
+	return yes, no
+}
+
 // choose takes the tools that fit into so many tokens: first those in must, by name, then those whose words are most like what is asked.
 func choose(all []offer, asked string, must map[string]bool, room int) (chosen, held []offer) {
 	total := 0

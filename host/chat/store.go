@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -33,7 +34,7 @@ const version = 1
 const tables = `
 CREATE TABLE cases (id TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT;
 CREATE TABLE conversations (
-  id TEXT PRIMARY KEY, case_id TEXT NOT NULL, title TEXT NOT NULL, pinned INTEGER NOT NULL, model TEXT NOT NULL, without TEXT NOT NULL,
+  id TEXT PRIMARY KEY, case_id TEXT NOT NULL, title TEXT NOT NULL, pinned INTEGER NOT NULL, model TEXT NOT NULL, without TEXT NOT NULL, scope TEXT NOT NULL,
   made INTEGER NOT NULL, changed INTEGER NOT NULL, head INTEGER NOT NULL, gone TEXT NOT NULL, fence TEXT NOT NULL
 ) STRICT;
 CREATE INDEX conversations_by_case ON conversations (case_id);
@@ -139,12 +140,12 @@ func collect[T any](rows *sql.Rows, read func(v *T, scan func(...any) error) err
 	return all, rows.Err()
 }
 
-const columns = "id, case_id, title, pinned, model, without, made, changed, head, gone, fence"
+const columns = "id, case_id, title, pinned, model, without, scope, made, changed, head, gone, fence"
 
 func (c *Conversation) read(scan func(...any) error) error {
 	var without, left string
 	var made, changed int64
-	if err := scan(&c.ID, &c.Case, &c.Title, &c.Pinned, &c.Model, &without, &made, &changed, &c.Head, &left, &c.fence); err != nil {
+	if err := scan(&c.ID, &c.Case, &c.Title, &c.Pinned, &c.Model, &without, &c.Scope, &made, &changed, &c.Head, &left, &c.fence); err != nil {
 		return err
 	}
 	c.Made, c.Changed = time.UnixMicro(made).UTC(), time.UnixMicro(changed).UTC()
@@ -158,7 +159,7 @@ func (s *Store) New(ctx context.Context, inCase, model string) (Conversation, er
 	}
 	now := time.Now()
 	id, fence := newID(), newID()
-	_, err := s.db.ExecContext(ctx, "INSERT INTO conversations ("+columns+") VALUES (?, ?, '', 0, ?, '[]', ?, ?, 0, '{}', ?)", id, inCase, model, now.UnixMicro(), now.UnixMicro(), fence)
+	_, err := s.db.ExecContext(ctx, "INSERT INTO conversations ("+columns+") VALUES (?, ?, '', 0, ?, '[]', '', ?, ?, 0, '{}', ?)", id, inCase, model, now.UnixMicro(), now.UnixMicro(), fence)
 	if err != nil {
 		return Conversation{}, err
 	}
@@ -204,6 +205,9 @@ func (s *Store) Change(ctx context.Context, id string, f func(c *Conversation) e
 		if c.Case != "" && known == 0 {
 			return ErrNotFound
 		}
+		if !slices.Contains(Scopes, c.Scope) {
+			return errScope(c.Scope)
+		}
 		if len([]rune(c.Title)) > maxName {
 			return fmt.Errorf("the title is longer than %d characters", maxName)
 		}
@@ -216,7 +220,7 @@ func (s *Store) Change(ctx context.Context, id string, f func(c *Conversation) e
 			return err
 		}
 		c.Title = strings.ToValidUTF8(c.Title, "\ufffd")
-		return one(tx.Exec("UPDATE conversations SET case_id = ?, title = ?, pinned = ?, model = ?, without = ?, gone = ? WHERE id = ?", c.Case, strings.TrimSpace(c.Title), c.Pinned, c.Model, string(without), string(left), id))
+		return one(tx.Exec("UPDATE conversations SET case_id = ?, title = ?, pinned = ?, model = ?, without = ?, scope = ?, gone = ? WHERE id = ?", c.Case, strings.TrimSpace(c.Title), c.Pinned, c.Model, string(without), c.Scope, string(left), id))
 	})
 }
 
@@ -453,7 +457,7 @@ func (s *Store) Branch(ctx context.Context, id string, seq int64) (Conversation,
 		if err != nil {
 			return err
 		}
-		return one(tx.Exec("UPDATE conversations SET title = ?, without = ?, gone = ?, changed = ? WHERE id = ?", clip(from.Title+" (branch)", maxName), string(without), string(left), time.Now().UnixMicro(), to.ID))
+		return one(tx.Exec("UPDATE conversations SET title = ?, without = ?, scope = ?, gone = ?, changed = ? WHERE id = ?", clip(from.Title+" (branch)", maxName), string(without), from.Scope, string(left), time.Now().UnixMicro(), to.ID))
 	})
 	if err != nil {
 		return to, errors.Join(err, s.Delete(ctx, to.ID))

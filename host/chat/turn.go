@@ -33,7 +33,7 @@ type turn struct {
 	seen                    map[string]*repeat // guarded by mu
 	circles                 int                // guarded by mu
 	offered                 map[string]offer
-	held                    []offer
+	held, barred            []offer
 	found                   map[string]bool
 	hide                    *hider // of the last request
 }
@@ -289,11 +289,11 @@ func (t *turn) ask(ctx context.Context) (answer llm.Answer, wanted []llm.Part, f
 	if err != nil {
 		return answer, nil, nil, err
 	}
-	t.offered, t.held = map[string]offer{}, req.held
+	t.offered, t.held, t.barred = map[string]offer{}, req.held, req.barred
 	for _, o := range req.offered {
 		t.offered[o.Name] = o
 	}
-	asked := Asked{Model: def.Name, Place: place(def), Messages: len(req.Messages), Tools: len(req.Tools), Held: len(req.held), Tokens: estimate(req.Request), Cut: req.cut, Dropped: req.dropped}
+	asked := Asked{Model: def.Name, Place: place(def), Messages: len(req.Messages), Tools: len(req.Tools), Held: len(req.held), Barred: len(req.barred), Tokens: estimate(req.Request), Cut: req.cut, Dropped: req.dropped}
 	hidden := hide.hidden(req.Request)
 	asked.Hidden = hide.n
 	var left Left

@@ -488,6 +488,55 @@ func TestCaseServers(t *testing.T) {
 	}
 }
 
+// A model that may only read is told of no other tool, and of that; what it calls from memory goes to the gate with the scope, as all calls do.
+func TestScope(t *testing.T) {
+	for _, c := range []struct {
+		own, of Scope
+		want    tool.Scope
+		told    bool // of tools that write
+	}{
+		{Usual, Usual, tool.Scope{}, true},
+		{ReadOnly, Usual, tool.Scope{ReadOnly: true}, false},
+		{Usual, ReadOnly, tool.Scope{ReadOnly: true}, false},
+		{AskAll, Usual, tool.Scope{AskAll: true}, true},
+		{AskAll, ReadOnly, tool.Scope{ReadOnly: true, AskAll: true}, false},
+	} {
+		w := newWorld(t, config.ModelAnthropic, scripted.Turn{Calls: []scripted.Call{call("1", "files__read", `{}`), call("2", "files__write", `{}`)}}, scripted.Turn{Text: "ok"})
+		id, err := w.Store.SetCase(t.Context(), Case{Name: "c", Scope: c.of})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Store.Change(t.Context(), w.id, func(v *Conversation) error { v.Case, v.Scope = id, c.own; return nil }); err != nil {
+			t.Fatal(err)
+		}
+		w.ask(t, "do it")
+		if len(w.calls) != 2 || w.calls[0].By.Scope != c.want || w.calls[1].By.Scope != c.want {
+			t.Errorf("%+v: called %+v", c, w.calls)
+		}
+		body := w.provider.Requests()[0].Body
+		if strings.Contains(body, "files__write") != c.told || strings.Contains(body, "only of tools that read") == c.told || !strings.Contains(body, "files__read") {
+			t.Errorf("%+v: the model was told %s", c, body)
+		}
+		if asked := w.path(t)[1].Asked; (asked.Barred == 2) == c.told || asked.Held != 0 {
+			t.Errorf("%+v: %+v", c, asked)
+		}
+		b, err := w.Store.Branch(t.Context(), w.id, w.path(t)[1].Seq)
+		if err != nil || b.Scope != c.own {
+			t.Errorf("%+v: the branch has %q, %v", c, b.Scope, err)
+		}
+	}
+	w := newWorld(t, config.ModelAnthropic)
+	if _, err := w.Store.SetCase(t.Context(), Case{Name: "c", Scope: "all"}); err == nil {
+		t.Error("a case took a scope that there is not")
+	}
+	if err := w.Store.Change(t.Context(), w.id, func(c *Conversation) error { c.Scope = "all"; return nil }); err == nil {
+		t.Error("a conversation took a scope that there is not")
+	}
+	if got := ScopeOf(Conversation{Scope: "all"}, Case{}); got != (tool.Scope{ReadOnly: true, AskAll: true}) {
+		t.Errorf("one that is not known is %+v", got)
+	}
+}
+
 // A server that is switched off while an answer comes is not called for it.
 func TestSwitchedOffMeanwhile(t *testing.T) {
 	w := newWorld(t, config.ModelAnthropic)
@@ -553,7 +602,7 @@ func TestRedaction(t *testing.T) {
 		}
 		// Names of members stay as the model wrote them.
 		if len(w.calls) != 1 || !strings.HasPrefix(string(w.calls[0].Args), `{"[hidden-`) || !strings.Contains(string(w.calls[0].Args), `"path":"/cases/Contoso Bank/[hidden-000000000000]"`) {
-			t.Errorf("called with %s", w.calls)
+			t.Errorf("called with %v", w.calls)
 		}
 		if path := w.path(t); text(path[1].Parts) != "I read what Contoso Bank has." || path[1].Asked.Hidden < 4 {
 			t.Errorf("%q, %d hidden", text(path[1].Parts), path[1].Asked.Hidden)

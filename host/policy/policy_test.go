@@ -40,6 +40,8 @@ func outside(pointer string) func(*Request) {
 	}
 }
 
+func scoped(s tool.Scope) func(*Request) { return func(r *Request) { r.Call.By.Scope = s } }
+
 func finding(rule string, s tool.Severity) func(*Request) {
 	return func(r *Request) { r.Findings = []tool.Finding{{Rule: rule, Severity: s}} }
 }
@@ -96,6 +98,17 @@ func TestEveryFactorCounts(t *testing.T) {
 		"outside text in the content":            {tool.Write, outside("/content"), Ask, 1, "consent.write"},
 		"weak confinement, read":                 {tool.Read, func(r *Request) { r.Tier = "weakened" }, Allow, 0, "read.reviewed"},
 		"weak confinement, costly":               {tool.Costly, func(r *Request) { r.Tier = "weakened" }, Ask, 1, "consent.costly"},
+		"may only read, read":                    {tool.Read, scoped(tool.Scope{ReadOnly: true}), Allow, 0, "read.reviewed"},
+		"may only read, costly":                  {tool.Costly, scoped(tool.Scope{ReadOnly: true}), Ask, 1, "consent.costly"},
+		"may only read, disclose":                {tool.Disclose, scoped(tool.Scope{ReadOnly: true}), Deny, 0, "scope.read"},
+		"may only read, write":                   {tool.Write, scoped(tool.Scope{ReadOnly: true}), Deny, 0, "scope.read"},
+		"may only read, unknown":                 {tool.Unknown, scoped(tool.Scope{ReadOnly: true}), Deny, 0, "scope.read"},
+		"consent 3 lifts no scope":               {tool.Write, func(r *Request) { scoped(tool.Scope{ReadOnly: true})(r); r.Consent = 3 }, Deny, 0, "scope.read"},
+		"asks before every call, read":           {tool.Read, scoped(tool.Scope{AskAll: true}), Ask, 1, "scope.ask"},
+		"asks before every call, write":          {tool.Write, scoped(tool.Scope{AskAll: true}), Ask, 1, "consent.write"},
+		"asks before every call, high":           {tool.High, scoped(tool.Scope{AskAll: true}), Ask, 2, "consent.high"},
+		"both scopes, read":                      {tool.Read, scoped(tool.Scope{ReadOnly: true, AskAll: true}), Ask, 1, "scope.ask"},
+		"both scopes, write":                     {tool.Write, scoped(tool.Scope{ReadOnly: true, AskAll: true}), Deny, 0, "scope.read"},
 		"consent 1 given, write":                 {tool.Write, func(r *Request) { r.Consent = 1 }, Allow, 0, "call.reviewed"},
 		"consent 1 given, high":                  {tool.High, func(r *Request) { r.Consent = 1 }, Ask, 2, "consent.high"},
 		"consent 2 given, high":                  {tool.High, func(r *Request) { r.Consent = 2 }, Allow, 0, "call.reviewed"},
@@ -266,7 +279,8 @@ func TestRulesSayWhatTheyDo(t *testing.T) {
 	seen := map[string]bool{}
 	for _, effect := range []tool.Effect{tool.Unknown, tool.Read, tool.Costly, tool.Disclose, tool.Write, tool.High, tool.Irreversible} {
 		for _, edit := range []func(*Request){func(*Request) {}, outside("/url"), finding("hidden.bidi", tool.Warn), finding("secret.own", tool.Block),
-			func(r *Request) { r.Degraded = []string{"x"} }, func(r *Request) { r.Tier = "weakened" }, func(r *Request) { r.Pinned = false }} {
+			func(r *Request) { r.Degraded = []string{"x"} }, func(r *Request) { r.Tier = "weakened" }, func(r *Request) { r.Pinned = false },
+			scoped(tool.Scope{ReadOnly: true}), scoped(tool.Scope{AskAll: true})} {
 			x := e.Explain(with(quiet(effect), edit))
 			for level, rules := range x.Objects {
 				for _, r := range rules {

@@ -116,6 +116,13 @@ type Asker struct {
 	Kind         string // "window", "terminal", "chat", "client", "practice"
 	Name         string // what a person calls it: "Run a tool", a conversation's title
 	Conversation string // session whose labels apply; never empty
+	Scope        Scope
+}
+
+// Scope narrows what an asker's calls may do. The zero Scope leaves it to the rules.
+type Scope struct {
+	ReadOnly bool // nothing but reading, at whatever cost
+	AskAll   bool // a person is asked about every call
 }
 
 // Proposal is an untrusted wish to use a primitive. Nothing in it has been checked.
