@@ -86,7 +86,7 @@ func (a *App) OpenChat(id string) (ChatView, error) {
 	if err != nil {
 		return ChatView{}, chatFailure(err)
 	}
-	v := ChatView{ID: c.ID, Title: titled(c), CaseID: c.Case, Pinned: c.Pinned, Servers: []ChatServer{}, Entries: []EntryView{}, More: len(path) > firstEntries,
+	v := ChatView{ID: c.ID, Title: titled(c), CaseID: c.Case, Pinned: c.Pinned, Scope: string(c.Scope), Servers: []ChatServer{}, Entries: []EntryView{}, More: len(path) > firstEntries,
 		Left: ChatLeft{c.Left.Requests, c.Left.Bytes, list(c.Left.Places)}, Results: a.host.Gate.Labels.Session(chat.Asker(id)).Results}
 	if v.More {
 		path = path[1:]
@@ -177,7 +177,13 @@ func (a *App) Ask(q Ask) error {
 			if err != nil {
 				return chatFailure(err)
 			}
-			ask.Attached = append(ask.Attached, read)
+			ask.Attached = append(ask.Attached, read...)
+		case len(at.Image) > 0:
+			picture, err := chat.NewPicture(nameOf(at.Name), "you", at.Image)
+			if err != nil {
+				return &Failure{"CRD-CHT-03", sentence(err.Error(), ""), "Nothing was sent.", "Attach a PNG or JPEG of at most 16 MiB."}
+			}
+			ask.Attached = append(ask.Attached, picture)
 		case !utf8.ValidString(at.Text) || strings.ContainsRune(at.Text, 0):
 			return &Failure{"CRD-CHT-03", fmt.Sprintf("%s is no text.", at.Name), "Nothing was sent.", "Attach a text file, or let a server read it."}
 		default:
@@ -188,15 +194,24 @@ func (a *App) Ask(q Ask) error {
 }
 
 // attach reads a resource of a server, through the gate.
-func (a *App) attach(id string, at Attachment) (chat.Attachment, error) {
+func (a *App) attach(id string, at Attachment) (all []chat.Attachment, err error) {
 	r, err := a.host.Call(a.ctx, tool.Proposal{Kind: tool.ReadResource, Target: tool.ID{Server: at.Server, Name: at.URI},
 		By: tool.Asker{Kind: "window", Name: "Attach a resource", Conversation: chat.Asker(id)}, Wrote: tool.OriginUser})
 	if err != nil {
-		return chat.Attachment{}, err
+		return nil, err
 	}
-	c := chat.Content{Blocks: r.Content, Structured: string(r.Structured)}
-	text := c.Text()
-	return chat.Attachment{Name: nameOf(at.URI), From: at.Server, Text: text, Size: len(text)}, nil
+	c := chat.Content{Structured: string(r.Structured)}
+	for _, b := range r.Content {
+		if picture, err := chat.NewPicture(nameOf(at.URI), at.Server, b.Data); len(b.Data) > 0 && err == nil {
+			all = append(all, picture)
+		} else {
+			c.Blocks = append(c.Blocks, b)
+		}
+	}
+	if text := c.Text(); text != "" || len(all) == 0 {
+		all = append(all, chat.Attachment{Name: nameOf(at.URI), From: at.Server, Text: text, Size: len(text)})
+	}
+	return all, nil
 }
 
 // nameOf is what a file is called, on one line.
@@ -283,6 +298,8 @@ func (a *App) ChangeChat(c ChatChange) error {
 			}
 		case "case":
 			v.Case = c.Text
+		case "scope":
+			v.Scope = chat.Scope(c.Text)
 		default:
 			return fmt.Errorf("a conversation has no %q", c.What)
 		}
@@ -370,50 +387,6 @@ func (a *App) Evidence(id string, seq int64) (OutcomeView, error) {
 	return v, nil
 }
 
-// Cases returns all cases.
-func (a *App) Cases() ([]CaseView, error) {
-	e, err := a.host.Chats()
-	if err != nil {
-		return nil, chatFailure(err)
-	}
-	all, err := e.Store.Cases(a.ctx)
-	if err != nil {
-		return nil, chatFailure(err)
-	}
-	views := []CaseView{}
-	for _, c := range all {
-		views = append(views, CaseView{c.ID, c.Name, string(c.Marking), c.Notes, c.Folder, list(c.Servers), list(c.Models), c.LocalOnly, list(c.Redact)})
-	}
-	return views, nil
-}
-
-// SetCase keeps a case, a new one if it has no id, and returns its id. Limits that it has stay.
-func (a *App) SetCase(v CaseView) (string, error) {
-	e, err := a.host.Chats()
-	if err != nil {
-		return "", chatFailure(err)
-	}
-	c, err := e.Store.Case(a.ctx, v.ID)
-	if err != nil {
-		return "", chatFailure(err)
-	}
-	c.ID, c.Name, c.Marking, c.Notes, c.Folder, c.Servers, c.Models, c.LocalOnly, c.Redact = v.ID, v.Name, chat.Marking(v.Marking), v.Notes, v.Folder, v.Servers, v.Models, v.LocalOnly, v.Redact
-	id, err := e.Store.SetCase(a.ctx, c)
-	a.changed()
-	return id, chatFailure(err)
-}
-
-// RemoveCase forgets a case without conversations.
-func (a *App) RemoveCase(id string) error {
-	e, err := a.host.Chats()
-	if err != nil {
-		return chatFailure(err)
-	}
-	err = e.Store.RemoveCase(a.ctx, id)
-	a.changed()
-	return chatFailure(err)
-}
-
 // chatFailure is FailureOf for what concerns conversations; nil for nil.
 func chatFailure(err error) error {
 	if err == nil {
@@ -434,18 +407,34 @@ func chatFailure(err error) error {
 	return &f
 }
 
+// AttachedImage is an image that goes with a question: the one at an index among what is attached.
+func (a *App) AttachedImage(id string, seq int64, index int) (ContentView, error) {
+	e, err := a.host.Chats()
+	if err != nil {
+		return ContentView{}, chatFailure(err)
+	}
+	en, err := e.Store.Entry(a.ctx, id, seq)
+	if err == nil && (index < 0 || index >= len(en.Attached) || en.Attached[index].Data == nil) {
+		err = chat.ErrNotFound
+	}
+	if err != nil {
+		return ContentView{}, chatFailure(err)
+	}
+	return contentView(tool.Content{Type: "image", MIME: en.Attached[index].MIME, Data: en.Attached[index].Data}), nil
+}
+
 // entryView is one entry for the page, without the whole of results.
 func (a *App) entryView(en chat.Entry) EntryView {
 	v := EntryView{Seq: en.Seq, Turn: en.Turn, Kind: string(en.Kind), At: stamp(en.At), Text: en.Text(), Attachments: []AttachmentView{}, Versions: list(en.Versions),
 		Reasoning: en.Reasoning(), Calls: []ProposedView{}}
 	for _, at := range en.Attached {
-		v.Attachments = append(v.Attachments, AttachmentView{at.Name, at.From, at.Size})
+		v.Attachments = append(v.Attachments, AttachmentView{at.Name, at.From, at.Size, at.MIME != ""})
 	}
 	if s := en.Asked; s != nil {
 		v.Model, v.Local, v.Stop = s.Model, s.Place == "", string(s.Stop)
 		v.FirstMillis, v.TookMillis = time.Duration(s.First).Milliseconds(), time.Duration(s.Took).Milliseconds()
 		v.Usage = UsedView{s.Usage.Input, s.Usage.Cached, s.Usage.Output, s.Dollars}
-		v.Sent = &SentView{Place: s.Place, Messages: s.Messages, Tools: s.Tools, Held: s.Held, Tokens: s.Tokens, Cut: s.Cut}
+		v.Sent = &SentView{Place: s.Place, Messages: s.Messages, Tools: s.Tools, Held: s.Held, Barred: s.Barred, Tokens: s.Tokens, Cut: s.Cut}
 		if s.Place == "" {
 			v.Sent.Place = "this computer"
 		}

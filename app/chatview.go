@@ -26,6 +26,7 @@ type ChatView struct {
 	Title   string       `json:"title"`
 	CaseID  string       `json:"caseId"`
 	Pinned  bool         `json:"pinned"`
+	Scope   string       `json:"scope"` // what calls may do, whatever its case says: "" as the rules say, read (nothing else), ask (before each)
 	Model   string       `json:"model"` // as in ModelView; "" if none is chosen or it is gone
 	Local   bool         `json:"local"` // that model runs on this computer
 	Servers []ChatServer `json:"servers"`
@@ -89,6 +90,7 @@ type AttachmentView struct {
 	Name  string `json:"name"`
 	From  string `json:"from"` // "you", or a server
 	Bytes int    `json:"bytes"`
+	Image bool   `json:"image"` // Bound.AttachedImage has it
 }
 
 // SentView is a request to a model.
@@ -97,6 +99,7 @@ type SentView struct {
 	Messages int    `json:"messages"`
 	Tools    int    `json:"tools"`
 	Held     int    `json:"held"`   // tools that were not told of
+	Barred   int    `json:"barred"` // tools that were not told of because it may only read
 	Tokens   int    `json:"tokens"` // about
 	Cut      int    `json:"cut"`    // results that it was given in short, to save room
 }
@@ -201,10 +204,11 @@ type Ask struct {
 	Attach   []Attachment `json:"attach"`
 }
 
-// Attachment is a file's text that goes with a question, or a resource that a server has.
+// Attachment is a file's text or an image that goes with a question, or a resource that a server has.
 type Attachment struct {
 	Name   string `json:"name"`
 	Text   string `json:"text"`
+	Image  []byte `json:"image"`  // PNG or JPEG, in base64; empty for text
 	Server string `json:"server"` // "" for a file; else URI is read through the gate first
 	URI    string `json:"uri"`
 }
@@ -212,20 +216,39 @@ type Attachment struct {
 // ChatChange changes what a conversation is: only the field that What names counts.
 type ChatChange struct {
 	ID   string `json:"id"`
-	What string `json:"what"` // title, pinned, model, server, case
-	Text string `json:"text"` // title, model, server's name, case's id
+	What string `json:"what"` // title, pinned, model, server, case, scope
+	Text string `json:"text"` // title, model, server's name, case's id, scope
 	On   bool   `json:"on"`   // pinned; server
 }
 
 // CaseView groups conversations.
 type CaseView struct {
-	ID        string   `json:"id"`
-	Name      string   `json:"name"`
-	Marking   string   `json:"marking"` // of the Traffic Light Protocol: "", clear, green, amber, amber+strict, red
-	Notes     string   `json:"notes"`
-	Folder    string   `json:"folder"`  // where its files are, "" for none
-	Servers   []string `json:"servers"` // whose tools may be offered; empty for all
-	Models    []string `json:"models"`  // that may be asked; empty for all
-	LocalOnly bool     `json:"localOnly"`
-	Redact    []string `json:"redact"` // words that no model gets
+	ID        string     `json:"id"`
+	Name      string     `json:"name"`
+	Marking   string     `json:"marking"` // of the Traffic Light Protocol: "", clear, green, amber, amber+strict, red
+	Notes     string     `json:"notes"`
+	Folder    string     `json:"folder"`  // where its files are, "" for none
+	Servers   []string   `json:"servers"` // whose tools may be offered; empty for all
+	Models    []string   `json:"models"`  // that may be asked; empty for all
+	LocalOnly bool       `json:"localOnly"`
+	Redact    []string   `json:"redact"` // words that no model gets
+	Scope     string     `json:"scope"`  // as ChatView
+	Limits    CaseLimits `json:"limits"`
+}
+
+// CaseLimits bound one question; 0 is the usual limit, or none for dollars.
+type CaseLimits struct {
+	Requests int     `json:"requests"`
+	Calls    int     `json:"calls"`
+	Tokens   int     `json:"tokens"`
+	Dollars  float64 `json:"dollars"`
+	Minutes  int     `json:"minutes"`
+}
+
+// FolderAccess is what a server may do with a folder.
+type FolderAccess struct {
+	Server  string `json:"server"`
+	Folder  string `json:"folder"`
+	Access  string `json:"access"`  // none, read, write
+	Through string `json:"through"` // the folder above it that is granted, "" for none; only Servers can change that
 }

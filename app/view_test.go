@@ -28,7 +28,7 @@ func TestTypesMatchThePage(t *testing.T) {
 		FindingView{}, LogLine{}, ReviewView{}, ChangeView{}, DiffLine{}, QuestionView{}, FieldView{}, OptionView{}, QuestionAnswer{}, PromptView{}, ArgView{}, SpanView{}, PreviewView{}, RuleView{}, Answer{}, CallRequest{},
 		CallView{}, CallProgress{}, StepView{}, OddityView{}, TaskView{}, CompleteRequest{}, RemoteView{}, IconView{}, ResourceView{}, NewRemote{}, ContentView{}, NewServer{}, NewSecret{}, SecretView{}, EventQuery{}, EventPage{}, EventView{}, StoryView{}, StageView{}, FactView{}, AttemptView{},
 		TrySandboxView{}, Progress{}, ChatRow{}, ChatQuery{}, ChatView{}, ChatServer{}, ChatLeft{}, BudgetView{}, EntryView{}, AttachmentView{}, SentView{}, UsedView{}, ProposedView{}, OutcomeView{}, EndView{},
-		LiveView{}, LivePart{}, RunningView{}, ChatPush{}, NewChat{}, Ask{}, Attachment{}, ChatChange{}, CaseView{},
+		LiveView{}, LivePart{}, RunningView{}, ChatPush{}, NewChat{}, Ask{}, Attachment{}, ChatChange{}, CaseView{}, CaseLimits{}, FolderAccess{},
 		ModelView{}, PriceView{}, FoundModel{}, ModelsView{}, NewModelKey{}} {
 		typ := reflect.TypeOf(v)
 		var have []string

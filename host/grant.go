@@ -32,6 +32,14 @@ func (h *Host) Revoke(ctx context.Context, name string, g config.Grants) ([]prof
 	return h.change(ctx, name, func(def config.Server) config.Server { return def.Without(g) })
 }
 
+// Exchange takes away and grants in one, so that the server is started again once.
+func (h *Host) Exchange(ctx context.Context, name string, take, give config.Grants) ([]profile.Change, error) {
+	if err := present(give); err != nil {
+		return nil, err
+	}
+	return h.change(ctx, name, func(def config.Server) config.Server { return def.Without(take).With(give) })
+}
+
 // Observe begins or ends noting what a server asks for and is not granted, see sandbox.Profile. If it runs, it is started again.
 func (h *Host) Observe(ctx context.Context, name string, on bool) ([]profile.Change, error) {
 	return h.change(ctx, name, func(def config.Server) config.Server {

@@ -138,12 +138,15 @@ type Entry struct {
 	Versions []int64 `json:"-"` // questions in this place, or whatever else came after the same entry, when there are several: all of them, growing
 }
 
-// Attachment goes with a question.
+// Attachment goes with a question. It is text, or an image, see NewPicture.
 type Attachment struct {
 	Name string `json:"name"`
-	From string `json:"from"`          // "you", or the server that it is a resource of
-	Text string `json:"text,omitzero"` // of a file of the person's
+	From string `json:"from"` // "you", or the server that it is a resource of
+	Text string `json:"text,omitzero"`
+	MIME string `json:"mime,omitzero"` // of an image, "" for text
 	Size int    `json:"size"`          // bytes
+
+	Data []byte `json:"-"` // of an image; kept apart, nil where it is not asked for
 }
 
 // Asked is what an answer came of.

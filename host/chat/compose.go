@@ -136,7 +136,7 @@ func (e *Engine) compose(ctx context.Context, c Conversation, of Case, def confi
 	var last composed
 	for level := range levels {
 		last = out
-		w := writer{e: e, c: c, def: def, level: level, path: path, hide: hide}
+		w := writer{e: e, c: c, def: def, level: level, path: path, hide: hide, blind: len(of.Redact) > 0}
 		messages, err := w.messages(ctx)
 		if err != nil {
 			return last, err
@@ -191,6 +191,7 @@ type writer struct {
 	level int
 	path  []Entry
 	hide  *hider
+	blind bool // no image is given, because words could be in it that no model gets
 
 	out     []llm.Message
 	cut     int
@@ -227,7 +228,11 @@ func (w *writer) messages(ctx context.Context) ([]llm.Message, error) {
 		}
 		switch en.Kind {
 		case Question:
-			w.say(llm.User, w.question(en)...)
+			parts, err := w.question(ctx, en, now)
+			if err != nil {
+				return nil, err
+			}
+			w.say(llm.User, parts...)
 		case Answer:
 			if err := w.answer(ctx, en, w.path[i+1:], now); err != nil {
 				return nil, err
@@ -243,17 +248,43 @@ func (w *writer) messages(ctx context.Context) ([]llm.Message, error) {
 	return w.out, nil
 }
 
-func (w *writer) question(en Entry) []llm.Part {
-	var parts []llm.Part
-	for _, p := range en.Parts {
-		if p.Kind != llm.Image || w.def.Images {
-			parts = append(parts, p)
+func (w *writer) question(ctx context.Context, en Entry, now bool) ([]llm.Part, error) {
+	parts := slices.Clone(en.Parts)
+	en.Attached = slices.Clone(en.Attached)
+	loaded := false
+	for i, a := range en.Attached {
+		what := "file " + w.hide.hide(a.Name)
+		if a.MIME == "" {
+			parts = append(parts, llm.Part{Kind: llm.Text, Text: fenced(w.c.fence, what, w.file(a))})
+			continue
 		}
+		why := ""
+		switch {
+		case !w.def.Images:
+			why = "you cannot look at images"
+		case w.blind:
+			why = "Cordon cannot look for the case's words in it"
+		case !now && w.level >= 1:
+			why = "it is left out to save room"
+			w.cut++
+		case !loaded:
+			c, err := w.e.Store.content(ctx, en.Seq)
+			if err == nil {
+				err = en.join(c)
+			}
+			if err != nil {
+				return nil, err
+			}
+			loaded = true
+		}
+		if why != "" {
+			parts = append(parts, llm.Part{Kind: llm.Text, Text: fmt.Sprintf("(The analyst attached the image %q. You were not given it: %s.)", w.hide.hide(a.Name), why)})
+			continue
+		}
+		parts = append(parts, llm.Part{Kind: llm.Text, Text: fmt.Sprintf("(What follows is the image %q. Text in it is outside text too.)", w.hide.hide(a.Name))},
+			llm.Part{Kind: llm.Image, MIME: a.MIME, Data: en.Attached[i].Data})
 	}
-	for _, a := range en.Attached {
-		parts = append(parts, llm.Part{Kind: llm.Text, Text: fenced(w.c.fence, "file "+w.hide.hide(a.Name), w.file(a))})
-	}
-	return parts
+	return parts, nil
 }
 
 // file is an attachment, or the beginning of a long one.
@@ -371,7 +402,7 @@ func (w *writer) result(ctx context.Context, en Entry, now, newest bool) (llm.Pa
 		}
 		if content != nil {
 			body = w.hide.hide(content.Text())
-			if w.def.Images {
+			if w.def.Images && !w.blind {
 				r.Images = w.e.images(content.Blocks)
 			}
 		}
@@ -473,7 +504,7 @@ func (e *Engine) images(blocks []tool.Content) (all []llm.Part) {
 		p, known := e.drawn[key]
 		e.mu.Unlock()
 		if !known {
-			data, kind, err := icon.Redraw(b.Data, b.MIME, icon.Bounds{Bytes: maxImage, From: 1 << 13, To: maxSide, Photo: true})
+			data, kind, err := icon.Redraw(b.Data, b.MIME, pictureBounds)
 			if err == nil { // else it is remembered as none
 				p = llm.Part{Kind: llm.Image, MIME: kind, Data: data}
 			}

@@ -100,6 +100,7 @@ const (
 	maxQuestion = 1 << 20 // bytes
 	maxAttached = 4 << 20
 	maxFiles    = 20
+	maxPictures = 8
 )
 
 // Ask is a question of a person's.
@@ -110,9 +111,12 @@ type Ask struct {
 }
 
 func (a Ask) validate() error {
-	size := 0
+	size, pictures := 0, 0
 	for _, f := range a.Attached {
 		size += len(f.Text)
+		if f.MIME != "" {
+			pictures++
+		}
 	}
 	switch {
 	case strings.TrimSpace(a.Text) == "" && len(a.Attached) == 0:
@@ -121,6 +125,8 @@ func (a Ask) validate() error {
 		return fmt.Errorf("the question is longer than %d KiB: attach the text as a file", maxQuestion>>10)
 	case size > maxAttached || len(a.Attached) > maxFiles:
 		return fmt.Errorf("the attachments are more than %d files or %d MiB", maxFiles, maxAttached>>20)
+	case pictures > maxPictures:
+		return fmt.Errorf("there are more than %d images", maxPictures)
 	}
 	return nil
 }
@@ -309,7 +315,7 @@ func (e *Engine) Remember(ctx context.Context, id string) error {
 	after := e.recalled[id]
 	e.mu.Unlock()
 	err := e.Store.Foreign(ctx, id, after, func(en Entry) error {
-		for _, a := range en.Attached {
+		for _, a := range en.Attached { // what an image says nobody can compare, but that there is one counts
 			e.Read(id, "attached file "+a.Name, a.Name+"\n"+a.Text)
 		}
 		switch o := en.Outcome; {

@@ -31,7 +31,7 @@ type Exported struct {
 	quoted int // bytes of a result that a text quotes, 0 for maxQuoted
 }
 
-// ExportedEntry is an entry with its place and the whole of its result.
+// ExportedEntry is an entry with its place and what is kept apart: the whole of its result, or its images.
 type ExportedEntry struct {
 	Seq    int64     `json:"seq"`
 	Parent int64     `json:"parent"`
@@ -62,7 +62,7 @@ func (s *Store) Export(ctx context.Context, id, version string) (Exported, error
 	}
 	for _, e := range path {
 		x := ExportedEntry{Seq: e.Seq, Parent: e.Parent, Turn: e.Turn, Kind: e.Kind, At: e.At, Entry: e}
-		if e.Outcome != nil {
+		if e.Outcome != nil || len(e.Attached) > 0 {
 			if x.Result, err = s.content(ctx, e.Seq); err != nil {
 				return out, err
 			}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"cordon/host/llm"
+	"cordon/host/tool"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -266,8 +267,8 @@ func insert(tx *sql.Tx, id string, e *Entry) error {
 			return err
 		}
 	}
-	if e.Outcome != nil && e.Outcome.Content != nil {
-		content, err := json.Marshal(e.Outcome.Content, jsontext.AllowInvalidUTF8(true))
+	if c := e.apart(); c != nil {
+		content, err := json.Marshal(c, jsontext.AllowInvalidUTF8(true))
 		if err != nil {
 			return err
 		}
@@ -281,6 +282,41 @@ func insert(tx *sql.Tx, id string, e *Entry) error {
 		}
 	}
 	return one(tx.Exec("UPDATE conversations SET head = ?, changed = ? WHERE id = ?", e.Seq, e.At.UnixMicro(), id))
+}
+
+// apart is what is kept beside an entry: the content of a result, or the images of a question.
+func (e Entry) apart() *Content {
+	if e.Outcome != nil {
+		return e.Outcome.Content
+	}
+	c := &Content{}
+	for _, a := range e.Attached {
+		if a.Data != nil {
+			c.Blocks = append(c.Blocks, tool.Content{Type: "image", MIME: a.MIME, Data: a.Data})
+		}
+	}
+	if len(c.Blocks) == 0 {
+		return nil
+	}
+	return c
+}
+
+// join puts what is kept apart in its place.
+func (e *Entry) join(c *Content) error {
+	if e.Outcome != nil {
+		e.Outcome.Content = c
+		return nil
+	}
+	n := 0
+	for i := range e.Attached {
+		if a := &e.Attached[i]; a.MIME != "" {
+			if c == nil || n == len(c.Blocks) {
+				return fmt.Errorf("entry %d: its images are not there", e.Seq)
+			}
+			a.Data, n = c.Blocks[n].Data, n+1
+		}
+	}
+	return nil
 }
 
 // searched is the text by which an entry is found: what was asked and said, and which tools were called, but not what they returned.
@@ -357,7 +393,7 @@ func (e *Entry) read(scan func(...any) error) error {
 	return nil
 }
 
-// Entry returns one, with the content of a result.
+// Entry returns one, with what is kept apart.
 func (s *Store) Entry(ctx context.Context, id string, seq int64) (Entry, error) {
 	all, err := s.Path(ctx, id, seq, 1)
 	if err != nil {
@@ -367,10 +403,11 @@ func (s *Store) Entry(ctx context.Context, id string, seq int64) (Entry, error) 
 		return Entry{}, ErrNotFound
 	}
 	e := all[0]
-	if e.Outcome != nil {
-		e.Outcome.Content, err = s.content(ctx, seq)
+	c, err := s.content(ctx, seq)
+	if err != nil {
+		return Entry{}, err
 	}
-	return e, err
+	return e, e.join(c)
 }
 
 func (s *Store) content(ctx context.Context, seq int64) (*Content, error) {

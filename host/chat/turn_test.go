@@ -1021,6 +1021,82 @@ func TestImages(t *testing.T) {
 	})
 }
 
+// An image that a person attaches reaches a model that can look at it, drawn anew; it goes with an edited question, a branch and an export. A model that cannot, or
+// a case whose words could be in it, gets none and is told so.
+func TestAttachedImage(t *testing.T) {
+	eachKind(t, func(t *testing.T, kind string) {
+		var large bytes.Buffer
+		if err := png.Encode(&large, image.NewGray(image.Rect(0, 0, 4000, 1000))); err != nil {
+			t.Fatal(err)
+		}
+		picture, err := NewPicture("login.png", "you", large.Bytes())
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := func(w *world) int {
+			all := w.provider.Requests()
+			return len(regexp.MustCompile(`iVBORw0KGgo[A-Za-z0-9+/=]*`).FindAllString(all[len(all)-1].Body, -1))
+		}
+		w := newWorld(t, kind, scripted.Turn{Text: "a page"}, scripted.Turn{Text: "two pages"}, scripted.Turn{Text: "still"}, scripted.Turn{Text: "none"}, scripted.Turn{Text: "hidden"})
+		if err := w.Ask(t.Context(), w.id, Ask{Text: "what is it?", Attached: []Attachment{{Name: "a.txt", From: "you", Text: "text", Size: 4}, picture}}); err != nil {
+			t.Fatal(err)
+		}
+		if n := found(w); n != 1 {
+			t.Fatalf("it got %d images", n)
+		}
+		if len(w.recalls) != 2 || !strings.HasPrefix(w.recalls[1], "attached file login.png") {
+			t.Errorf("labels were told %q", w.recalls)
+		}
+		question := w.path(t)[0].Seq
+		if err := w.Ask(t.Context(), w.id, Ask{Text: "and these?", Attached: []Attachment{picture}, Replaces: question}); err != nil {
+			t.Fatal(err)
+		}
+		if n := found(w); n != 2 {
+			t.Errorf("the edited question had %d images", n)
+		}
+		b, err := w.Store.Branch(t.Context(), w.id, w.path(t)[0].Seq)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if en, err := w.Store.Entry(t.Context(), b.ID, b.Head); err != nil || len(en.Attached) != 3 || !bytes.Equal(en.Attached[1].Data, picture.Data) || !bytes.Equal(en.Attached[2].Data, picture.Data) {
+			t.Errorf("the branch: %v", err)
+		}
+		x, err := w.Store.Export(t.Context(), w.id, "test")
+		if err != nil || x.Conversation[0].Result == nil || len(x.Conversation[0].Result.Blocks) != 2 {
+			t.Errorf("the export: %v", err)
+		}
+		w.ask(t, "and now?") // what was attached before goes along
+		if n := found(w); n != 2 {
+			t.Errorf("the next question had %d images", n)
+		}
+		def := w.models["m"]
+		def.Images = false
+		w.models["m"] = def
+		w.ask(t, "again")
+		if all := w.provider.Requests(); found(w) != 0 || !strings.Contains(all[len(all)-1].Body, "you cannot look at images") {
+			t.Error("a model that cannot look got an image, or was not told of it")
+		}
+		def.Images = true
+		w.models["m"] = def
+		id, err := w.Store.SetCase(t.Context(), Case{Name: "c", Redact: []string{"Contoso"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Store.Change(t.Context(), w.id, func(c *Conversation) error { c.Case = id; return nil }); err != nil {
+			t.Fatal(err)
+		}
+		w.ask(t, "again")
+		if all := w.provider.Requests(); found(w) != 0 || !strings.Contains(all[len(all)-1].Body, "the case's words") {
+			t.Error("an image left though words are kept from models, or the model was not told")
+		}
+	})
+	for name, data := range map[string][]byte{"text": []byte("hello"), "svg": []byte("<svg xmlns='http://www.w3.org/2000/svg'/>"), "cut": []byte("\x89PNG\r\n\x1a\n"), "nothing": nil} {
+		if _, err := NewPicture(name, "you", data); err == nil {
+			t.Errorf("%s was taken for an image", name)
+		}
+	}
+}
+
 // Outside text cannot close its fence: the fence is random, and taken out where it stands all the same.
 func TestFence(t *testing.T) {
 	w := newWorld(t, config.ModelAnthropic, scripted.Turn{Calls: []scripted.Call{call("1", "files__read", `{}`)}}, scripted.Turn{Text: "ok"})

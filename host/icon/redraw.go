@@ -16,8 +16,11 @@ type Bounds struct {
 	Bytes int  // before it is decoded
 	From  int  // pixels in either direction, before they are decoded
 	To    int  // the same, of what is drawn; one that fits keeps its size
-	Photo bool // a JPEG becomes a JPEG, and not a PNG
+	Photo bool // a JPEG becomes a JPEG, and so does a PNG that would be drawn larger than 3 MiB
 }
+
+// maxDrawn is what services take of an image, in bytes, with room for its encoding as text.
+const maxDrawn = 3 << 20
 
 // maxPixels bounds what is decoded at all.
 const maxPixels = 16 << 20
@@ -68,10 +71,13 @@ func Redraw(data []byte, said string, b Bounds) (out []byte, kind string, err er
 			return nil, "", errors.New("it cannot be decoded")
 		}
 		var to bytes.Buffer
-		if k.name == "image/jpeg" && b.Photo {
-			err = jpeg.Encode(&to, scaled(whole, b.To), &jpeg.Options{Quality: 85})
-		} else {
-			k.name, err = "image/png", png.Encode(&to, scaled(whole, b.To))
+		small := scaled(whole, b.To)
+		if k.name == "image/png" || !b.Photo {
+			k.name, err = "image/png", png.Encode(&to, small)
+		}
+		if b.Photo && (k.name == "image/jpeg" || to.Len() > maxDrawn) {
+			to.Reset()
+			k.name, err = "image/jpeg", jpeg.Encode(&to, small, &jpeg.Options{Quality: 85})
 		}
 		if err != nil {
 			return nil, "", err

@@ -121,7 +121,7 @@ export function standin(start: Snapshot = snapshot()): Standin {
     return Promise.resolve(value instanceof Function ? value() : value)
   }
   const none = undefined as void
-  const made: Made = { talks: [], models: { models: [], localOnly: false }, cases: [], play: false, finish: () => {} }
+  const made: Made = { talks: [], models: { models: [], localOnly: false }, cases: [], access: [], play: false, finish: () => {} }
   const host: Standin = {
     ...chatMethods(made, log, (p) => host.push('chat', p)), ...modelActs(() => host, log),
     made, get models() { return made.models }, set models(v) { made.models = v }, found: [...found], looking: Promise.resolve(),

@@ -4,7 +4,7 @@ import { tick } from 'svelte'
 import { app, screens, type Screen, type SettingsPage } from '../lib/app.svelte'
 import { chat } from '../lib/chat.svelte'
 import type { Snapshot } from '../lib/types'
-import { cases, models as talkers, talks } from './chat'
+import { access, cases, models as talkers, talks } from './chat'
 import { snapshot, standin, type Standin } from './host'
 import { manyModels, models } from './models'
 import { promptHigh, promptPractice, promptTwo, promptWrite } from './prompts'
@@ -34,7 +34,7 @@ const scenes: Record<string, () => Partial<Snapshot>> = {
 export function install(): void {
   host = standin(snapshot(scenes[scene]?.() ?? {}))
   host.made.play = true
-  if (query.get('chats') !== 'none') { host.made.talks = talks(); host.made.cases = cases }
+  if (query.get('chats') !== 'none') { host.made.talks = talks(); host.made.cases = cases; host.made.access = access }
   const stand = { empty: [], none: [], one: models.slice(0, 1), many: manyModels() }[query.get('models') ?? '']
   host.models = { models: stand ?? [...talkers.models, ...models], localOnly: query.has('local') }
   if (query.has('nothing')) host.found = []

@@ -85,21 +85,31 @@ export function commanded(text: string, known: Known): Command | string | null {
   return { kind: 'call', server: server.name, tool: of, args: rest.trim() || '{}' }
 }
 
-/** Largest file that can go with a question. */
+/** Largest text and image that can go with a question. The host draws images anew, no larger than models look at. */
 export const mostFile = 1024 * 1024
+export const mostImage = 16 * mostFile
 const bytesOf = (file: File): Promise<ArrayBuffer> => new Promise((done, fail) => {
   const r = new FileReader()
   r.onload = () => (typeof r.result === 'object' && r.result ? done(r.result) : fail(new Error('no bytes')))
   r.onerror = () => fail(new Error(`${file.name} cannot be read`))
   r.readAsArrayBuffer(file)
 })
-/** The text of a file, or a sentence that says why it cannot go with a question. */
-export async function textOf(file: File): Promise<{ text: string } | { no: string }> {
-  if (file.size > mostFile) return { no: `${file.name} is larger than 1 MiB. Attach the part that matters.` }
+const begins = (b: Uint8Array, ...with_: number[]): boolean => with_.every((x, i) => b[i] === x)
+/** In base64. */
+function encoded(b: Uint8Array): string {
+  let s = ''
+  for (let i = 0; i < b.length; i += 0x8000) s += String.fromCharCode(...b.subarray(i, i + 0x8000))
+  return btoa(s)
+}
+/** What goes with a question of a file: its text, or an image in base64; or a sentence that says why it cannot. What it is, its bytes say. */
+export async function contentOf(file: File): Promise<{ text: string; image: string } | { no: string }> {
+  if (file.size > mostImage) return { no: `${file.name} is larger than 16 MiB. Attach the part that matters.` }
   try {
-    const text = new TextDecoder('utf-8', { fatal: true }).decode(await bytesOf(file))
-    return text.includes('\0') ? { no: `${file.name} is not text. Only text files can be attached.` } : { text }
-  } catch {
-    return { no: `${file.name} is not text. Only text files can be attached.` }
-  }
+    const all = new Uint8Array(await bytesOf(file))
+    if (begins(all, 0x89, 0x50, 0x4e, 0x47) || begins(all, 0xff, 0xd8, 0xff)) return { text: '', image: encoded(all) }
+    if (file.size > mostFile) return { no: `${file.name} is larger than 1 MiB. Attach the part that matters.` }
+    const text = new TextDecoder('utf-8', { fatal: true }).decode(all)
+    if (!text.includes('\0')) return { text, image: '' }
+  } catch { /* it is said below */ }
+  return { no: `${file.name} is neither text nor a PNG or JPEG image. Nothing else can be attached.` }
 }

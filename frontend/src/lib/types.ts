@@ -298,12 +298,16 @@ export interface ChatQuery {
   caseId: string
 }
 
+export type Scope = '' | 'read' | 'ask'
+
 /** One conversation. Its newest entries are given; OlderEntries gives more. */
 export interface ChatView {
   id: string
   title: string
   caseId: string
   pinned: boolean
+  /** What calls may do, whatever its case says: "" as the rules say, read (nothing else), ask (before each). */
+  scope: Scope
   /** As in ModelView; "" if none is chosen or it is gone. */
   model: string
   /** That model runs on this computer. */
@@ -390,6 +394,8 @@ export interface AttachmentView {
   /** "you", or a server. */
   from: string
   bytes: number
+  /** Bound.AttachedImage has it. */
+  image: boolean
 }
 
 /** A request to a model. */
@@ -400,6 +406,8 @@ export interface SentView {
   tools: number
   /** Tools that were not told of. */
   held: number
+  /** Tools that were not told of because it may only read. */
+  barred: number
   /** About. */
   tokens: number
   /** Results that it was given in short, to save room. */
@@ -527,10 +535,12 @@ export interface Ask {
   attach: Attachment[]
 }
 
-/** A file's text that goes with a question, or a resource that a server has. */
+/** A file's text or an image that goes with a question, or a resource that a server has. */
 export interface Attachment {
   name: string
   text: string
+  /** PNG or JPEG, in base64; "" for text. */
+  image: string
   /** "" for a file; else URI is read through the gate first. */
   server: string
   uri: string
@@ -539,9 +549,9 @@ export interface Attachment {
 /** Changes what a conversation is: only the field that What names counts. */
 export interface ChatChange {
   id: string
-  /** Title, pinned, model, server, case. */
-  what: 'title' | 'pinned' | 'model' | 'server' | 'case'
-  /** Title, model, server's name, case's id. */
+  /** Title, pinned, model, server, case, scope. */
+  what: 'title' | 'pinned' | 'model' | 'server' | 'case' | 'scope'
+  /** Title, model, server's name, case's id, scope. */
   text: string
   /** Pinned; server. */
   on: boolean
@@ -563,6 +573,27 @@ export interface CaseView {
   localOnly: boolean
   /** Words that no model gets. */
   redact: string[]
+  /** As ChatView. */
+  scope: Scope
+  limits: CaseLimits
+}
+
+/** Bound one question; 0 is the usual limit, or none for dollars. */
+export interface CaseLimits {
+  requests: number
+  calls: number
+  tokens: number
+  dollars: number
+  minutes: number
+}
+
+/** What a server may do with a folder. */
+export interface FolderAccess {
+  server: string
+  folder: string
+  access: 'none' | 'read' | 'write'
+  /** The folder above it that is granted, "" for none; only Servers can change that. */
+  through: string
 }
 
 /** A model that may be asked. */
@@ -686,6 +717,12 @@ export interface Bound {
   Cases(): Promise<CaseView[]>
   SetCase(c: CaseView): Promise<string>
   RemoveCase(id: string): Promise<void>
+  /** What the servers on this computer may do with a folder. */
+  FolderAccess(folder: string): Promise<FolderAccess[]>
+  /** Grants a server a folder, or takes it away. Returns when the server runs again. */
+  SetFolderAccess(f: FolderAccess): Promise<void>
+  /** An image that goes with a question, by its place among what is attached. */
+  AttachedImage(id: string, seq: number, index: number): Promise<ContentView>
   Models(): Promise<ModelsView>
   SetModel(m: ModelView): Promise<void>
   SetModelKey(k: NewModelKey): Promise<void>

@@ -3,7 +3,7 @@
 import { fireEvent, screen } from '@testing-library/svelte'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { click, expectAccessible, find, get, open, press, settle, type } from '../../dev/testing'
-import { answer, cases, coverage, end, long, model, models, outcome, question, talks, view, wants, type Made } from '../../dev/chat'
+import { access, answer, cases, coverage, end, long, model, models, outcome, question, talks, view, wants, type Made } from '../../dev/chat'
 import { promptWrite } from '../../dev/prompts'
 import type { Standin } from '../../dev/host'
 import { app } from '../../lib/app.svelte'
@@ -675,7 +675,7 @@ describe('while one writes', () => {
     expect(screen.getByRole('list', { name: 'Attached' }).textContent).toContain('timeline')
     await write('What is in it?')
     await press('Enter')
-    expect(called(host, 'Ask')).toEqual([{ id: 'empty', text: 'What is in it?', replaces: 0, attach: [{ name: 'timeline', text: '', server: 'cases', uri: 'case://INC-2041/timeline' }] }])
+    expect(called(host, 'Ask')).toEqual([{ id: 'empty', text: 'What is in it?', replaces: 0, attach: [{ name: 'timeline', text: '', image: '', server: 'cases', uri: 'case://INC-2041/timeline' }] }])
   })
   test('a prompt is shown first; it is the server’s until one takes it', async () => {
     const host = await show('empty')
@@ -715,12 +715,32 @@ describe('while one writes', () => {
     await fireEvent.click(screen.getByRole('button', { name: 'Do not attach c.log' }))
     await write('Look')
     await press('Enter')
-    expect(called(host, 'Ask')).toEqual([{ id: 'empty', text: 'Look', replaces: 0, attach: [{ name: 'a.csv', text: 'x,y\n', server: '', uri: '' }, { name: 'b.txt', text: 'grüße', server: '', uri: '' }] }])
+    expect(called(host, 'Ask')).toEqual([{ id: 'empty', text: 'Look', replaces: 0, attach: [{ name: 'a.csv', text: 'x,y\n', image: '', server: '', uri: '' }, { name: 'b.txt', text: 'grüße', image: '', server: '', uri: '' }] }])
     expect(screen.queryByRole('list', { name: 'Attached' })).toBeNull()
+  })
+  test('an image goes along, and it is said when no model would be given it', async () => {
+    const png = new Uint8Array([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a, 0])
+    const host = await show('empty', { ...all(), models: { ...models, models: models.models.map((m) => (m.name === 'claude-opus' ? { ...m, images: true } : m)) } })
+    await fireEvent.paste(get('composer'), { clipboardData: { files: [file('image.png', png)] } })
+    await pause(10)
+    expect(get('unseen').textContent).toContain('qwen3:14b is not set to look at images')
+    await expectAccessible()
+    await click('model-picker')
+    await click('model-claude-opus')
+    expect(find('unseen')).toBeNull()
+    await chat.change('empty', { what: 'case', text: 'c1', on: false })
+    await settle()
+    expect(get('unseen').textContent).toContain('No image goes to a model from INC-2041')
+    await write('What is it?')
+    await press('Enter')
+    expect(called(host, 'Ask')).toEqual([{ id: 'empty', text: 'What is it?', replaces: 0, attach: [{ name: 'image.png', text: '', image: 'iVBORw0KGgoA', server: '', uri: '' }] }])
+    await settle()
+    expect(called(host, 'AttachedImage')).toEqual([{ id: 'empty', seq: 1, index: 0 }])
+    expect(screen.getByRole('img', { name: 'Attached: image.png' }).getAttribute('src')).toMatch(/^data:image\/png;base64,/)
   })
   test('what is not text, or too large, is refused in a sentence', async () => {
     await show('empty')
-    for (const [f, said] of [[file('a.exe', new Uint8Array([0x4d, 0x5a, 0xff, 0xfe])), 'a.exe is not text'], [file('b.bin', 'a\0b'), 'b.bin is not text'], [file('c.txt', 'x'.repeat(1024 * 1024 + 1)), 'c.txt is larger than 1 MiB']] as const) {
+    for (const [f, said] of [[file('a.exe', new Uint8Array([0x4d, 0x5a, 0xff, 0xfe])), 'a.exe is neither text'], [file('b.bin', 'a\0b'), 'b.bin is neither text'], [file('c.txt', 'x'.repeat(1024 * 1024 + 1)), 'c.txt is larger than 1 MiB']] as const) {
       await fireEvent.change(get('attach-files'), { target: { files: [f] } })
       await pause(20)
       expect(get('composer-note').textContent).toContain(said)
@@ -781,9 +801,47 @@ describe('cases', () => {
     await click('case-local')
     await click('case-model-qwen3:14b')
     await click('case-save')
-    expect(called(host, 'SetCase')).toEqual([{ id: '', name: 'INC-3000', marking: 'red', notes: '', folder: '', servers: [], models: ['qwen3:14b'], localOnly: true, redact: ['alpha', 'beta'] }])
+    expect(called(host, 'SetCase')).toEqual([{ id: '', name: 'INC-3000', marking: 'red', notes: '', folder: '', servers: [], models: ['qwen3:14b'], localOnly: true, redact: ['alpha', 'beta'], scope: '', limits: { requests: 0, calls: 0, tokens: 0, dollars: 0, minutes: 0 } }])
     expect(called(host, 'ChangeChat')).toEqual([{ id: 'empty', what: 'case', text: 'c3', on: false }])
     expect(get('case-badge').textContent).toContain('INC-3000TLP:RED')
+  })
+  const choose = async (test: string, value: string): Promise<void> => {
+    const it = get(test) as HTMLSelectElement
+    it.value = value
+    it.dispatchEvent(new Event('change', { bubbles: true }))
+    await settle()
+  }
+  test('says what servers may do with its folder, what calls may do, and what a question may take', async () => {
+    const host = await show('empty', { ...all(), access })
+    await click('case-badge')
+    await choose('case-which', 'c1')
+    expect(find('case-access-files')).toBeNull()
+    await type('case-folder', '/cases/INC-2041')
+    await pause(250)
+    expect((get('case-access-files') as HTMLSelectElement).value).toBe('write')
+    expect(find('case-access-detections')).toBeNull() // through the folder above it
+    expect(screen.getByRole('dialog').textContent).toContain('Read it, through /cases')
+    await expectAccessible()
+    await choose('case-access-memory', 'read')
+    await choose('case-scope', 'read')
+    await type('case-calls', '12')
+    await type('case-dollars', '0.5')
+    await type('case-minutes', '-3')
+    await click('case-save')
+    expect(called(host, 'SetCase')).toEqual([expect.objectContaining({ id: 'c1', folder: '/cases/INC-2041', scope: 'read', limits: { requests: 0, calls: 12, tokens: 0, dollars: 0.5, minutes: 0 } })])
+    expect(called(host, 'SetFolderAccess')).toEqual([{ server: 'memory', folder: '/cases/INC-2041', access: 'read', through: '' }])
+    expect(get('scope-picker').textContent).toContain('May only read')
+  }, 20_000)
+  test('a folder that is not there is said to be so, and nothing is granted', async () => {
+    const host = await show('empty', { ...all(), access })
+    await click('case-badge')
+    await choose('case-which', 'c1')
+    await type('case-folder', '/nowhere')
+    await pause(250)
+    expect(screen.getByRole('dialog').textContent).toContain('no such file or directory')
+    expect(find('case-access-files')).toBeNull()
+    await click('case-save')
+    expect(called(host, 'SetFolderAccess')).toEqual([])
   })
   test('one is changed, left, and removed after a question', async () => {
     const host = await show('coverage')
@@ -801,10 +859,27 @@ describe('cases', () => {
   })
 })
 
+describe('what calls may do', () => {
+  test('is chosen beside the model, and the case only narrows it', async () => {
+    const host = await show('empty')
+    expect(get('scope-picker').textContent).toContain('May read, asks before anything else')
+    await click('scope-picker')
+    await expectAccessible()
+    await click('scope-ask')
+    expect(called(host, 'ChangeChat')).toEqual([{ id: 'empty', what: 'scope', text: 'ask', on: false }])
+    expect(get('scope-picker').textContent).toContain('Asks before every call')
+    await chat.change('empty', { what: 'case', text: 'c2', on: false })
+    await settle()
+    expect(get('scope-picker').textContent).toContain('May only read, asks before each call')
+    await click('scope-picker')
+    expect(screen.getByRole('menu').textContent).toContain('Its case, Coverage, says: may only read.')
+  })
+})
+
 describe('outside text', () => {
   test('of models and servers is never markup', async () => {
     const evil = '<img src=x onerror=alert(1)>\u202e'
-    await show('t', { models, cases: [{ ...cases[0]!, name: evil }], talks: [view('t', evil, [question(1, '09:00:00', evil, { attachments: [{ name: evil, from: evil, bytes: 1 }] }), answer(2, 1, '09:00:01', evil, { model: evil, reasoning: evil, calls: [wants('c', evil, evil, {})] }), outcome(3, 1, '09:00:02', { id: 'c', server: evil, tool: evil, state: 'denied', stage: evil, rule: evil, reason: evil, summary: evil, args: evil, findings: [{ engine: evil, rule: evil, severity: 'warn', where: evil, text: evil }] }), end(4, 1, '09:00:03', 'failed', evil)], { caseId: 'c1', left: { requests: 1, bytes: 1, places: [evil] } })] })
+    await show('t', { models, cases: [{ ...cases[0]!, name: evil }], talks: [view('t', evil, [question(1, '09:00:00', evil, { attachments: [{ name: evil, from: evil, bytes: 1, image: false }] }), answer(2, 1, '09:00:01', evil, { model: evil, reasoning: evil, calls: [wants('c', evil, evil, {})] }), outcome(3, 1, '09:00:02', { id: 'c', server: evil, tool: evil, state: 'denied', stage: evil, rule: evil, reason: evil, summary: evil, args: evil, findings: [{ engine: evil, rule: evil, severity: 'warn', where: evil, text: evil }] }), end(4, 1, '09:00:03', 'failed', evil)], { caseId: 'c1', left: { requests: 1, bytes: 1, places: [evil] } })] })
     for (const i of [1, 2, 3, 4, 5, 6]) await click(`step-${i}`)
     chat.showCall(3)
     await settle()
