@@ -46,7 +46,7 @@ func everything() *mcp.Server {
 		for i := range 8 {
 			_ = r.Session.NotifyProgress(ctx, &mcp.ProgressNotificationParams{ProgressToken: r.Params.GetProgressToken(), Progress: float64(i + 1), Total: 8, Message: "step"})
 			select {
-			case <-time.After(100 * time.Millisecond):
+			case <-time.After(300 * time.Millisecond):
 			case <-ctx.Done():
 				givenUp.Add(1)
 				return nil, ctx.Err()
@@ -262,7 +262,7 @@ func TestProgress(t *testing.T) {
 			}
 		})
 		r.start()
-		ctx, cancel := tool.WithPatience(t.Context(), 400*time.Millisecond)
+		ctx, cancel := tool.WithPatience(t.Context(), 2*time.Second)
 		defer cancel()
 		res, err := r.Call(ctx, frozen("one", "get_slowly", `{}`))
 		if err != nil || res.Content[0].Text != "done" {
