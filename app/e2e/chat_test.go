@@ -189,6 +189,97 @@ func TestChat(t *testing.T) {
 		audit("evidence")
 		shot("chat-evidence")
 	})
+	step("a case says what calls may do, and what servers may do with its folder", func(t *testing.T, b *browser) {
+		b.press("new-chat")
+		b.find(hook("chat-empty"))
+		b.press("case-badge")
+		b.pick("case-which", "new")
+		b.fill("case-name", "INC-2041")
+		b.pick("case-marking", "amber")
+		b.fill("case-notes", "WS-FIN-0142. Owner: N. Okafor.")
+		b.fill("case-folder", folder)
+		b.find(hook("case-access-files"))
+		b.pick("case-access-files", "read")
+		b.pick("case-scope", "read")
+		audit("case")
+		shot("chat-case")
+		b.pressAt("#case-dollars") // in sight: what is below
+		shot("chat-case-limits")
+		b.press("case-save")
+		b.gone(hook("case-save"))
+		b.server("files", func(s server) bool { return len(s.Profile.Write) == 0 && len(s.Profile.Read) == 1 && approved(s) })
+		b.until(`/May only read/.test(document.querySelector('[data-test=scope-picker]').innerText)`)
+		model.Say(scripted.Turn{Text: "I write the verdict.", In: 1200, Out: 40, Calls: []scripted.Call{
+			{ID: "r", Name: "files__list_directory", Args: fmt.Sprintf(`{"path":%q}`, folder)},
+			{ID: "w", Name: "files__write_file", Args: fmt.Sprintf(`{"path":%q,"content":"closed"}`, filepath.Join(folder, "verdict.md"))}}},
+			scripted.Turn{Text: "I may only read here, so nothing was written. The folder has the notes and a timeline [#1].\n", In: 1500, Out: 60})
+		b.say("Write a verdict.")
+		text := b.over("I may only read here")
+		if !strings.Contains(text, "scope.read") {
+			t.Errorf("it is not said which rule denied it:\n%s", text)
+		}
+		told := model.Requests()
+		first, last := told[len(told)-2].Body, told[len(told)-1].Body
+		if strings.Contains(first, "files__write_file") || !strings.Contains(first, "files__list_directory") || !strings.Contains(last, "scope.read") {
+			t.Error("the model was told of what it may not call, or not why it was denied")
+		}
+		if _, err := os.Stat(filepath.Join(folder, "verdict.md")); err == nil {
+			t.Error("what was denied was written")
+		}
+		audit("refused")
+		shot("chat-refused")
+	})
+	step("an image goes along", func(t *testing.T, b *browser) {
+		paste := `const canvas = document.createElement('canvas'); canvas.width = 640; canvas.height = 360
+			const g = canvas.getContext('2d'); g.fillStyle = '#335'; g.fillRect(0, 0, 640, 360); g.fillStyle = '#eee'; g.font = '32px sans-serif'; g.fillText('Sign in to Contoso', 40, 80)
+			const blob = await new Promise(done => canvas.toBlob(done, 'image/png'))
+			const data = new DataTransfer(); data.items.add(new File([blob], 'login.png', {type: 'image/png'}))
+			document.querySelector('[data-test=composer]').dispatchEvent(new ClipboardEvent('paste', {clipboardData: data, bubbles: true, cancelable: true}))`
+		b.must("paste", b.script(nil, paste))
+		b.find(hook("unseen"))
+		model.Say(scripted.Turn{Text: "You attached a picture that I was not given."})
+		b.say("What page is this?")
+		b.over("I was not given")
+		last := func() string { all := model.Requests(); return all[len(all)-1].Body }
+		if strings.Contains(last(), "iVBORw0KGgo") || !strings.Contains(last(), "login.png") {
+			t.Error("a model that cannot look at images was given one, or not told of it")
+		}
+		b.must("model", b.script(nil, `const m = (await window.go.app.App.Models()).models.find(m => m.name === 'lab'); await window.go.app.App.SetModel({...m, images: true})`))
+		model.Say(scripted.Turn{Text: "A page that asks to sign in to Contoso."})
+		b.say("And now?")
+		b.over("asks to sign in to Contoso")
+		if !strings.Contains(last(), "iVBORw0KGgo") {
+			t.Error("a model that can look at images was not given what was attached before")
+		}
+		b.until(`document.querySelector('[data-test=messages] img.picture')?.naturalWidth === 640`)
+		audit("image")
+		shot("chat-image")
+	})
+	step("what is missing is said", func(t *testing.T, b *browser) {
+		other := b.model("openai", "gone")
+		b.press("nav-servers")
+		b.press("nav-chat")
+		b.press("model-picker")
+		b.press("model-gone")
+		other.Say(scripted.Turn{Text: "The notes name one host, WS-FIN-0142."})
+		b.say("Which host do the notes name?")
+		b.over("one host")
+		b.must("take away", b.script(nil, `await window.go.app.App.StopServer('graph'); await window.go.app.App.RemoveModel('gone')`))
+		b.press("nav-servers")
+		b.press("nav-chat")
+		b.until(`/not there any more/.test(document.querySelector('.composer').innerText) && /1 not running/.test(document.querySelector('[data-test=server-picker]').innerText)`)
+		audit("degraded")
+		shot("chat-degraded")
+		b.must("bring back", b.script(nil, `await window.go.app.App.StartServer('graph')`))
+		b.press("model-picker")
+		b.press("model-lab")
+		b.press("new-chat")
+		b.find(hook("chat-empty"))
+		b.press("case-badge")
+		b.pick("case-which", "")
+		b.press("case-save")
+		b.gone(hook("case-save"))
+	})
 	step("each fault ends in a state from which it goes on", func(t *testing.T, b *browser) {
 		for _, fault := range []struct {
 			name  string

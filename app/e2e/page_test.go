@@ -137,6 +137,7 @@ type server struct {
 	Pid                               int
 	Tools                             []struct{ Name, Effect string }
 	Failure                           *failure
+	Profile                           struct{ Read, Write []string }
 }
 
 type failure struct{ Code, What, Means, Fix string }
