@@ -256,15 +256,21 @@ func TestChat(t *testing.T) {
 		shot("chat-image")
 	})
 	step("what is missing is said", func(t *testing.T, b *browser) {
-		other := b.model("openai", "gone")
+		other := b.model("openai", "qwen3")
+		b.press("new-chat")
+		b.find(hook("chat-empty"))
 		b.press("nav-servers")
 		b.press("nav-chat")
 		b.press("model-picker")
-		b.press("model-gone")
-		other.Say(scripted.Turn{Text: "The notes name one host, WS-FIN-0142."})
+		b.press("model-qwen3")
+		b.until(`/qwen3/.test(document.querySelector('[data-test=model-picker]').innerText)`)
+		other.Say(scripted.Turn{In: 2400, Out: 30, Calls: []scripted.Call{{ID: "r", Name: "files__read_text_file", Args: fmt.Sprintf(`{"path":%q}`, note)}}}, scripted.Turn{Text: "The notes name one host, **WS-FIN-0142** [#1].", In: 2600, Out: 40},
+			scripted.Turn{Text: "Its owner is ", Runes: 3, Drop: 4}, scripted.Turn{Status: http.StatusBadGateway}, scripted.Turn{Status: http.StatusBadGateway}, scripted.Turn{Status: http.StatusBadGateway}, scripted.Turn{Status: http.StatusBadGateway})
 		b.say("Which host do the notes name?")
 		b.over("one host")
-		b.must("take away", b.script(nil, `await window.go.app.App.StopServer('graph'); await window.go.app.App.RemoveModel('gone')`))
+		b.say("And whose is it?")
+		b.over("CRD-LLM-07")
+		b.must("take away", b.script(nil, `await window.go.app.App.StopServer('graph'); await window.go.app.App.RemoveModel('qwen3')`))
 		b.press("nav-servers")
 		b.press("nav-chat")
 		b.until(`/not there any more/.test(document.querySelector('.composer').innerText) && /1 not running/.test(document.querySelector('[data-test=server-picker]').innerText)`)
@@ -315,9 +321,16 @@ func TestChat(t *testing.T) {
 		b.over("goes in circles")
 	})
 	step("stop is now, and nothing is lost", func(t *testing.T, b *browser) {
-		model.Say(scripted.Turn{Text: strings.Repeat("many words ", 2000), Runes: 6, Pause: 2 * time.Millisecond})
-		b.say("talk")
-		b.until(`document.querySelector('[data-test=live]')?.innerText.includes('many words')`)
+		var text strings.Builder
+		text.WriteString("Every event of the night, in its order:\n\n")
+		for i := range 600 {
+			fmt.Fprintf(&text, "- 03:%02d:%02d UTC: handle to `lsass.exe`, access 0x1410\n", i/60+10, i%60)
+		}
+		b.press("new-chat")
+		b.find(hook("chat-empty"))
+		model.Say(scripted.Turn{Think: "There are many.", Text: text.String(), Runes: 6, Pause: 2 * time.Millisecond})
+		b.say("Write down every handle to LSASS since 03:10.")
+		b.until(`document.querySelector('[data-test=live]')?.innerText.includes('03:10:11 UTC: handle to lsass.exe')`)
 		audit("running")
 		shot("chat-running")
 		var millis float64
@@ -329,7 +342,7 @@ func TestChat(t *testing.T) {
 		if millis > 2000 {
 			t.Errorf("it took %.0f ms", millis)
 		}
-		b.over("many words", "You stopped it")
+		b.over("handle to lsass.exe", "You stopped it")
 		shot("chat-stopped")
 	})
 	step("the first word is shown at once", func(t *testing.T, b *browser) {
