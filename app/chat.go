@@ -434,10 +434,7 @@ func (a *App) entryView(en chat.Entry) EntryView {
 		v.Model, v.Local, v.Stop = s.Model, s.Place == "", string(s.Stop)
 		v.FirstMillis, v.TookMillis = time.Duration(s.First).Milliseconds(), time.Duration(s.Took).Milliseconds()
 		v.Usage = UsedView{s.Usage.Input, s.Usage.Cached, s.Usage.Output, s.Dollars}
-		v.Sent = &SentView{Place: s.Place, Messages: s.Messages, Tools: s.Tools, Held: s.Held, Barred: s.Barred, Tokens: s.Tokens, Cut: s.Cut}
-		if s.Place == "" {
-			v.Sent.Place = "this computer"
-		}
+		v.Sent = sentView(s)
 		for _, p := range en.Parts {
 			if p.Kind == llm.Call {
 				of := s.Called[p.Name]
@@ -533,11 +530,23 @@ func size(n int) string {
 	return fmt.Sprintf("%d KiB", n>>10)
 }
 
+// sentView is nil for nil.
+func sentView(s *chat.Asked) *SentView {
+	if s == nil {
+		return nil
+	}
+	v := &SentView{Place: s.Place, Messages: s.Messages, Tools: s.Tools, Held: s.Held, Barred: s.Barred, Tokens: s.Tokens, Cut: s.Cut}
+	if v.Place == "" {
+		v.Place = "this computer"
+	}
+	return v
+}
+
 func liveView(l *chat.Live) *LiveView {
 	if l == nil {
 		return nil
 	}
-	v := &LiveView{Rev: l.Rev, Phase: string(l.Phase), Since: stamp(l.Since), Model: l.Model, Parts: []LivePart{}, Running: []RunningView{}, Retry: l.Retry}
+	v := &LiveView{Rev: l.Rev, Phase: string(l.Phase), Since: stamp(l.Since), Model: l.Model, Parts: []LivePart{}, Running: []RunningView{}, Retry: l.Retry, Sent: sentView(l.Asked)}
 	for _, p := range l.Parts {
 		v.Parts = append(v.Parts, LivePart{string(p.Kind), p.Text, p.Name})
 	}

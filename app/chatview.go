@@ -160,6 +160,7 @@ type LiveView struct {
 	Parts   []LivePart    `json:"parts"`   // of the answer, as far as it came
 	Running []RunningView `json:"running"` // calls
 	Retry   string        `json:"retry"`   // why the model is asked again, "" if it is not
+	Sent    *SentView     `json:"sent"`    // what it is asked with, null before that is known
 }
 
 // LivePart is a piece of an answer that is coming: text, reasoning or a call.

@@ -70,6 +70,7 @@ type Live struct {
 	Parts   []Part
 	Running []Running
 	Retry   string // why the model is asked again
+	Asked   *Asked // what the model is asked with; its answer is not in it. Nil before the first request
 }
 
 // Part is a piece of an answer that is coming.

@@ -307,6 +307,8 @@ func (t *turn) ask(ctx context.Context) (answer llm.Answer, wanted []llm.Part, f
 
 	t.change(func(l *Live) {
 		l.Phase, l.Since, l.Model, l.Parts, l.Running, l.Retry = Asking, time.Now(), def.Name, nil, nil, ""
+		told := asked
+		l.Asked = &told
 	})
 	show := showing{hide, map[int]string{}}
 	began := time.Now()

@@ -65,7 +65,7 @@ const ended = (why: 'stopped' | 'failed' | 'limit' | 'refused', reason: string, 
   answer(2, 1, '08:10:09.000', 'The first three items are done. The fourth', { stop: '' }),
   end(3, 1, '08:10:20.000', why, reason, failure),
 ]
-const live = (over: Partial<LiveView>): LiveView => ({ rev: 0, phase: 'asking', since: new Date(Date.now() - 4000).toISOString(), model: 'qwen3:14b', parts: [], running: [], retry: '', ...over })
+const live = (over: Partial<LiveView>): LiveView => ({ rev: 0, phase: 'asking', since: new Date(Date.now() - 4000).toISOString(), model: 'qwen3:14b', parts: [], running: [], retry: '', sent: null, ...over })
 
 const servers: ChatServer[] = [
   { name: 'detections', on: true, tools: 4, tokens: 780, state: 'running', pin: 'pinned' }, { name: 'filesystem', on: true, tools: 2, tokens: 532, state: 'running', pin: 'pinned' },

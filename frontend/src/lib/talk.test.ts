@@ -47,7 +47,7 @@ describe('turns', () => {
 })
 
 describe('what is under way', () => {
-  const live = { rev: 0, phase: 'asking', since: '', model: 'm', parts: [], running: [{ id: 'a', server: 's', tool: 't', effect: 'read', state: 'running' }], retry: '' } as const
+  const live = { rev: 0, phase: 'asking', since: '', model: 'm', parts: [], running: [{ id: 'a', server: 's', tool: 't', effect: 'read', state: 'running' }], retry: '', sent: null } as const
   const some = { ...live, parts: [], running: [...live.running] }
   test('grows by parts, begins by itself, and ends', () => {
     const a = lived(null, push({ part: { kind: 'text', text: 'one', name: '' } }), 'm')

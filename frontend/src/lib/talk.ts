@@ -74,7 +74,7 @@ export function lived(live: LiveView | null, p: ChatPush, model: string): LiveVi
   if (p.idle) return p.live
   if (p.part) {
     if (now && p.rev <= now.rev) return now // it is in there
-    const begun = now ?? { phase: 'asking', since: new Date().toISOString(), model, parts: [], running: [], retry: '', rev: 0 }
+    const begun = now ?? { phase: 'asking', since: new Date().toISOString(), model, parts: [], running: [], retry: '', sent: null, rev: 0 }
     const old = begun.parts[p.index]
     const parts = begun.parts.slice()
     if (old) parts[p.index] = { ...old, text: old.text + p.part.text, name: p.part.name || old.name }

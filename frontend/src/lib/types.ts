@@ -485,6 +485,8 @@ export interface LiveView {
   running: RunningView[]
   /** Why the model is asked again, "" if it is not. */
   retry: string
+  /** What it is asked with, null before that is known. */
+  sent: SentView | null
 }
 
 /** A piece of an answer that is coming: text, reasoning or a call. */

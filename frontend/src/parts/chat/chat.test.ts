@@ -24,7 +24,7 @@ const pause = async (ms: number): Promise<void> => { await new Promise((done) =>
 let revs = 0
 const push = (host: Standin, over: Partial<ChatPush>, id = 't'): void => host.push('chat', { id, rev: ++revs, entry: null, index: 0, part: null, live: null, idle: false, ...over })
 const say = (host: Standin, text: string, index = 0, id = 't'): void => push(host, { index, part: { kind: 'text', text, name: '' } }, id)
-const live = (over: Partial<LiveView> = {}): LiveView => ({ rev: 0, phase: 'asking', since: '2026-11-23T09:00:00Z', model: 'qwen3:14b', parts: [], running: [], retry: '', ...over })
+const live = (over: Partial<LiveView> = {}): LiveView => ({ rev: 0, phase: 'asking', since: '2026-11-23T09:00:00Z', model: 'qwen3:14b', parts: [], running: [], retry: '', sent: null, ...over })
 const called = (host: Standin, name: string): unknown[] => host.calls.filter(([m]) => m === name).map(([, ...a]) => (a.length === 1 ? a[0] : a))
 const messages = (): string => get('messages').textContent
 const failure: Failure = { code: 'CRD-LLM-02', what: 'The model does not answer.', means: '', fix: 'Start it.' }
@@ -856,6 +856,17 @@ describe('cases', () => {
     await settle()
     expect(called(host, 'RemoveCase')).toEqual(['c1'])
     expect(get('case-badge').textContent).toContain('No case')
+  })
+})
+
+describe('under way', () => {
+  test('what the model is asked with is said before it answers', async () => {
+    const host = await show('t', only({}, [question(1, '09:00:00', 'What is it?')]))
+    push(host, { live: live({ model: 'claude-opus', sent: { place: 'api.anthropic.com', messages: 3, tools: 9, held: 2, barred: 4, tokens: 3912, cut: 0 } }) })
+    await settle()
+    const panel = document.querySelector('.steps-list')!.textContent
+    expect(panel).toContain('9 tools went to the model; 2 were held back; 4 were not told of, because it may only read.')
+    expect(panel).toContain('3 messages and 9 tool definitions: about 3,912 tokens to claude-opus at api.anthropic.com.')
   })
 })
 
