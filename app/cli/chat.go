@@ -331,6 +331,7 @@ func (t *talking) printEntry(en chat.Entry) {
 }
 
 const talkHelp = `  Write a question and press Enter; a line that ends with \ goes on in the next.
+  One may begin with a path; any other that begins with / is written with //.
   /retry            have the last question answered again
   /continue         go on where the last answer broke off
   /show N           print result N whole
@@ -414,11 +415,10 @@ func (t *talking) placeOf(model string) string {
 
 // said does what a line wants.
 func (t *talking) said(ctx context.Context, stops <-chan os.Signal, text string) (quit bool, err error) {
-	if !strings.HasPrefix(text, "/") {
-		return false, t.turn(ctx, stops, func() error { return t.c.Ask(ctx, t.id, chat.Ask{Text: text}) })
+	word, arg := slash(text)
+	if word == "" {
+		return false, t.turn(ctx, stops, func() error { return t.c.Ask(ctx, t.id, chat.Ask{Text: arg}) })
 	}
-	word, arg, _ := strings.Cut(strings.TrimSpace(text), " ")
-	arg = strings.TrimSpace(arg)
 	c, err := t.c.Store.Conversation(ctx, t.id)
 	if err != nil {
 		return false, err
@@ -507,7 +507,23 @@ func (t *talking) said(ctx context.Context, stops <-chan os.Signal, text string)
 		t.id = n.ID
 		fmt.Fprintf(t.e.err, "Conversation %s.\n", n.ID)
 	default:
-		return false, fmt.Errorf("there is no %s; /help shows what there is", word)
+		return false, fmt.Errorf("there is no %s; /help shows what there is; as a question it is written /%s", word, word)
 	}
 	return false, nil
+}
+
+// slash takes a line apart into a command's word and the rest. The word is "" for a question, which is the rest: one that begins with a path
+// (/var/log/auth.log), or that has a second slash before it, which is taken off.
+func slash(text string) (word, rest string) {
+	if !strings.HasPrefix(text, "/") {
+		return "", text
+	}
+	if strings.HasPrefix(text, "//") {
+		return "", text[1:]
+	}
+	word = strings.Fields(text)[0]
+	if strings.Contains(word[1:], "/") {
+		return "", text
+	}
+	return word, strings.TrimSpace(text[len(word):])
 }
