@@ -65,18 +65,46 @@ func Open(path string) (*Store, error) {
 	if err := errors.Join(f.Chmod(0o600), f.Close()); err != nil {
 		return nil, err
 	}
-	q := url.Values{"_txlock": {"immediate"}, "_pragma": {"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)", "secure_delete(1)", "trusted_schema(0)", "cell_size_check(1)"}}
+	s, err := connect(path, "busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)", "secure_delete(1)")
+	if err != nil {
+		return nil, err
+	}
+	if err := s.prepare(); err != nil {
+		_ = s.Close()
+		return nil, fmt.Errorf("%s cannot be used, and is left as it is; move it away to begin with none: %w", path, err)
+	}
+	return s, nil
+}
+
+// Peek opens the store in a file to read what it has, beside whoever else has it open and without waiting for them. It makes no file, and changes
+// nothing. Close it.
+func Peek(path string) (*Store, error) {
+	if st, err := os.Lstat(path); err != nil || !st.Mode().IsRegular() {
+		return nil, errors.Join(ErrNotFound, err)
+	}
+	s, err := connect(path, "busy_timeout(0)", "query_only(1)") // not mode=ro, which cannot take away the files beside it when it is the last to close
+	if err != nil {
+		return nil, err
+	}
+	var have int
+	err = s.db.QueryRow("PRAGMA user_version").Scan(&have)
+	if err == nil && have != version {
+		err = fmt.Errorf("it is of version %d, and this Cordon knows %d", have, version)
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+func connect(path string, pragmas ...string) (*Store, error) {
+	q := url.Values{"mode": {"rw"}, "_txlock": {"immediate"}, "_pragma": append(pragmas, "trusted_schema(0)", "cell_size_check(1)")}
 	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: path}).EscapedPath()+"?"+q.Encode())
 	if err != nil {
 		return nil, err
 	}
 	db.SetMaxOpenConns(4)
-	s := &Store{db}
-	if err := s.prepare(); err != nil {
-		_ = db.Close()
-		return nil, fmt.Errorf("%s cannot be used, and is left as it is; move it away to begin with none: %w", path, err)
-	}
-	return s, nil
+	return &Store{db}, nil
 }
 
 func (s *Store) prepare() error {

@@ -2,6 +2,7 @@ package chat
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"os"
@@ -321,5 +322,58 @@ func TestWritersSideBySide(t *testing.T) {
 		if err := <-errs; err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// TestPeek reads beside one that writes, changes nothing, and leaves nothing behind.
+func TestPeek(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "chats.db")
+	if s, err := Peek(path); !errors.Is(err, ErrNotFound) {
+		t.Errorf("what is missing was opened: %v, %v", s, err)
+	}
+	s, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := begin(t, s)
+	err = s.write(t.Context(), func(tx *sql.Tx) error {
+		peeked, err := Peek(path)
+		if err != nil {
+			return err
+		}
+		all, err := peeked.Conversations(t.Context(), "")
+		if len(all) != 1 {
+			t.Errorf("it has %d conversations", len(all))
+		}
+		if err := peeked.Delete(t.Context(), c.ID); err == nil {
+			t.Error("a conversation was deleted")
+		}
+		return errors.Join(err, peeked.Close())
+	})
+	if err := errors.Join(err, s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	peeked, err := Peek(path) // now it is the only one
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := peeked.Conversation(t.Context(), c.ID); err != nil {
+		t.Error(err)
+	}
+	if err := peeked.Change(t.Context(), c.ID, func(c *Conversation) error { c.Title = "x"; return nil }); err == nil {
+		t.Error("a conversation was changed")
+	}
+	if err := peeked.Close(); err != nil {
+		t.Error(err)
+	}
+	if files, err := filepath.Glob(path + "*"); err != nil || len(files) != 1 {
+		t.Errorf("there are %v, %v", files, err)
+	}
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := Peek(path); err == nil {
+		_ = s.Close()
+		t.Error("an empty file was opened")
 	}
 }
