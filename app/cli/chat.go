@@ -82,8 +82,10 @@ the command when nothing is under way. /help shows what else there is. Conversat
 	f.BoolVar(&last, "last", false, "go on with the conversation that changed last")
 	f.StringArrayVar(&only, "server", nil, "tell the model of this server's tools only; may be repeated")
 	f.BoolVar(&show, "show-reasoning", false, "print what the model thinks too")
-	_ = c.RegisterFlagCompletionFunc("model", completeModels)
-	_ = c.RegisterFlagCompletionFunc("server", completeServers)
+	flag(c, "model", completeModels)
+	flag(c, "case", completeCases)
+	flag(c, "resume", completeChats)
+	flag(c, "server", completeServers)
 	return c
 }
 

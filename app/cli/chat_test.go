@@ -1,9 +1,13 @@
 package cli
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
+	"cordon/host/chat"
+	"cordon/host/config"
 	"cordon/host/llm/scripted"
 )
 
@@ -45,5 +49,31 @@ func TestPathsAreAsked(t *testing.T) {
 		"there is no /tmp", "//tmp what is there?\n", "You said: /tmp what is there?", "/quit\n")
 	if code != 0 || !strings.Contains(screen, "as a question it is written //tmp") || strings.Count(screen, "You said:") != 2 {
 		t.Errorf("chat: %d\n%s", code, screen)
+	}
+}
+
+// TestCompletionWaitsForNobody completes while the window has the state.
+func TestCompletionWaitsForNobody(t *testing.T) {
+	c := command(t, "__complete", "chats", "delete", "")
+	state := filepath.Join(c.Dir, "state", "cordon")
+	if err := os.MkdirAll(state, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	owner, err := config.Lock(state)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer owner.Close()
+	s, err := chat.Open(filepath.Join(state, "chats.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	kept, err := s.New(t.Context(), "", "near")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err := c.Output(); err != nil || !strings.HasPrefix(string(out), kept.ID) {
+		t.Errorf("%v\n%s", err, out)
 	}
 }

@@ -106,6 +106,7 @@ func listChatsCommand(e *env) *cobra.Command {
 	}}
 	c.Flags().StringVar(&find, "find", "", "only those with these words")
 	c.Flags().StringVar(&inCase, "case", "", "only those of a case")
+	flag(c, "case", completeCases)
 	return c
 }
 
@@ -114,7 +115,7 @@ func exportChatCommand(e *env) *cobra.Command {
 	c := &cobra.Command{Use: "export ID", Short: "Print a conversation, or write it to a file",
 		Long: `Markdown is for people: times in UTC, citations that lead to the results, indicators defanged. PDF is the same on
 pages, with the case's marking on each. JSON is for programs and has everything as it was.`,
-		Args: usage(cobra.ExactArgs(1)), RunE: func(c *cobra.Command, args []string) error {
+		Args: usage(cobra.ExactArgs(1)), ValidArgsFunction: first(completeChats), RunE: func(c *cobra.Command, args []string) error {
 			if format == "pdf" && to == "" {
 				return usageError(c, "a PDF goes to a file: name it with -o")
 			}
@@ -145,12 +146,13 @@ pages, with the case's marking on each. JSON is for programs and has everything 
 			})
 		}}
 	c.Flags().StringVar(&format, "format", "markdown", "markdown, json or pdf")
+	flag(c, "format", fixed("markdown", "json", "pdf"))
 	c.Flags().StringVarP(&to, "output", "o", "", "file to write, readable for you only")
 	return c
 }
 
 func renameChatCommand(e *env) *cobra.Command {
-	return &cobra.Command{Use: "rename ID TITLE", Short: "Give a conversation another title", Args: usage(cobra.ExactArgs(2)), RunE: func(c *cobra.Command, args []string) error {
+	return &cobra.Command{Use: "rename ID TITLE", Short: "Give a conversation another title", Args: usage(cobra.ExactArgs(2)), ValidArgsFunction: first(completeChats), RunE: func(c *cobra.Command, args []string) error {
 		if strings.TrimSpace(args[1]) == "" {
 			return usageError(c, "a conversation needs a title")
 		}
@@ -164,7 +166,7 @@ func renameChatCommand(e *env) *cobra.Command {
 }
 
 func deleteChatCommand(e *env) *cobra.Command {
-	return &cobra.Command{Use: "delete ID...", Short: "Delete conversations; what the log says of their calls stays", Args: usage(cobra.MinimumNArgs(1)), RunE: func(c *cobra.Command, args []string) error {
+	return &cobra.Command{Use: "delete ID...", Short: "Delete conversations; what the log says of their calls stays", Args: usage(cobra.MinimumNArgs(1)), ValidArgsFunction: completeChats, RunE: func(c *cobra.Command, args []string) error {
 		return e.withChats(c.Context(), func(en *chat.Engine) error {
 			var errs []error
 			for _, id := range args {
@@ -237,7 +239,7 @@ func setCaseCommand(e *env) *cobra.Command {
 		Long: `Makes a case, or changes those of its rules that are given. Its notes are told to models. Words given with --redact are replaced before anything
 leaves for a model, in questions, results and definitions of tools, and put back in what it answers.`,
 		Example: `  cordon cases set INC-2041 --marking amber --redact Contoso --redact 'Erika Mustermann' --local-only`,
-		Args:    usage(cobra.ExactArgs(1)), RunE: func(c *cobra.Command, args []string) error {
+		Args:    usage(cobra.ExactArgs(1)), ValidArgsFunction: first(completeCases), RunE: func(c *cobra.Command, args []string) error {
 			return e.withHost(c.Context(), func(h *host.Host, en *chat.Engine) error {
 				now, err := caseNamed(c.Context(), en.Store, args[0])
 				switch {
@@ -290,11 +292,15 @@ leaves for a model, in questions, results and definitions of tools, and put back
 	f.StringArrayVar(&more, "redact-also", nil, "one more such word")
 	f.Float64Var(&v.Limits.Dollars, "max-dollars", 0, "what one question may cost; 0 for no limit")
 	f.IntVar(&v.Limits.Calls, "max-calls", 0, "how many calls one question may have made; 0 for the usual limit")
+	flag(c, "marking", fixed("clear", "green", "amber", "amber+strict", "red"))
+	flag(c, "server", completeServers)
+	flag(c, "model", completeModels)
+	_ = c.MarkFlagDirname("folder")
 	return c
 }
 
 func removeCaseCommand(e *env) *cobra.Command {
-	return &cobra.Command{Use: "remove NAME", Short: "Forget a case that has no conversations", Args: usage(cobra.ExactArgs(1)), RunE: func(c *cobra.Command, args []string) error {
+	return &cobra.Command{Use: "remove NAME", Short: "Forget a case that has no conversations", Args: usage(cobra.ExactArgs(1)), ValidArgsFunction: first(completeCases), RunE: func(c *cobra.Command, args []string) error {
 		return e.withChats(c.Context(), func(en *chat.Engine) error {
 			found, err := caseNamed(c.Context(), en.Store, args[0])
 			if err != nil {

@@ -109,6 +109,8 @@ Its key is entered with: cordon models key NAME`,
 	f.Float64Var(&def.Price.Input, "price-input", 0, "dollars for a million tokens that it reads")
 	f.Float64Var(&def.Price.Cached, "price-cached", 0, "the same for those from the service's cache")
 	f.Float64Var(&def.Price.Output, "price-output", 0, "dollars for a million tokens that it writes")
+	flag(c, "provider", fixed(providerNames()...))
+	flag(c, "format", fixed("anthropic", "openai"))
 	return c
 }
 

@@ -24,10 +24,7 @@ import (
 
 // completeFirst completes the first word with the names of servers.
 func completeFirst(c *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
-	if len(args) > 0 {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	return completeServers(c, args, word)
+	return first(completeServers)(c, args, word)
 }
 
 // started opens the state, starts a server and gives f both.
