@@ -1,8 +1,8 @@
-// Command bench measures what confinement and the gate cost, against the same work done raw and under bubblewrap. In
+// Command bench measures what confinement, the gate and conversations cost, against the same work done raw and under bubblewrap. In
 // every round each variant of a row runs once, in an order of its own, so that a noisy machine disturbs all of them alike. It needs
 // bin/cordon and bin/cordon-launch (make build) and leaves nothing behind.
 //
-//	go run ./build/bench [-n 200] [-rows launch,node,start,stdio,connect,gate,crowd,cycles] [-bin bin] [-json]
+//	go run ./build/bench [-n 200] [-rows launch,node,start,stdio,connect,gate,crowd,cycles,chat] [-bin bin] [-json]
 package main
 
 import (
@@ -90,7 +90,7 @@ func main() {
 func run() error {
 	n := flag.Int("n", 200, "rounds of each row, at least 100")
 	bin := flag.String("bin", "bin", "where cordon and cordon-launch are")
-	rows := flag.String("rows", "launch,node,start,stdio,connect,gate,crowd,cycles", "which rows")
+	rows := flag.String("rows", "launch,node,start,stdio,connect,gate,crowd,cycles,chat", "which rows")
 	asJSON := flag.Bool("json", false, "print JSON")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
@@ -114,7 +114,7 @@ func run() error {
 	b := &bench{ctx: ctx, n: max(*n, 100), dir: dir, self: self, cordon: filepath.Join(abs, "cordon"),
 		sandbox: &sandbox.Sandbox{Kernel: sandbox.Probe(), Launcher: filepath.Join(abs, "cordon-launch")}}
 	for _, name := range strings.Split(*rows, ",") {
-		f, ok := map[string]func() error{"launch": b.launchTrue, "node": b.launchNode, "start": b.start, "stdio": b.stdio, "connect": b.connect, "gate": b.gate, "crowd": b.crowd, "cycles": b.cycles}[name]
+		f, ok := map[string]func() error{"launch": b.launchTrue, "node": b.launchNode, "start": b.start, "stdio": b.stdio, "connect": b.connect, "gate": b.gate, "crowd": b.crowd, "cycles": b.cycles, "chat": b.chat}[name]
 		if !ok {
 			return fmt.Errorf("there is no row %q", name)
 		}
