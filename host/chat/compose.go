@@ -136,7 +136,7 @@ func (e *Engine) compose(ctx context.Context, c Conversation, of Case, def confi
 	var last composed
 	for level := range levels {
 		last = out
-		w := writer{e: e, c: c, def: def, level: level, path: path, hide: hide, blind: len(of.Redact) > 0}
+		w := writer{e: e, c: c, def: def, level: level, room: room, path: path, hide: hide, blind: len(of.Redact) > 0}
 		messages, err := w.messages(ctx)
 		if err != nil {
 			return last, err
@@ -173,14 +173,22 @@ func estimate(r llm.Request) int {
 	for _, m := range r.Messages {
 		n += 8
 		for _, p := range m.Parts {
-			n += len(p.Text) + len(p.Args) + len(p.Name) + 16
-			images += len(p.Images)
-			if p.Kind == llm.Image {
-				images++
-			}
+			bytes, pictures := weight(p)
+			n, images = n+bytes, images+pictures
 		}
 	}
-	return tokens(n) + 1600*images
+	return tokens(n) + tokensOfImage*images
+}
+
+const tokensOfImage = 1600
+
+// weight is what a part adds to an estimate.
+func weight(p llm.Part) (bytes, images int) {
+	images = len(p.Images)
+	if p.Kind == llm.Image {
+		images++
+	}
+	return len(p.Text) + len(p.Args) + len(p.Name) + 16, images
 }
 
 // writer puts the entries of a path into messages.
@@ -189,10 +197,13 @@ type writer struct {
 	c     Conversation
 	def   config.Model
 	level int
+	room  int // tokens
 	path  []Entry
 	hide  *hider
 	blind bool // no image is given, because words could be in it that no model gets
 
+	bytes   int // of what is in out
+	images  int
 	out     []llm.Message
 	cut     int
 	dropped int
@@ -202,11 +213,20 @@ func (w *writer) say(role llm.Role, parts ...llm.Part) {
 	if len(parts) == 0 {
 		return
 	}
+	for _, p := range parts {
+		bytes, images := weight(p)
+		w.bytes, w.images = w.bytes+bytes, w.images+images
+	}
 	if n := len(w.out); n > 0 && w.out[n-1].Role == role {
 		w.out[n-1].Parts = append(w.out[n-1].Parts, parts...)
 		return
 	}
 	w.out = append(w.out, llm.Message{Role: role, Parts: parts})
+}
+
+// full reports that this level cannot be the one: the rest need not be read.
+func (w *writer) full() bool {
+	return w.level < levels-1 && tokens(w.bytes)+tokensOfImage*w.images > w.room
 }
 
 func (w *writer) messages(ctx context.Context) ([]llm.Message, error) {
@@ -216,6 +236,9 @@ func (w *writer) messages(ctx context.Context) ([]llm.Message, error) {
 	turn := w.path[len(w.path)-1].Turn
 	turns := map[int64]bool{}
 	for i, en := range w.path {
+		if w.full() {
+			break
+		}
 		now := en.Turn == turn
 		if !now && !turns[en.Turn] {
 			turns[en.Turn] = true
@@ -337,12 +360,7 @@ func (w *writer) answer(ctx context.Context, en Entry, after []Entry, now bool) 
 			outcomes[o.Outcome.ID] = o
 		}
 	}
-	newest := true // whether the model has not answered to these results yet
-	for _, o := range after {
-		if o.Kind == Answer {
-			newest = false
-		}
-	}
+	newest := !slices.ContainsFunc(after, func(o Entry) bool { return o.Kind == Answer }) // the model has not answered to these results yet
 	var results []llm.Part
 	for _, p := range calls {
 		r := llm.Part{Kind: llm.Result, ID: p.ID, IsError: true, Text: "Cordon ended before it was known how this call ended. It may have been made."}
@@ -395,7 +413,7 @@ func (w *writer) result(ctx context.Context, en Entry, now, newest bool) (llm.Pa
 	if o.Size > len(o.Beginning) { // a word may begin at its end
 		body = cutBytes(body, max(0, len(body)-longestWord))
 	}
-	if most > 0 && (o.Images > 0 || o.Size > len(o.Beginning) && most > len(o.Beginning)) {
+	if most > 0 && (o.Images > 0 && w.def.Images && !w.blind || o.Size > len(o.Beginning) && most > len(o.Beginning)) {
 		content, err := w.e.Store.content(ctx, en.Seq)
 		if err != nil {
 			return r, err
