@@ -364,13 +364,25 @@ func (e Entry) searched() string {
 	return strings.TrimSpace(b.String())
 }
 
+// The next two have their joins in order, because SQLite, left to itself, looks at every entry that there is: in the first once, in the second at each step.
+
+// pathQuery reads the last ?3 entries that lead to ?1 in a conversation ?2.
+const pathQuery = `WITH RECURSIVE path (seq, parent, n) AS (SELECT seq, parent, 1 FROM entries WHERE seq = ?1 AND conversation = ?2
+	UNION ALL SELECT e.seq, e.parent, n + 1 FROM path CROSS JOIN entries e ON e.seq = path.parent AND e.seq < path.seq AND e.conversation = ?2 WHERE n < ?3)
+	SELECT e.seq, e.parent, e.turn, e.kind, e.at, e.body,
+		(SELECT group_concat(seq) FROM (SELECT seq FROM entries v INDEXED BY entries_by_parent WHERE v.conversation = ?2 AND v.parent = e.parent AND (v.kind = 'question') = (e.kind = 'question') ORDER BY seq))
+	FROM path CROSS JOIN entries e USING (seq) ORDER BY e.seq`
+
+// lastQuery finds what was added last after ?1 in a conversation ?2, itself included; 0 if it is not there.
+const lastQuery = `WITH RECURSIVE after (seq) AS (SELECT seq FROM entries WHERE seq = ?1 AND conversation = ?2
+	UNION ALL SELECT e.seq FROM after CROSS JOIN entries e INDEXED BY entries_by_parent ON e.parent = after.seq AND e.seq > after.seq AND e.conversation = ?2) SELECT coalesce(max(seq), 0) FROM after`
+
 // SetHead makes seq, or what was added last after it, what the conversation has come to.
 func (s *Store) SetHead(ctx context.Context, id string, seq int64, exactly bool) error {
 	return s.write(ctx, func(tx *sql.Tx) error {
 		last := seq
 		if !exactly {
-			err := tx.QueryRow(`WITH RECURSIVE after (seq) AS (SELECT seq FROM entries WHERE seq = ?1 AND conversation = ?2
-				UNION ALL SELECT e.seq FROM entries e JOIN after ON e.parent = after.seq AND e.seq > after.seq AND e.conversation = ?2) SELECT coalesce(max(seq), 0) FROM after`, seq, id).Scan(&last)
+			err := tx.QueryRow(lastQuery, seq, id).Scan(&last)
 			if err != nil {
 				return err
 			}
@@ -388,11 +400,7 @@ func (s *Store) SetHead(ctx context.Context, id string, seq int64, exactly bool)
 
 // Path returns the entries that lead to seq, itself included, at most the last n of them, the oldest first. seq 0 leads nowhere.
 func (s *Store) Path(ctx context.Context, id string, seq int64, n int) ([]Entry, error) {
-	rows, err := s.db.QueryContext(ctx, `WITH RECURSIVE path (seq, parent, n) AS (SELECT seq, parent, 1 FROM entries WHERE seq = ?1 AND conversation = ?2
-		UNION ALL SELECT e.seq, e.parent, n + 1 FROM entries e JOIN path ON e.seq = path.parent AND e.seq < path.seq AND e.conversation = ?2 WHERE n < ?3)
-		SELECT e.seq, e.parent, e.turn, e.kind, e.at, e.body,
-			(SELECT group_concat(seq) FROM (SELECT seq FROM entries v INDEXED BY entries_by_parent WHERE v.conversation = ?2 AND v.parent = e.parent AND (v.kind = 'question') = (e.kind = 'question') ORDER BY seq))
-		FROM entries e JOIN path USING (seq) ORDER BY e.seq`, seq, id, n)
+	rows, err := s.db.QueryContext(ctx, pathQuery, seq, id, n)
 	if err != nil {
 		return nil, err
 	}

@@ -377,3 +377,21 @@ func TestPeek(t *testing.T) {
 		t.Error("an empty file was opened")
 	}
 }
+
+// TestPathsAreSearched: what is read of one conversation does not grow with all the others, nor at each step with the whole of it.
+func TestPathsAreSearched(t *testing.T) {
+	s := open(t)
+	for query, step := range map[string]string{pathQuery: "INTEGER PRIMARY KEY (rowid=?)", lastQuery: "entries_by_parent (conversation=? AND parent=?)"} {
+		rows, err := s.db.Query("EXPLAIN QUERY PLAN "+query, 1, begin(t, s).ID, 200)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all, err := collect(rows, func(step *string, scan func(...any) error) error { var n int; return scan(&n, &n, &n, step) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if plan := strings.Join(all, "\n"); strings.Contains(plan, "SCAN e") || !strings.Contains(plan, "SEARCH e USING "+step) && !strings.Contains(plan, "SEARCH e USING COVERING INDEX "+step) {
+			t.Errorf("%s\nis done so:\n%s", query, plan)
+		}
+	}
+}
