@@ -141,13 +141,16 @@ type Entry struct {
 // Attachment goes with a question. It is text, or an image, see NewPicture.
 type Attachment struct {
 	Name string `json:"name"`
-	From string `json:"from"` // "you", or the server that it is a resource of
-	Text string `json:"text,omitzero"`
+	From string `json:"from"`          // "you", or the server that it is a resource of
+	Text string `json:"text,omitzero"` // a long one is kept apart, and "" where it is not asked for
 	MIME string `json:"mime,omitzero"` // of an image, "" for text
 	Size int    `json:"size"`          // bytes
 
 	Data []byte `json:"-"` // of an image; kept apart, nil where it is not asked for
 }
+
+// apart reports whether what a says is kept apart.
+func (a Attachment) apart() bool { return a.MIME != "" || a.Size > keptOfText }
 
 // Asked is what an answer came of.
 type Asked struct {

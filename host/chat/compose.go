@@ -3,10 +3,12 @@ package chat
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"cordon/host/config"
@@ -274,15 +276,15 @@ func (w *writer) messages(ctx context.Context) ([]llm.Message, error) {
 func (w *writer) question(ctx context.Context, en Entry, now bool) ([]llm.Part, error) {
 	parts := slices.Clone(en.Parts)
 	en.Attached = slices.Clone(en.Attached)
-	loaded := false
+	load := sync.OnceValue(func() error { // what is kept apart
+		c, err := w.e.Store.content(ctx, en.Seq)
+		return errors.Join(err, en.join(c))
+	})
 	for i, a := range en.Attached {
 		what := "file " + w.hide.hide(a.Name)
-		if a.MIME == "" {
-			parts = append(parts, llm.Part{Kind: llm.Text, Text: fenced(w.c.fence, what, w.file(a))})
-			continue
-		}
 		why := ""
 		switch {
+		case a.MIME == "":
 		case !w.def.Images:
 			why = "you cannot look at images"
 		case w.blind:
@@ -290,22 +292,23 @@ func (w *writer) question(ctx context.Context, en Entry, now bool) ([]llm.Part, 
 		case !now && w.level >= 1:
 			why = "it is left out to save room"
 			w.cut++
-		case !loaded:
-			c, err := w.e.Store.content(ctx, en.Seq)
-			if err == nil {
-				err = en.join(c)
-			}
-			if err != nil {
+		}
+		if why == "" && a.apart() {
+			if err := load(); err != nil {
 				return nil, err
 			}
-			loaded = true
+			a = en.Attached[i]
+		}
+		if a.MIME == "" {
+			parts = append(parts, llm.Part{Kind: llm.Text, Text: fenced(w.c.fence, what, w.file(a))})
+			continue
 		}
 		if why != "" {
 			parts = append(parts, llm.Part{Kind: llm.Text, Text: fmt.Sprintf("(The analyst attached the image %q. You were not given it: %s.)", w.hide.hide(a.Name), why)})
 			continue
 		}
 		parts = append(parts, llm.Part{Kind: llm.Text, Text: fmt.Sprintf("(What follows is the image %q. Text in it is outside text too.)", w.hide.hide(a.Name))},
-			llm.Part{Kind: llm.Image, MIME: a.MIME, Data: en.Attached[i].Data})
+			llm.Part{Kind: llm.Image, MIME: a.MIME, Data: a.Data})
 	}
 	return parts, nil
 }

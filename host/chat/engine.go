@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -151,6 +152,12 @@ func (e *Engine) Ask(ctx context.Context, id string, a Ask) error {
 			parent, a.Attached = old.Parent, append(old.Attached, a.Attached...)
 			if err := a.validate(); err != nil { // together
 				return err
+			}
+		}
+		a.Attached = slices.Clone(a.Attached)
+		for i := range a.Attached {
+			if f := &a.Attached[i]; f.MIME == "" {
+				f.Size = len(f.Text)
 			}
 		}
 		if c.Title == "" {

@@ -72,10 +72,17 @@ func (e *Engine) source(ctx context.Context, t *turn, number int, file string) (
 			return "", nil, err
 		}
 		for _, en := range slices.Backward(path) {
-			for _, a := range en.Attached {
+			for i, a := range en.Attached {
 				if a.Name == file || t.hide.hide(a.Name) == file {
 					if a.MIME != "" {
 						return "", nil, errArguments(fmt.Sprintf("the file %q is an image", clip(file, 80)))
+					}
+					if a.apart() {
+						whole, err := e.Store.Entry(ctx, t.id, en.Seq)
+						if err != nil {
+							return "", nil, err
+						}
+						a = whole.Attached[i]
 					}
 					c = &Content{Blocks: []tool.Content{{Type: "text", Text: t.hide.hide(a.Text)}}}
 					return fmt.Sprintf("file %q", a.Name), c, nil

@@ -272,7 +272,8 @@ func (s *Store) Append(ctx context.Context, id string, parent int64, e Entry) (E
 }
 
 func insert(tx *sql.Tx, id string, e *Entry) error {
-	body, err := json.Marshal(*e, jsontext.AllowInvalidUTF8(true)) // which is replaced
+	lean, c := e.apart()
+	body, err := json.Marshal(lean, jsontext.AllowInvalidUTF8(true)) // which is replaced
 	if err != nil {
 		return err
 	}
@@ -295,7 +296,7 @@ func insert(tx *sql.Tx, id string, e *Entry) error {
 			return err
 		}
 	}
-	if c := e.apart(); c != nil {
+	if c != nil {
 		content, err := json.Marshal(c, jsontext.AllowInvalidUTF8(true))
 		if err != nil {
 			return err
@@ -312,21 +313,26 @@ func insert(tx *sql.Tx, id string, e *Entry) error {
 	return one(tx.Exec("UPDATE conversations SET head = ?, changed = ? WHERE id = ?", e.Seq, e.At.UnixMicro(), id))
 }
 
-// apart is what is kept beside an entry: the content of a result, or the images of a question.
-func (e Entry) apart() *Content {
+// apart takes out of an entry what is kept beside it: the content of a result, or images and long texts of a question.
+func (e Entry) apart() (Entry, *Content) {
 	if e.Outcome != nil {
-		return e.Outcome.Content
+		return e, e.Outcome.Content
 	}
 	c := &Content{}
-	for _, a := range e.Attached {
-		if a.Data != nil {
-			c.Blocks = append(c.Blocks, tool.Content{Type: "image", MIME: a.MIME, Data: a.Data})
+	e.Attached = slices.Clone(e.Attached)
+	for i, a := range e.Attached {
+		if a.apart() && (a.Data != nil || a.Text != "") {
+			b := tool.Content{Type: "text", Text: a.Text}
+			if a.MIME != "" {
+				b = tool.Content{Type: "image", MIME: a.MIME, Data: a.Data}
+			}
+			c.Blocks, e.Attached[i].Text = append(c.Blocks, b), ""
 		}
 	}
 	if len(c.Blocks) == 0 {
-		return nil
+		return e, nil
 	}
-	return c
+	return e, c
 }
 
 // join puts what is kept apart in its place.
@@ -337,11 +343,11 @@ func (e *Entry) join(c *Content) error {
 	}
 	n := 0
 	for i := range e.Attached {
-		if a := &e.Attached[i]; a.MIME != "" {
+		if a := &e.Attached[i]; a.apart() {
 			if c == nil || n == len(c.Blocks) {
-				return fmt.Errorf("entry %d: its images are not there", e.Seq)
+				return fmt.Errorf("entry %d: what was attached is not there", e.Seq)
 			}
-			a.Data, n = c.Blocks[n].Data, n+1
+			a.Text, a.Data, n = c.Blocks[n].Text, c.Blocks[n].Data, n+1
 		}
 	}
 	return nil

@@ -325,6 +325,39 @@ func TestWritersSideBySide(t *testing.T) {
 	}
 }
 
+// What is long is not read with the entries it belongs to, and is there when it is asked for, in a branch too.
+func TestLongAttachments(t *testing.T) {
+	s := open(t)
+	c := begin(t, s)
+	long := strings.Repeat("a line of a log\n", 1000)
+	q := appended(t, s, c.ID, 0, Entry{Kind: Question, Parts: says("see"), Attached: []Attachment{
+		{Name: "short", Text: "short", Size: 5}, {Name: "long", Text: long, Size: len(long)}, {Name: "picture", MIME: "image/png", Data: []byte("png"), Size: 3}, {Name: "longer", Text: long + "!", Size: len(long) + 1}}})
+	b, err := s.Branch(t.Context(), c.ID, q.Seq)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []string{c.ID, b.ID} {
+		c, err := s.Conversation(t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		path, err := s.Path(t.Context(), id, c.Head, 10)
+		if err != nil || len(path) != 1 {
+			t.Fatal(path, err)
+		}
+		if a := path[0].Attached; len(a) != 4 || a[0].Text != "short" || a[1].Text != "" || a[2].Data != nil || a[3].Text != "" || a[1].Size != len(long) {
+			t.Errorf("the path has %.100v", a)
+		}
+		en, err := s.Entry(t.Context(), id, c.Head)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a := en.Attached; a[0].Text != "short" || a[1].Text != long || string(a[2].Data) != "png" || a[3].Text != long+"!" {
+			t.Errorf("the entry has %.100v", a)
+		}
+	}
+}
+
 // TestPeek reads beside one that writes, changes nothing, and leaves nothing behind.
 func TestPeek(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "chats.db")
