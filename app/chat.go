@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 	"unicode"
-	"unicode/utf8"
 
 	"cordon/host/chat"
 	"cordon/host/config"
@@ -184,10 +183,12 @@ func (a *App) Ask(q Ask) error {
 				return &Failure{"CRD-CHT-03", sentence(err.Error(), ""), "Nothing was sent.", "Attach a PNG or JPEG of at most 16 MiB."}
 			}
 			ask.Attached = append(ask.Attached, picture)
-		case !utf8.ValidString(at.Text) || strings.ContainsRune(at.Text, 0):
-			return &Failure{"CRD-CHT-03", fmt.Sprintf("%s is no text.", at.Name), "Nothing was sent.", "Attach a text file, or let a server read it."}
 		default:
-			ask.Attached = append(ask.Attached, chat.Attachment{Name: nameOf(at.Name), From: "you", Text: at.Text, Size: len(at.Text)})
+			file, err := chat.NewFile(nameOf(at.Name), "you", []byte(at.Text))
+			if err != nil {
+				return &Failure{"CRD-CHT-03", sentence(err.Error(), ""), "Nothing was sent.", "Attach a text file, or let a server read it."}
+			}
+			ask.Attached = append(ask.Attached, file)
 		}
 	}
 	return chatFailure(e.Ask(a.ctx, q.ID, ask))

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,6 +20,7 @@ import (
 	"cordon/host/consent"
 	"cordon/host/llm"
 	"cordon/host/server"
+	"cordon/host/tool"
 
 	"github.com/go-json-experiment/json"
 	"github.com/spf13/cobra"
@@ -32,6 +34,8 @@ type talking struct {
 	id   string
 	show bool // what the model thinks
 
+	attach []chat.Attachment // goes with the next question
+
 	// What follows belongs to the engine, which tells of one conversation from one goroutine at a time.
 	wrote bool // of the answer that is coming
 	begun bool // the line that it is at has its mark
@@ -39,9 +43,8 @@ type talking struct {
 }
 
 func chatCommand(e *env) *cobra.Command {
-	var model, inCase, resume string
-	var last, show bool
-	var only []string
+	var o opening
+	var show bool
 	c := &cobra.Command{
 		Use:   "chat [QUESTION]",
 		Short: "Ask a model that may call the tools of your servers; asks on the terminal before anything is changed",
@@ -56,7 +59,7 @@ the command when nothing is under way. /help shows what else there is. Conversat
   cordon chat --case INC-2041 --server filesystem`,
 		Args: usage(cobra.MaximumNArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
-			if resume != "" && last || (resume != "" || last) && inCase != "" {
+			if o.resume != "" && o.last || (o.resume != "" || o.last) && o.inCase != "" {
 				return usageError(c, "--resume, --last and --case exclude each other")
 			}
 			question := ""
@@ -72,24 +75,39 @@ the command when nothing is under way. /help shows what else there is. Conversat
 			if strings.TrimSpace(question) == "" && (len(args) == 1 || !e.typed()) {
 				return usageError(c, "there is nothing to ask")
 			}
-			return e.chat(c.Context(), question, model, inCase, resume, last, only, show)
+			o.scoped = c.Flags().Changed("scope")
+			return e.chat(c.Context(), question, o, show)
 		},
 	}
 	f := c.Flags()
-	f.StringVar(&model, "model", "", "which model; the one used last, or the only one, if you do not say")
-	f.StringVar(&inCase, "case", "", "case that a new conversation belongs to")
-	f.StringVar(&resume, "resume", "", "go on with the conversation of this id")
-	f.BoolVar(&last, "last", false, "go on with the conversation that changed last")
-	f.StringArrayVar(&only, "server", nil, "tell the model of this server's tools only; may be repeated")
+	f.StringVar(&o.model, "model", "", "which model; the one used last, or the only one, if you do not say")
+	f.StringVar(&o.inCase, "case", "", "case that a new conversation belongs to")
+	f.StringVar(&o.resume, "resume", "", "go on with the conversation of this id")
+	f.BoolVar(&o.last, "last", false, "go on with the conversation that changed last")
+	f.StringArrayVar(&o.only, "server", nil, "tell the model of this server's tools only; may be repeated")
+	f.StringArrayVarP(&o.files, "attach", "a", nil, "a text file, or a PNG or JPEG image, that goes with the question; may be repeated")
+	f.StringVar((*string)(&o.scope), "scope", "", scopeHelp)
 	f.BoolVar(&show, "show-reasoning", false, "print what the model thinks too")
 	flag(c, "model", completeModels)
 	flag(c, "case", completeCases)
 	flag(c, "resume", completeChats)
 	flag(c, "server", completeServers)
+	flag(c, "scope", fixed("read", "ask"))
 	return c
 }
 
-func (e *env) chat(ctx context.Context, question, model, inCase, resume string, last bool, only []string, show bool) error {
+const scopeHelp = "what calls may do: read, and nothing else; or ask before every one of them; empty leaves it to the rules"
+
+// opening is which conversation is held, and how it is changed first.
+type opening struct {
+	model, inCase, resume string
+	last                  bool
+	only, files           []string
+	scope                 chat.Scope
+	scoped                bool // scope is given
+}
+
+func (e *env) chat(ctx context.Context, question string, o opening, show bool) error {
 	ctx, cancel := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGHUP)
 	defer cancel()
 	t := &talking{e: e, show: show}
@@ -106,7 +124,12 @@ func (e *env) chat(ctx context.Context, question, model, inCase, resume string, 
 	if t.c, err = h.Chats(); err != nil {
 		return err
 	}
-	if err := t.choose(ctx, model, inCase, resume, last, only); err != nil {
+	for _, path := range o.files {
+		if err := t.file(path); err != nil {
+			return err
+		}
+	}
+	if err := t.choose(ctx, o); err != nil {
 		return err
 	}
 	stops := make(chan os.Signal, 1)
@@ -114,20 +137,51 @@ func (e *env) chat(ctx context.Context, question, model, inCase, resume string, 
 	defer signal.Stop(stops)
 	if question != "" {
 		if !e.json {
-			c, err := t.c.Store.Conversation(ctx, t.id)
-			if err != nil {
+			if err := t.introduce(ctx, ""); err != nil {
 				return err
 			}
-			fmt.Fprintf(e.err, "Conversation %s with %s, %s.\n", c.ID, consent.Escape(c.Model), t.placeOf(c.Model))
 		}
-		return t.turn(ctx, stops, func() error { return t.c.Ask(ctx, t.id, chat.Ask{Text: question}) })
+		return t.ask(ctx, stops, question)
 	}
 	return t.talk(ctx, stops)
 }
 
+// ask asks, with what goes with it.
+func (t *talking) ask(ctx context.Context, stops <-chan os.Signal, question string) error {
+	a := chat.Ask{Text: question, Attached: t.attach}
+	t.attach = nil
+	return t.turn(ctx, stops, func() error { return t.c.Ask(ctx, t.id, a) })
+}
+
+// file has a file go with the next question.
+func (t *talking) file(path string) error {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // nobody may write to a pipe
+	if err != nil {
+		return fmt.Errorf("attach: %w", err)
+	}
+	defer f.Close()
+	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
+		return fmt.Errorf("attach %s: it is not a file", path)
+	}
+	const most = 16 << 20
+	data, err := io.ReadAll(io.LimitReader(f, most+1))
+	switch {
+	case err != nil:
+		return fmt.Errorf("attach: %w", err)
+	case len(data) > most:
+		return fmt.Errorf("attach %s: it is larger than %d MiB", path, most>>20)
+	}
+	a, err := chat.NewFile(filepath.Base(path), "you", data)
+	if err != nil {
+		return fmt.Errorf("attach: %w", err)
+	}
+	t.attach = append(t.attach, a)
+	return nil
+}
+
 // choose finds or begins the conversation.
-func (t *talking) choose(ctx context.Context, model, inCase, resume string, last bool, only []string) error {
-	conf := t.h.Config()
+func (t *talking) choose(ctx context.Context, o opening) error {
+	conf, model := t.h.Config(), o.model
 	if model != "" {
 		if _, ok := conf.Model(model); !ok {
 			return fmt.Errorf("%w: %q; see: cordon models list", host.ErrNoModel, model)
@@ -139,18 +193,18 @@ func (t *talking) choose(ctx context.Context, model, inCase, resume string, last
 	}
 	slices.SortFunc(all, func(a, b chat.Conversation) int { return b.Changed.Compare(a.Changed) })
 	switch {
-	case last && len(all) == 0:
+	case o.last && len(all) == 0:
 		return errors.New("there is no conversation yet")
-	case last:
+	case o.last:
 		t.id = all[0].ID
-	case resume != "":
-		c, err := t.c.Store.Conversation(ctx, resume)
+	case o.resume != "":
+		c, err := t.c.Store.Conversation(ctx, o.resume)
 		if err != nil {
-			return fmt.Errorf("conversation %q: %w; see: cordon chats list", resume, err)
+			return fmt.Errorf("conversation %q: %w; see: cordon chats list", o.resume, err)
 		}
 		t.id = c.ID
 	default:
-		of, err := t.caseNamed(ctx, inCase)
+		of, err := t.caseNamed(ctx, o.inCase)
 		if err != nil {
 			return err
 		}
@@ -168,7 +222,7 @@ func (t *talking) choose(ctx context.Context, model, inCase, resume string, last
 		}
 		t.id = c.ID
 	}
-	for _, name := range only {
+	for _, name := range o.only {
 		if _, ok := conf.Server(name); !ok {
 			return fmt.Errorf("there is no server %q; see: cordon servers list", name)
 		}
@@ -177,10 +231,13 @@ func (t *talking) choose(ctx context.Context, model, inCase, resume string, last
 		if model != "" {
 			c.Model = model
 		}
-		if len(only) > 0 {
+		if o.scoped {
+			c.Scope = o.scope
+		}
+		if len(o.only) > 0 {
 			c.Without = nil
 			for _, s := range conf.Servers {
-				if !slices.Contains(only, s.Name) {
+				if !slices.Contains(o.only, s.Name) {
 					c.Without = append(c.Without, s.Name)
 				}
 			}
@@ -340,17 +397,17 @@ const talkHelp = `  Write a question and press Enter; a line that ends with \ go
   /model [NAME]     ask another model
   /servers          show which servers' tools the model is told of
   /on NAME, /off NAME   tell it of a server's tools, or not
+  /attach FILE      a text file or an image goes with the next question
+  /scope [read|ask|usual]   what calls may do: nothing but read, ask before each, or as the rules say
   /new              begin a new conversation
   /quit             end; the conversation is kept
 `
 
 // talk reads questions until the end.
 func (t *talking) talk(ctx context.Context, stops <-chan os.Signal) error {
-	c, err := t.c.Store.Conversation(ctx, t.id)
-	if err != nil {
+	if err := t.introduce(ctx, " /help shows what there is."); err != nil {
 		return err
 	}
-	fmt.Fprintf(t.e.err, "Conversation %s with %s, %s. /help shows what there is.\n", c.ID, consent.Escape(c.Model), t.placeOf(c.Model))
 	lines := make(chan string)
 	more := make(chan struct{}) // a line is read only when one is wanted: meanwhile the terminal is for what else is asked
 	go func() {
@@ -404,6 +461,20 @@ func (t *talking) talk(ctx context.Context, stops <-chan os.Signal) error {
 	}
 }
 
+// introduce says which conversation it is.
+func (t *talking) introduce(ctx context.Context, more string) error {
+	c, err := t.c.Store.Conversation(ctx, t.id)
+	if err != nil {
+		return err
+	}
+	of, err := t.c.Store.Case(ctx, c.Case)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(t.e.err, "Conversation %s with %s, %s. %s%s\n", c.ID, consent.Escape(c.Model), t.placeOf(c.Model), scopeWords(chat.ScopeOf(c, of)), more)
+	return nil
+}
+
 func (t *talking) placeOf(model string) string {
 	def, ok := t.h.Config().Model(model)
 	switch {
@@ -419,7 +490,7 @@ func (t *talking) placeOf(model string) string {
 func (t *talking) said(ctx context.Context, stops <-chan os.Signal, text string) (quit bool, err error) {
 	word, arg := slash(text)
 	if word == "" {
-		return false, t.turn(ctx, stops, func() error { return t.c.Ask(ctx, t.id, chat.Ask{Text: arg}) })
+		return false, t.ask(ctx, stops, arg)
 	}
 	c, err := t.c.Store.Conversation(ctx, t.id)
 	if err != nil {
@@ -501,17 +572,59 @@ func (t *talking) said(ctx context.Context, stops <-chan os.Signal, text string)
 			}
 			return nil
 		})
+	case "/attach":
+		if arg == "" {
+			return false, errors.New("write /attach and the path of a file")
+		}
+		if err := t.file(arg); err != nil {
+			return false, err
+		}
+		a := t.attach[len(t.attach)-1]
+		fmt.Fprintf(t.e.err, "%s, %d bytes, goes with the next question.\n", consent.Escape(a.Name), a.Size)
+		if def, ok := t.h.Config().Model(c.Model); ok && a.MIME != "" && (!def.Images || len(of.Redact) > 0) {
+			fmt.Fprintln(t.e.err, "The model is told of it, and is not given it: it is not set to look at images, or the case keeps words from models, which nobody can look for in one.")
+		}
+	case "/scope":
+		if arg == "" {
+			fmt.Fprintf(t.e.err, "%s\n", scopeWords(chat.ScopeOf(c, of)))
+			return false, nil
+		}
+		to := chat.Scope(arg)
+		if arg == "usual" {
+			to = chat.Usual
+		}
+		if err := t.c.Store.Change(ctx, t.id, func(c *chat.Conversation) error { c.Scope = to; return nil }); err != nil {
+			return false, err
+		}
+		c.Scope = to
+		fmt.Fprintf(t.e.err, "%s\n", scopeWords(chat.ScopeOf(c, of)))
 	case "/new":
 		n, err := t.c.Store.New(ctx, c.Case, c.Model)
 		if err != nil {
 			return false, err
 		}
+		if err := t.c.Store.Change(ctx, n.ID, func(n *chat.Conversation) error { n.Scope, n.Without = c.Scope, c.Without; return nil }); err != nil {
+			return false, err
+		}
 		t.id = n.ID
-		fmt.Fprintf(t.e.err, "Conversation %s.\n", n.ID)
+		fmt.Fprintf(t.e.err, "Conversation %s. %s\n", n.ID, scopeWords(chat.ScopeOf(c, of)))
 	default:
 		return false, fmt.Errorf("there is no %s; /help shows what there is; as a question it is written /%s", word, word)
 	}
 	return false, nil
+}
+
+// scopeWords says what calls may do.
+func scopeWords(s tool.Scope) string {
+	switch {
+	case s.ReadOnly && s.AskAll:
+		return "Calls may only read, and you are asked before each."
+	case s.ReadOnly:
+		return "Calls may only read."
+	case s.AskAll:
+		return "You are asked before every call."
+	}
+	return "Reads flow; you are asked before anything else."
 }
 
 // slash takes a line apart into a command's word and the rest. The word is "" for a question, which is the rest: one that begins with a path

@@ -225,6 +225,12 @@ func writeCase(w io.Writer, c chat.Case) {
 	if len(c.Models) > 0 {
 		fmt.Fprintf(w, ", only %s", consent.Escape(strings.Join(c.Models, ", ")))
 	}
+	switch c.Scope {
+	case chat.ReadOnly:
+		fmt.Fprint(w, ", calls may only read")
+	case chat.AskAll:
+		fmt.Fprint(w, ", you are asked before every call")
+	}
 	if len(c.Redact) > 0 {
 		fmt.Fprintf(w, ", no model gets %s", consent.Escape(strings.Join(c.Redact, ", ")))
 	}
@@ -234,6 +240,7 @@ func writeCase(w io.Writer, c chat.Case) {
 func setCaseCommand(e *env) *cobra.Command {
 	var v chat.Case
 	var marking string
+	var most time.Duration
 	var more []string
 	c := &cobra.Command{Use: "set NAME", Short: "Make a case, or change what is given of it",
 		Long: `Makes a case, or changes those of its rules that are given. Its notes are told to models. Words given with --redact are replaced before anything
@@ -272,6 +279,10 @@ leaves for a model, in questions, results and definitions of tools, and put back
 						return fmt.Errorf("%w: %q; see: cordon models list", host.ErrNoModel, name)
 					}
 				}
+				set("scope", func() { now.Scope = v.Scope })
+				set("max-requests", func() { now.Limits.Requests = v.Limits.Requests })
+				set("max-tokens", func() { now.Limits.Tokens = v.Limits.Tokens })
+				set("max-time", func() { now.Limits.Time = config.Duration(most) })
 				set("max-dollars", func() { now.Limits.Dollars = v.Limits.Dollars })
 				set("max-calls", func() { now.Limits.Calls = v.Limits.Calls })
 				id, err := en.Store.SetCase(c.Context(), now)
@@ -290,8 +301,13 @@ leaves for a model, in questions, results and definitions of tools, and put back
 	f.StringArrayVar(&v.Models, "model", nil, "ask only this model; may be repeated")
 	f.StringArrayVar(&v.Redact, "redact", nil, "a word that no model gets; may be repeated; they take the place of those that there are, and an empty one ends them all")
 	f.StringArrayVar(&more, "redact-also", nil, "one more such word")
+	f.StringVar((*string)(&v.Scope), "scope", "", scopeHelp)
 	f.Float64Var(&v.Limits.Dollars, "max-dollars", 0, "what one question may cost; 0 for no limit")
 	f.IntVar(&v.Limits.Calls, "max-calls", 0, "how many calls one question may have made; 0 for the usual limit")
+	f.IntVar(&v.Limits.Requests, "max-requests", 0, "how often the model may be asked for one question; 0 for the usual limit")
+	f.IntVar(&v.Limits.Tokens, "max-tokens", 0, "how many tokens one question may use; 0 for the usual limit")
+	f.DurationVar(&most, "max-time", 0, "how long one question may take, such as 10m; 0 for the usual limit")
+	flag(c, "scope", fixed("read", "ask"))
 	flag(c, "marking", fixed("clear", "green", "amber", "amber+strict", "red"))
 	flag(c, "server", completeServers)
 	flag(c, "model", completeModels)

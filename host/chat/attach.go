@@ -1,8 +1,11 @@
 package chat
 
 import (
+	"bytes"
 	"fmt"
 	"net/http"
+	"strings"
+	"unicode/utf8"
 
 	"cordon/host/icon"
 )
@@ -18,4 +21,15 @@ func NewPicture(name, from string, data []byte) (Attachment, error) {
 		return Attachment{}, fmt.Errorf("the image %q cannot be used: %w", name, err)
 	}
 	return Attachment{Name: name, From: from, MIME: kind, Data: drawn, Size: len(drawn)}, nil
+}
+
+// NewFile makes an attachment of a file: of an image as NewPicture does, or of text in UTF-8.
+func NewFile(name, from string, data []byte) (Attachment, error) {
+	switch {
+	case strings.HasPrefix(http.DetectContentType(data), "image/"):
+		return NewPicture(name, from, data)
+	case !utf8.Valid(data) || bytes.IndexByte(data, 0) >= 0:
+		return Attachment{}, fmt.Errorf("%q is neither text nor a PNG or JPEG image", name)
+	}
+	return Attachment{Name: name, From: from, Text: string(data), Size: len(data)}, nil
 }
