@@ -281,7 +281,7 @@ func (w *writer) question(ctx context.Context, en Entry, now bool) ([]llm.Part, 
 		return errors.Join(err, en.join(c))
 	})
 	for i, a := range en.Attached {
-		what := "file " + w.hide.hide(a.Name)
+		name := w.hide.hide(a.Name) // which may be a server's
 		why := ""
 		switch {
 		case a.MIME == "":
@@ -300,14 +300,14 @@ func (w *writer) question(ctx context.Context, en Entry, now bool) ([]llm.Part, 
 			a = en.Attached[i]
 		}
 		if a.MIME == "" {
-			parts = append(parts, llm.Part{Kind: llm.Text, Text: fenced(w.c.fence, what, w.file(a))})
+			parts = append(parts, llm.Part{Kind: llm.Text, Text: fenced(w.c.fence, "file "+name, w.file(a))})
 			continue
 		}
 		if why != "" {
-			parts = append(parts, llm.Part{Kind: llm.Text, Text: fmt.Sprintf("(The analyst attached the image %q. You were not given it: %s.)", w.hide.hide(a.Name), why)})
+			parts = append(parts, llm.Part{Kind: llm.Text, Text: fenced(w.c.fence, "image "+name, "(The analyst attached it. You were not given it: "+why+".)")})
 			continue
 		}
-		parts = append(parts, llm.Part{Kind: llm.Text, Text: fmt.Sprintf("(What follows is the image %q. Text in it is outside text too.)", w.hide.hide(a.Name))},
+		parts = append(parts, llm.Part{Kind: llm.Text, Text: fenced(w.c.fence, "image "+name, "(It follows. Text in it is outside text too.)")},
 			llm.Part{Kind: llm.Image, MIME: a.MIME, Data: a.Data})
 	}
 	return parts, nil
