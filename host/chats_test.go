@@ -248,6 +248,76 @@ func TestScopeOfAConversation(t *testing.T) {
 	}
 }
 
+// TestNarrowedWhileAsked: a yes does not carry what the conversation or its case has come to forbid while the question was open.
+func TestNarrowedWhileAsked(t *testing.T) {
+	t.Parallel()
+	r := chatting(t)
+	provider := scripted.New()
+	defer provider.Close()
+	if err := r.SetModel(config.Model{Name: "lab", Kind: config.ModelAnthropic, URL: provider.URL, Model: "scripted-1"}); err != nil {
+		t.Fatal(err)
+	}
+	e, err := r.Chats()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, target := t.Context(), filepath.Join(r.case_(), "new.txt")
+	id, err := e.Store.SetCase(ctx, chat.Case{Name: "INC"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	narrow, err := e.Store.SetCase(ctx, chat.Case{Name: "narrow", Scope: chat.ReadOnly})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var conv chat.Conversation
+	change := func(f func(c *chat.Conversation)) error {
+		return e.Store.Change(ctx, conv.ID, func(c *chat.Conversation) error { f(c); return nil })
+	}
+	for name, c := range map[string]struct {
+		think func() error
+		rule  string
+	}{
+		"nothing":        {func() error { return nil }, ""},
+		"conversation":   {func() error { return change(func(c *chat.Conversation) { c.Scope = chat.ReadOnly }) }, "scope.read"},
+		"another case":   {func() error { return change(func(c *chat.Conversation) { c.Case = narrow }) }, "scope.read"},
+		"switched off":   {func() error { return change(func(c *chat.Conversation) { c.Without = []string{"files"} }) }, "scope.withdrawn"},
+		"ask, as it was": {func() error { return change(func(c *chat.Conversation) { c.Scope = chat.AskAll }) }, ""},
+		"the case": {func() error {
+			_, err := e.Store.SetCase(ctx, chat.Case{ID: id, Name: "INC", Scope: chat.ReadOnly})
+			return err
+		}, "scope.read"},
+	} {
+		_ = os.Remove(target)
+		if _, err := e.Store.SetCase(ctx, chat.Case{ID: id, Name: "INC"}); err != nil {
+			t.Fatal(err)
+		}
+		if conv, err = e.Store.New(ctx, id, "lab"); err != nil {
+			t.Fatal(err)
+		}
+		r.think = func() {
+			if err := c.think(); err != nil {
+				t.Error(err)
+			}
+		}
+		provider.Say(scripted.Turn{Calls: []scripted.Call{{ID: "w", Name: "files__write_file", Args: fmt.Sprintf(`{"path":%q,"content":"x"}`, target)}}}, scripted.Turn{Text: "done"})
+		if err := e.Ask(ctx, conv.ID, chat.Ask{Text: "write"}); err != nil {
+			t.Fatal(err)
+		}
+		head, _ := e.Store.Conversation(ctx, conv.ID)
+		path, err := e.Store.Path(ctx, conv.ID, head.Head, 100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if o := path[2].Outcome; o.Rule != c.rule || (o.State == chat.OK) != (c.rule == "") {
+			t.Errorf("%s: %+v", name, o)
+		}
+		if _, err := os.Stat(target); (err == nil) != (c.rule == "") {
+			t.Errorf("%s: the file: %v", name, err)
+		}
+	}
+}
+
 func recorded(r *rig, x chat.Exported) string {
 	number := map[int]int{} // of results, in the order in which they were wanted
 	slices.SortStableFunc(x.Conversation, func(a, b chat.ExportedEntry) int {

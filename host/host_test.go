@@ -107,7 +107,8 @@ type rig struct {
 
 	mu    sync.Mutex
 	asked []consent.Prompt
-	yes   bool // what the person answers
+	yes   bool   // what the person answers
+	think func() // happens before that; nil is nothing
 }
 
 type lockedBuffer struct {
@@ -133,6 +134,9 @@ func (r *rig) Ask(_ context.Context, p consent.Prompt) (consent.Answer, error) {
 	defer r.mu.Unlock()
 	p.Call.Args = bytes.Clone(p.Call.Args)
 	r.asked = append(r.asked, p)
+	if r.think != nil {
+		r.think()
+	}
 	if !r.yes {
 		return consent.Answer{}, consent.ErrDenied
 	}

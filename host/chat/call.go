@@ -133,22 +133,38 @@ func (t *turn) ownCall(ctx context.Context, name string, args []byte, out *Outco
 	}
 }
 
+var errOff = errors.New("this server is switched off for this conversation")
+
+// scope is what a call of a server may do, by what the conversation and its case say now.
+func (t *turn) scope(ctx context.Context, server string) (tool.Scope, error) {
+	ctx = context.WithoutCancel(ctx)
+	c, err := t.e.Store.Conversation(ctx, t.id)
+	if err != nil {
+		return tool.Scope{}, err
+	}
+	of, err := t.e.Store.Case(ctx, c.Case)
+	if err == nil && !Offers(c, of, server) {
+		err = errOff
+	}
+	return ScopeOf(c, of), err
+}
+
 func (t *turn) serverCall(ctx context.Context, args []byte, out *Outcome) {
 	c, err := t.e.Store.Conversation(context.WithoutCancel(ctx), t.id)
-	var of Case
 	if err == nil {
-		of, err = t.e.Store.Case(context.WithoutCancel(ctx), c.Case)
+		_, err = t.scope(ctx, out.Tool.Server)
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, errOff):
+		out.Reason = sentence(err.Error())
+		return
+	case err != nil:
 		out.State, out.Reason = Failed, err.Error()
 		return
 	}
-	if !Offers(c, of, out.Tool.Server) {
-		out.Reason = "This server is switched off for this conversation."
-		return
-	}
 	r, err := t.e.Call(ctx, tool.Proposal{Kind: tool.CallTool, Target: out.Tool, Args: args, Wrote: tool.OriginModel, Ticket: t.id + "/" + out.ID,
-		By: tool.Asker{Kind: "chat", Name: c.Title, Conversation: Asker(t.id), Scope: ScopeOf(c, of)}})
+		By:    tool.Asker{Kind: "chat", Name: c.Title, Conversation: Asker(t.id)},
+		Scope: func(ctx context.Context) (tool.Scope, error) { return t.scope(ctx, out.Tool.Server) }})
 	out.CallID, out.Event, out.Number, out.Findings, out.Asked = r.CallID, r.Event, r.Number, r.Findings, r.Asked
 	denied, _ := errors.AsType[*gate.Denied](err)
 	failed, _ := errors.AsType[*gate.Failed](err)

@@ -148,8 +148,11 @@ func (g *Gate) walk(ctx context.Context, p tool.Proposal, t *trail) (r tool.Resu
 	if err := g.pinned(ctx, c, t); err != nil { // 2
 		return r, err
 	}
-	verdict := g.inspectArguments(ctx, c, t)                  // 3
-	values, session := g.label(c, t)                          // 4
+	verdict := g.inspectArguments(ctx, c, t) // 3
+	values, session := g.label(c, t)         // 4
+	if c.Scope, err = g.scope(ctx, p, t); err != nil {
+		return r, err
+	}
 	decision, err := g.decide(c, verdict, values, session, t) // 5
 	if err != nil {
 		return r, err
@@ -165,6 +168,9 @@ func (g *Gate) walk(ctx context.Context, p tool.Proposal, t *trail) (r tool.Resu
 	}
 	if receipt != nil {
 		if _, err := g.comparePin(ctx, c, t); err != nil { // 2, after the wait
+			return r, err
+		}
+		if err := g.decideAgain(ctx, p, c, decision, verdict, values, session, t); err != nil { // 5, after the wait
 			return r, err
 		}
 	}
@@ -375,6 +381,33 @@ func (g *Gate) decide(c tool.Call, v inspect.Verdict, values []label.Value, s la
 		return d, t.deny(Decide, d.Rule, d.Reason)
 	}
 	return d, nil
+}
+
+// scope asks what the call may do now.
+func (g *Gate) scope(ctx context.Context, p tool.Proposal, t *trail) (tool.Scope, error) {
+	if p.Scope == nil {
+		return tool.Scope{}, nil
+	}
+	s, err := p.Scope(ctx)
+	if err != nil {
+		return s, t.deny(Decide, "scope.withdrawn", err.Error())
+	}
+	return s, nil
+}
+
+// decideAgain asks the policy whether the consent that a person gave still lifts all that objects: meanwhile the call may do less.
+func (g *Gate) decideAgain(ctx context.Context, p tool.Proposal, c tool.Call, given policy.Decision, v inspect.Verdict, values []label.Value, s label.Session, t *trail) error {
+	now, err := g.scope(ctx, p, t)
+	if err != nil || now == c.Scope {
+		return err
+	}
+	c.Scope = now
+	d := g.Policy.Decide(policy.Request{User: g.User, Call: c, Pinned: true, Values: values, Session: s,
+		Findings: v.Findings, Degraded: v.Degraded, Tier: g.Tier(c.Tool.ID.Server), Consent: given.Level})
+	if d.Action != policy.Allow {
+		return t.deny(Decide, d.Rule, d.Reason)
+	}
+	return nil
 }
 
 // admit counts the call against its server's limits.

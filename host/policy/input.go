@@ -47,7 +47,7 @@ func input(r Request) (types.EntityMap, cedar.Request, types.RecordMap) {
 	f := factsOf(r)
 	facts := types.RecordMap{
 		"pinned": types.Boolean(r.Pinned), "tier": types.String(r.Tier), "asker": types.String(r.Call.By.Kind),
-		"scope": types.NewRecord(types.RecordMap{"readOnly": types.Boolean(r.Call.By.Scope.ReadOnly), "askAll": types.Boolean(r.Call.By.Scope.AskAll)}),
+		"scope": types.NewRecord(types.RecordMap{"readOnly": types.Boolean(r.Call.Scope.ReadOnly), "askAll": types.Boolean(r.Call.Scope.AskAll)}),
 		"wrote": types.String(r.Call.Wrote.String()),
 		"session": types.NewRecord(types.RecordMap{"outside": types.Boolean(r.Session.ReadOutside), "forgotten": types.Boolean(r.Session.Forgotten),
 			"results": types.Long(r.Session.Results), "servers": set(r.Session.Servers)}),
@@ -162,8 +162,8 @@ func (e *Engine) Explain(r Request) Explanation {
 		{"reviewed and unchanged", yes(r.Pinned)},
 		{"confinement", r.Tier},
 		{"arguments written by", r.Call.Wrote.String()},
-		{"may only read", yes(r.Call.By.Scope.ReadOnly)},
-		{"asks before every call", yes(r.Call.By.Scope.AskAll)},
+		{"may only read", yes(r.Call.Scope.ReadOnly)},
+		{"asks before every call", yes(r.Call.Scope.AskAll)},
 		{"outside text in arguments", yes(f.quoted)},
 		{"outside text decides", strings.Join(f.destinations, ", ")},
 		{"findings", strings.Join(f.findings, ", ")},

@@ -40,7 +40,7 @@ func outside(pointer string) func(*Request) {
 	}
 }
 
-func scoped(s tool.Scope) func(*Request) { return func(r *Request) { r.Call.By.Scope = s } }
+func scoped(s tool.Scope) func(*Request) { return func(r *Request) { r.Call.Scope = s } }
 
 func finding(rule string, s tool.Severity) func(*Request) {
 	return func(r *Request) { r.Findings = []tool.Finding{{Rule: rule, Severity: s}} }

@@ -3,6 +3,7 @@
 package tool
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -116,7 +117,6 @@ type Asker struct {
 	Kind         string // "window", "terminal", "chat", "client", "practice"
 	Name         string // what a person calls it: "Run a tool", a conversation's title
 	Conversation string // session whose labels apply; never empty
-	Scope        Scope
 }
 
 // Scope narrows what an asker's calls may do. The zero Scope leaves it to the rules.
@@ -135,6 +135,10 @@ type Proposal struct {
 	Parent string        // id of the call this one continues, or ""
 	Ticket string        // the asker's own name for it, for progress; or ""
 	Within time.Duration // wanted deadline for execution; 0 means the server's default
+
+	// Scope says what the asker's calls may do now. It is asked when the call is judged, and once more when a person has allowed it; its error
+	// denies. Nil narrows nothing.
+	Scope func(context.Context) (Scope, error)
 }
 
 // Digest is a SHA-256.
@@ -169,6 +173,7 @@ type Call struct {
 	Wrote  Origin
 	Parent string
 	Ticket string // the proposal's; it decides nothing
+	Scope  Scope  // as it was when the call was judged
 	Digest Digest
 }
 
