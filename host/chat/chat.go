@@ -146,7 +146,8 @@ type Attachment struct {
 	MIME string `json:"mime,omitzero"` // of an image, "" for text
 	Size int    `json:"size"`          // bytes
 
-	Data []byte `json:"-"` // of an image; kept apart, nil where it is not asked for
+	Data    []byte `json:"-"` // of an image; kept apart, nil where it is not asked for
+	Missing bool   `json:"-"` // what is kept apart is not there any more
 }
 
 // apart reports whether what a says is kept apart.
@@ -164,6 +165,8 @@ type Asked struct {
 	Tokens   int                `json:"tokens"`           // about, of the request
 	Cut      int                `json:"cut,omitzero"`     // results given in short, to save room
 	Dropped  int                `json:"dropped,omitzero"` // old turns left out
+	Unseen   int                `json:"unseen,omitzero"`  // images that it was not given, counting those of a result as one
+	Why      string             `json:"why,omitzero"`     // it was not, for people
 	Hidden   int                `json:"hidden,omitzero"`  // places where something was replaced before it left
 	Bytes    int64              `json:"bytes,omitzero"`   // that left, all tries together
 	Tries    int                `json:"tries,omitzero"`

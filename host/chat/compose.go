@@ -3,7 +3,6 @@ package chat
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -28,6 +27,8 @@ const (
 	maxImage    = 16 << 20 // bytes of an image
 	maxSide     = 1568     // pixels of one: models look at no more
 	maxImages   = 4        // of a result
+	maxPictured = 12 << 20 // bytes of the images of a request; services take about twice that
+	maxShown    = 40       // images of a request
 
 	roomForTools   = 12_000 // tokens, where the model's context is not known
 	contextUnknown = 100_000
@@ -42,6 +43,9 @@ type composed struct {
 	barred  []offer
 	cut     int
 	dropped int
+	// As in writer.
+	withheld int
+	why      string
 }
 
 const rules = `You are the assistant of a security analyst, inside Cordon. Cordon runs the tools that you call, and asks the analyst before anything is changed or leaves the computer.
@@ -101,10 +105,7 @@ func (e *Engine) compose(ctx context.Context, c Conversation, of Case, def confi
 	for i := range tools {
 		tools[i].Description, tools[i].Title = hide.hide(tools[i].Description), hide.hide(tools[i].Title)
 	}
-	all := offers(tools)
-	for i := range all {
-		all[i].Name = hide.name(all[i].Name)
-	}
+	all := offers(tools, hide)
 	must := map[string]bool{}
 	for name := range found {
 		must[name] = true
@@ -144,7 +145,7 @@ func (e *Engine) compose(ctx context.Context, c Conversation, of Case, def confi
 			return last, err
 		}
 		last.Request = llm.Request{System: system(c, of), Messages: messages}
-		last.cut, last.dropped = w.cut, w.dropped
+		last.cut, last.dropped, last.withheld, last.why = w.cut, w.dropped, w.withheld, w.why
 		if w.cut > 0 {
 			last.offered = slices.Concat(out.offered, ownResults())
 		}
@@ -154,7 +155,7 @@ func (e *Engine) compose(ctx context.Context, c Conversation, of Case, def confi
 		for _, o := range last.offered {
 			last.Tools = append(last.Tools, o.Tool)
 		}
-		if estimate(last.Request) <= room {
+		if estimate(last.Request) <= room && !w.full() {
 			break
 		}
 	}
@@ -204,11 +205,14 @@ type writer struct {
 	hide  *hider
 	blind bool // no image is given, because words could be in it that no model gets
 
-	bytes   int // of what is in out
-	images  int
-	out     []llm.Message
-	cut     int
-	dropped int
+	bytes    int // of what is in out, but for images
+	images   int
+	pictured int // bytes of images
+	out      []llm.Message
+	cut      int
+	dropped  int
+	withheld int    // images that it is not given, whatever the room
+	why      string // for people
 }
 
 func (w *writer) say(role llm.Role, parts ...llm.Part) {
@@ -218,6 +222,10 @@ func (w *writer) say(role llm.Role, parts ...llm.Part) {
 	for _, p := range parts {
 		bytes, images := weight(p)
 		w.bytes, w.images = w.bytes+bytes, w.images+images
+		w.pictured += len(p.Data)
+		for _, i := range p.Images {
+			w.pictured += len(i.Data)
+		}
 	}
 	if n := len(w.out); n > 0 && w.out[n-1].Role == role {
 		w.out[n-1].Parts = append(w.out[n-1].Parts, parts...)
@@ -228,7 +236,7 @@ func (w *writer) say(role llm.Role, parts ...llm.Part) {
 
 // full reports that this level cannot be the one: the rest need not be read.
 func (w *writer) full() bool {
-	return w.level < levels-1 && tokens(w.bytes)+tokensOfImage*w.images > w.room
+	return w.level < levels-1 && (tokens(w.bytes)+tokensOfImage*w.images > w.room || w.pictured > maxPictured || w.images > maxShown)
 }
 
 func (w *writer) messages(ctx context.Context) ([]llm.Message, error) {
@@ -278,8 +286,17 @@ func (w *writer) question(ctx context.Context, en Entry, now bool) ([]llm.Part, 
 	en.Attached = slices.Clone(en.Attached)
 	load := sync.OnceValue(func() error { // what is kept apart
 		c, err := w.e.Store.content(ctx, en.Seq)
-		return errors.Join(err, en.join(c))
+		if err == nil {
+			en.join(c)
+		}
+		return err
 	})
+	pictures := 0
+	for _, a := range en.Attached {
+		if a.MIME != "" {
+			pictures++
+		}
+	}
 	for i, a := range en.Attached {
 		name := w.hide.hide(a.Name) // which may be a server's
 		why := ""
@@ -287,9 +304,11 @@ func (w *writer) question(ctx context.Context, en Entry, now bool) ([]llm.Part, 
 		case a.MIME == "":
 		case !w.def.Images:
 			why = "you cannot look at images"
+			w.unseen(noEyes)
 		case w.blind:
 			why = "Cordon cannot look for the case's words in it"
-		case !now && w.level >= 1:
+			w.unseen(notLooked)
+		case !now && w.level >= 1, w.level == levels-1 && pictures*tokensOfImage > w.room/2:
 			why = "it is left out to save room"
 			w.cut++
 		}
@@ -297,20 +316,33 @@ func (w *writer) question(ctx context.Context, en Entry, now bool) ([]llm.Part, 
 			if err := load(); err != nil {
 				return nil, err
 			}
-			a = en.Attached[i]
+			if a = en.Attached[i]; a.Missing {
+				why = "it is not there any more"
+			}
 		}
-		if a.MIME == "" {
+		switch {
+		case a.MIME == "" && why == "":
 			parts = append(parts, llm.Part{Kind: llm.Text, Text: fenced(w.c.fence, "file "+name, w.file(a))})
-			continue
+		case why != "":
+			parts = append(parts, llm.Part{Kind: llm.Text, Text: fenced(w.c.fence, "attached "+name, "(The analyst attached it. You were not given it: "+why+".)")})
+		default:
+			parts = append(parts, llm.Part{Kind: llm.Text, Text: fenced(w.c.fence, "image "+name, "(It follows. Text in it is outside text too.)")},
+				llm.Part{Kind: llm.Image, MIME: a.MIME, Data: a.Data})
 		}
-		if why != "" {
-			parts = append(parts, llm.Part{Kind: llm.Text, Text: fenced(w.c.fence, "image "+name, "(The analyst attached it. You were not given it: "+why+".)")})
-			continue
-		}
-		parts = append(parts, llm.Part{Kind: llm.Text, Text: fenced(w.c.fence, "image "+name, "(It follows. Text in it is outside text too.)")},
-			llm.Part{Kind: llm.Image, MIME: a.MIME, Data: a.Data})
 	}
 	return parts, nil
+}
+
+// Why a model is given no image, for people.
+const (
+	noEyes    = "the model is not set to look at images"
+	notLooked = "the case keeps words from models, and nobody can look for them in an image"
+)
+
+// unseen counts an image, or those of a result, that the model is not given.
+func (w *writer) unseen(why string) {
+	w.withheld++
+	w.why = why
 }
 
 // file is an attachment, or the beginning of a long one.
@@ -416,14 +448,28 @@ func (w *writer) result(ctx context.Context, en Entry, now, newest bool) (llm.Pa
 	if o.Size > len(o.Beginning) { // a word may begin at its end
 		body = cutBytes(body, max(0, len(body)-longestWord))
 	}
-	if most > 0 && (o.Images > 0 && w.def.Images && !w.blind || o.Size > len(o.Beginning) && most > len(o.Beginning)) {
+	left := ""
+	looks := o.Images > 0 && w.level < 3 && (newest || w.level < 2)
+	switch {
+	case most == 0 || o.Images == 0:
+	case !w.def.Images:
+		looks = false
+		w.unseen(noEyes)
+	case w.blind:
+		looks = false
+		w.unseen(notLooked)
+	case !looks:
+		w.cut++
+		left = "\n(its images are left out to save room)"
+	}
+	if most > 0 && (looks || o.Size > len(o.Beginning) && most > len(o.Beginning)) {
 		content, err := w.e.Store.content(ctx, en.Seq)
 		if err != nil {
 			return r, err
 		}
 		if content != nil {
 			body = w.hide.hide(content.Text())
-			if w.def.Images && !w.blind {
+			if looks {
 				r.Images = w.e.images(content.Blocks)
 			}
 		}
@@ -449,7 +495,7 @@ func (w *writer) result(ctx context.Context, en Entry, now, newest bool) (llm.Pa
 			body += fmt.Sprintf("\n(only the beginning of %d bytes; use cordon__read_result, cordon__search_result or cordon__query_result with result %d)", o.Size, o.Number)
 		}
 	}
-	r.Text = fenced(w.c.fence, head, body)
+	r.Text = fenced(w.c.fence, head, body+left)
 	return r, nil
 }
 

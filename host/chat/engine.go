@@ -113,9 +113,9 @@ type Ask struct {
 }
 
 func (a Ask) validate() error {
-	size, pictures := 0, 0
+	size, pictures, drawn := 0, 0, 0
 	for _, f := range a.Attached {
-		size += len(f.Text)
+		size, drawn = size+len(f.Text), drawn+len(f.Data)
 		if f.MIME != "" {
 			pictures++
 		}
@@ -127,8 +127,8 @@ func (a Ask) validate() error {
 		return fmt.Errorf("the question is longer than %d KiB: attach the text as a file", maxQuestion>>10)
 	case size > maxAttached || len(a.Attached) > maxFiles:
 		return fmt.Errorf("the attachments are more than %d files or %d MiB", maxFiles, maxAttached>>20)
-	case pictures > maxPictures:
-		return fmt.Errorf("there are more than %d images", maxPictures)
+	case pictures > maxPictures || drawn > maxPictured:
+		return fmt.Errorf("there are more than %d images, or together they are larger than %d MiB", maxPictures, maxPictured>>20)
 	}
 	return nil
 }
@@ -149,17 +149,17 @@ func (e *Engine) Ask(ctx context.Context, id string, a Ask) error {
 			if old.Kind != Question {
 				return errors.New("only a question can be asked in another way")
 			}
+			old.Attached = slices.DeleteFunc(old.Attached, func(a Attachment) bool { return a.Missing })
 			parent, a.Attached = old.Parent, append(old.Attached, a.Attached...)
 			if err := a.validate(); err != nil { // together
 				return err
 			}
 		}
-		a.Attached = slices.Clone(a.Attached)
-		for i := range a.Attached {
-			if f := &a.Attached[i]; f.MIME == "" {
-				f.Size = len(f.Text)
-			}
+		path, err := e.Store.Path(ctx, id, parent, maxTold)
+		if err != nil {
+			return err
 		}
+		a.Attached = distinct(a.Attached, path)
 		if c.Title == "" {
 			title := titleOf(a)
 			if err := e.Store.Change(ctx, id, func(c *Conversation) error { c.Title = title; return nil }); err != nil {
@@ -171,6 +171,29 @@ func (e *Engine) Ask(ctx context.Context, id string, a Ask) error {
 	})
 }
 
+// distinct gives attached files names of their own among all of a conversation: a model asks for them by name.
+func distinct(files []Attachment, path []Entry) []Attachment {
+	taken := map[string]bool{}
+	for _, en := range path {
+		for _, a := range en.Attached {
+			taken[a.Name] = true
+		}
+	}
+	files = slices.Clone(files)
+	for i := range files {
+		f := &files[i]
+		name := f.Name
+		for n := 2; taken[f.Name]; n++ {
+			f.Name = fmt.Sprintf("%s (%d)", name, n)
+		}
+		taken[f.Name] = true
+		if f.MIME == "" {
+			f.Size = len(f.Text)
+		}
+	}
+	return files
+}
+
 // titleOf makes a title of a question's first line. No model is asked for one.
 func titleOf(a Ask) string {
 	for l := range strings.Lines(a.Text) {
@@ -178,7 +201,7 @@ func titleOf(a Ask) string {
 			return clip(l, 60)
 		}
 	}
-	if len(a.Attached) > 0 {
+	if len(a.Attached) > 0 && a.Attached[0].From == "you" { // else it is a server's word
 		return clip(a.Attached[0].Name, 60)
 	}
 	return "Untitled"

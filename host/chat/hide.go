@@ -130,8 +130,11 @@ func (h *hider) hide(s string) string {
 }
 
 // name is what a tool is called in a request: another name, if a word is in its own.
-func (h *hider) name(s string) string {
-	if h.find == nil || !h.find.MatchString(s) {
+func (h *hider) name(s string) string { return h.instead(s, s) }
+
+// instead is name, or what stands for it if one of its forms has something that no model gets.
+func (h *hider) instead(s string, forms ...string) string {
+	if !slices.ContainsFunc(append(forms, s), func(f string) bool { return h.mask(f) != f || h.find != nil && h.find.MatchString(f) }) {
 		return s
 	}
 	sum := sha256.Sum256([]byte(h.tag + s))

@@ -25,11 +25,12 @@ type offer struct {
 	tokens int
 }
 
-// offers names tools: the same ones get the same names, whatever else there is, but for those whose names are alike.
-func offers(tools []tool.Tool) []offer {
+// offers names tools: the same ones get the same names, whatever else there is, but for those whose names are alike. A name that has something which no
+// model gets is replaced before anything of it is changed or cut.
+func offers(tools []tool.Tool, hide *hider) []offer {
 	all := make([]offer, 0, len(tools))
 	for _, t := range tools {
-		o := offer{Tool: llm.Tool{Name: wireName(t.ID), Description: describe(t), Schema: t.InputSchema}, id: t.ID, effect: t.Effect}
+		o := offer{Tool: llm.Tool{Name: hide.instead(wireName(t.ID), t.ID.Server, t.ID.Name, t.ID.Server+"__"+t.ID.Name, t.ID.String()), Description: describe(t), Schema: t.InputSchema}, id: t.ID, effect: t.Effect}
 		o.tokens = tokens(len(o.Name) + len(o.Description) + len(o.Schema))
 		all = append(all, o)
 	}
@@ -74,7 +75,9 @@ func describe(t tool.Tool) string {
 }
 
 // TokensOf is about how much of a model's context the definition of a tool takes.
-func TokensOf(t tool.Tool) int { return offers([]tool.Tool{t})[0].tokens }
+func TokensOf(t tool.Tool) int {
+	return offers([]tool.Tool{t}, newHider(func(s string) string { return s }, "", nil))[0].tokens
+}
 
 // tokens is about how many a text of so many bytes makes.
 func tokens(bytes int) int { return (bytes*2 + 6) / 7 }

@@ -82,7 +82,9 @@ func (e *Engine) source(ctx context.Context, t *turn, number int, file string) (
 						if err != nil {
 							return "", nil, err
 						}
-						a = whole.Attached[i]
+						if a = whole.Attached[i]; a.Missing {
+							return "", nil, errArguments(fmt.Sprintf("the file %q is not there any more", clip(file, 80)))
+						}
 					}
 					c = &Content{Blocks: []tool.Content{{Type: "text", Text: t.hide.hide(a.Text)}}}
 					return fmt.Sprintf("file %q", a.Name), c, nil

@@ -30,7 +30,7 @@ var ErrNotFound = errors.New("it is not there any more")
 type Store struct{ db *sql.DB }
 
 // version of the tables, in the database's user_version.
-const version = 1
+const version = 2
 
 const tables = `
 CREATE TABLE cases (id TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT;
@@ -50,7 +50,7 @@ CREATE TABLE contents (seq INTEGER PRIMARY KEY REFERENCES entries (seq) ON DELET
 CREATE VIRTUAL TABLE words USING fts5 (text, prefix = '1 2 3', tokenize = 'unicode61 remove_diacritics 2');
 INSERT INTO words (words, rank) VALUES ('secure-delete', 1);
 CREATE TRIGGER entries_gone AFTER DELETE ON entries BEGIN DELETE FROM words WHERE rowid = old.seq; END;
-PRAGMA user_version = 1;
+PRAGMA user_version = 2;
 `
 
 // Open opens the store in a file, which is made if it is missing, readable for its owner only. Close it.
@@ -116,6 +116,9 @@ func (s *Store) prepare() error {
 		switch have {
 		case version:
 			return nil
+		case 1:
+			_, err := tx.Exec("ALTER TABLE conversations ADD COLUMN scope TEXT NOT NULL DEFAULT ''; PRAGMA user_version = 2")
+			return err
 		case 0:
 			_, err := tx.Exec(tables)
 			return err
@@ -183,21 +186,65 @@ func (c *Conversation) read(scan func(...any) error) error {
 
 // New begins a conversation in a case, "" for none.
 func (s *Store) New(ctx context.Context, inCase, model string) (Conversation, error) {
-	if _, err := s.Case(ctx, inCase); err != nil {
-		return Conversation{}, err
-	}
-	now := time.Now()
-	id, fence := newID(), newID()
-	_, err := s.db.ExecContext(ctx, "INSERT INTO conversations ("+columns+") VALUES (?, ?, '', 0, ?, '[]', '', ?, ?, 0, '{}', ?)", id, inCase, model, now.UnixMicro(), now.UnixMicro(), fence)
+	return s.Begin(ctx, Conversation{Case: inCase, Model: model})
+}
+
+// Begin begins a conversation like c, without its entries.
+func (s *Store) Begin(ctx context.Context, c Conversation) (Conversation, error) {
+	c.Left, c.Pinned, c.Title = Left{}, false, ""
+	return c, s.write(ctx, func(tx *sql.Tx) (err error) {
+		c, err = started(ctx, tx, c)
+		return err
+	})
+}
+
+func started(ctx context.Context, tx *sql.Tx, c Conversation) (Conversation, error) {
+	now := time.Now().UTC().Truncate(time.Microsecond)
+	c.ID, c.fence, c.Made, c.Changed, c.Head = newID(), newID(), now, now, 0
+	_, err := tx.ExecContext(ctx, "INSERT INTO conversations ("+columns+") VALUES (?, '', '', 0, '', '[]', '', ?, ?, 0, '{}', ?)", c.ID, now.UnixMicro(), now.UnixMicro(), c.fence)
 	if err != nil {
-		return Conversation{}, err
+		return c, err
 	}
-	return s.Conversation(ctx, id)
+	return c, set(ctx, tx, c)
+}
+
+// set writes what can be changed of a conversation.
+func set(ctx context.Context, tx *sql.Tx, c Conversation) error {
+	var known int
+	if err := tx.QueryRowContext(ctx, "SELECT count(*) FROM cases WHERE id = ?", c.Case).Scan(&known); err != nil {
+		return err
+	}
+	if c.Case != "" && known == 0 {
+		return ErrNotFound
+	}
+	if len([]rune(c.Title)) > maxName {
+		return fmt.Errorf("the title is longer than %d characters", maxName)
+	}
+	without, err := json.Marshal(c.Without)
+	if err != nil {
+		return err
+	}
+	left, err := json.Marshal(c.Left)
+	if err != nil {
+		return err
+	}
+	c.Title = strings.ToValidUTF8(c.Title, "\ufffd")
+	return one(tx.ExecContext(ctx, "UPDATE conversations SET case_id = ?, title = ?, pinned = ?, model = ?, without = ?, scope = ?, gone = ? WHERE id = ?", c.Case, strings.TrimSpace(c.Title), c.Pinned, c.Model, string(without), c.Scope, string(left), c.ID))
+}
+
+// querier is the database, or a transaction in it.
+type querier interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
 // Conversation returns one.
-func (s *Store) Conversation(ctx context.Context, id string) (c Conversation, err error) {
-	err = c.read(s.db.QueryRowContext(ctx, "SELECT "+columns+" FROM conversations WHERE id = ?", id).Scan)
+func (s *Store) Conversation(ctx context.Context, id string) (Conversation, error) {
+	return conversation(ctx, s.db, id)
+}
+
+func conversation(ctx context.Context, q querier, id string) (c Conversation, err error) {
+	err = c.read(q.QueryRowContext(ctx, "SELECT "+columns+" FROM conversations WHERE id = ?", id).Scan)
 	if errors.Is(err, sql.ErrNoRows) {
 		err = ErrNotFound
 	}
@@ -213,43 +260,21 @@ func (s *Store) Conversations(ctx context.Context, inCase string) ([]Conversatio
 	return collect(rows, func(c *Conversation, scan func(...any) error) error { return c.read(scan) })
 }
 
-// Change edits what a conversation is: title, pin, model, case, servers.
+// Change edits what a conversation is: title, pin, model, case, servers, scope.
 func (s *Store) Change(ctx context.Context, id string, f func(c *Conversation) error) error {
 	return s.write(ctx, func(tx *sql.Tx) error {
-		var c Conversation
-		err := c.read(tx.QueryRow("SELECT "+columns+" FROM conversations WHERE id = ?", id).Scan)
-		if errors.Is(err, sql.ErrNoRows) {
-			return ErrNotFound
-		}
-		if err == nil {
-			err = f(&c)
-		}
+		c, err := conversation(ctx, tx, id)
 		if err != nil {
 			return err
 		}
-		var known int
-		if err := tx.QueryRow("SELECT count(*) FROM cases WHERE id = ?", c.Case).Scan(&known); err != nil {
+		was := c.Scope
+		if err := f(&c); err != nil {
 			return err
 		}
-		if c.Case != "" && known == 0 {
-			return ErrNotFound
-		}
-		if !slices.Contains(Scopes, c.Scope) {
+		if c.Scope != was && !slices.Contains(Scopes, c.Scope) { // one that is there and not known stays, and narrows all it can
 			return errScope(c.Scope)
 		}
-		if len([]rune(c.Title)) > maxName {
-			return fmt.Errorf("the title is longer than %d characters", maxName)
-		}
-		without, err := json.Marshal(c.Without)
-		if err != nil {
-			return err
-		}
-		left, err := json.Marshal(c.Left)
-		if err != nil {
-			return err
-		}
-		c.Title = strings.ToValidUTF8(c.Title, "\ufffd")
-		return one(tx.Exec("UPDATE conversations SET case_id = ?, title = ?, pinned = ?, model = ?, without = ?, scope = ?, gone = ? WHERE id = ?", c.Case, strings.TrimSpace(c.Title), c.Pinned, c.Model, string(without), c.Scope, string(left), id))
+		return set(ctx, tx, c)
 	})
 }
 
@@ -335,22 +360,32 @@ func (e Entry) apart() (Entry, *Content) {
 	return e, c
 }
 
-// join puts what is kept apart in its place.
-func (e *Entry) join(c *Content) error {
+// join puts what is kept apart in its place, or says that it is not there any more.
+func (e *Entry) join(c *Content) {
 	if e.Outcome != nil {
 		e.Outcome.Content = c
-		return nil
+		return
+	}
+	var blocks []tool.Content
+	if c != nil {
+		blocks = c.Blocks
 	}
 	n := 0
-	for i := range e.Attached {
-		if a := &e.Attached[i]; a.apart() {
-			if c == nil || n == len(c.Blocks) {
-				return fmt.Errorf("entry %d: what was attached is not there", e.Seq)
-			}
-			a.Text, a.Data, n = c.Blocks[n].Text, c.Blocks[n].Data, n+1
+	for _, a := range e.Attached {
+		if a.apart() && a.Text == "" {
+			n++
 		}
 	}
-	return nil
+	for i := range e.Attached {
+		switch a := &e.Attached[i]; {
+		case !a.apart() || a.Text != "":
+		case len(blocks) != n:
+			a.Missing = true
+		default:
+			a.Text, a.Data = blocks[0].Text, blocks[0].Data
+			blocks, n = blocks[1:], n-1
+		}
+	}
 }
 
 // searched is the text by which an entry is found: what was asked and said, and which tools were called, but not what they returned.
@@ -406,7 +441,11 @@ func (s *Store) SetHead(ctx context.Context, id string, seq int64, exactly bool)
 
 // Path returns the entries that lead to seq, itself included, at most the last n of them, the oldest first. seq 0 leads nowhere.
 func (s *Store) Path(ctx context.Context, id string, seq int64, n int) ([]Entry, error) {
-	rows, err := s.db.QueryContext(ctx, pathQuery, seq, id, n)
+	return entries(ctx, s.db, id, seq, n)
+}
+
+func entries(ctx context.Context, q querier, id string, seq int64, n int) ([]Entry, error) {
+	rows, err := q.QueryContext(ctx, pathQuery, seq, id, n)
 	if err != nil {
 		return nil, err
 	}
@@ -449,7 +488,8 @@ func (s *Store) Entry(ctx context.Context, id string, seq int64) (Entry, error) 
 	if err != nil {
 		return Entry{}, err
 	}
-	return e, e.join(c)
+	e.join(c)
+	return e, nil
 }
 
 func (s *Store) content(ctx context.Context, seq int64) (*Content, error) {
@@ -499,49 +539,38 @@ func (s *Store) Foreign(ctx context.Context, id string, after int64, f func(Entr
 }
 
 // Branch makes a new conversation of all that led to seq.
-func (s *Store) Branch(ctx context.Context, id string, seq int64) (Conversation, error) {
-	from, err := s.Conversation(ctx, id)
-	if err != nil {
-		return from, err
-	}
-	path, err := s.Path(ctx, id, seq, maxPath)
-	if err == nil && len(path) == 0 {
-		err = ErrNotFound
-	}
-	if err != nil {
-		return Conversation{}, err
-	}
-	to, err := s.New(ctx, from.Case, from.Model)
-	if err != nil {
-		return to, err
-	}
-	err = s.write(ctx, func(tx *sql.Tx) error {
-		var parent int64
+func (s *Store) Branch(ctx context.Context, id string, seq int64) (to Conversation, err error) {
+	return to, s.write(ctx, func(tx *sql.Tx) error {
+		from, err := conversation(ctx, tx, id)
+		if err != nil {
+			return err
+		}
+		path, err := entries(ctx, tx, id, seq, maxPath)
+		if err == nil && len(path) == 0 {
+			err = ErrNotFound
+		}
+		if err != nil {
+			return err
+		}
+		to = from // with what had left for what is in it
+		to.Title, to.Pinned = clip(from.Title+" (branch)", maxName), false
+		if to, err = started(ctx, tx, to); err != nil {
+			return err
+		}
+		changed := to.Changed
 		for _, e := range path {
 			was := e.Seq
-			e.Parent, e.Seq = parent, 0
+			e.Parent, e.Seq = to.Head, 0
 			if err := insert(tx, to.ID, &e); err != nil {
 				return err
 			}
 			if _, err := tx.Exec("INSERT INTO contents SELECT ?, body FROM contents WHERE seq = ?", e.Seq, was); err != nil {
 				return err
 			}
-			parent = e.Seq
+			to.Head = e.Seq
 		}
-		without, err := json.Marshal(from.Without)
-		if err != nil {
-			return err
-		}
-		left, err := json.Marshal(from.Left) // what had left for what is in it
-		if err != nil {
-			return err
-		}
-		return one(tx.Exec("UPDATE conversations SET title = ?, without = ?, scope = ?, gone = ?, changed = ? WHERE id = ?", clip(from.Title+" (branch)", maxName), string(without), from.Scope, string(left), time.Now().UnixMicro(), to.ID))
+		return one(tx.Exec("UPDATE conversations SET changed = ? WHERE id = ?", changed.UnixMicro(), to.ID)) // not when its last entry was made
 	})
-	if err != nil {
-		return to, errors.Join(err, s.Delete(ctx, to.ID))
-	}
-	return s.Conversation(ctx, to.ID)
 }
 
 // maxPath bounds the entries of one conversation that are looked at together.

@@ -77,7 +77,10 @@ func (e *Engine) turn(ctx context.Context, id string, begin func(context.Context
 		e.mu.Lock()
 		delete(e.turns, id)
 		e.mu.Unlock()
-		e.Changed(Update{ID: id, Rev: t.live.Rev + 1, Idle: true})
+		t.mu.Lock()
+		rev := t.live.Rev + 1
+		t.mu.Unlock()
+		e.Changed(Update{ID: id, Rev: rev, Idle: true})
 		e.running.Done()
 	}()
 	keep := context.WithoutCancel(ctx) // what a person has asked is kept, whatever happens
@@ -293,16 +296,13 @@ func (t *turn) ask(ctx context.Context) (answer llm.Answer, wanted []llm.Part, f
 	for _, o := range req.offered {
 		t.offered[o.Name] = o
 	}
-	asked := Asked{Model: def.Name, Place: place(def), Messages: len(req.Messages), Tools: len(req.Tools), Held: len(req.held), Barred: len(req.barred), Tokens: estimate(req.Request), Cut: req.cut, Dropped: req.dropped}
+	asked := Asked{Model: def.Name, Place: place(def), Messages: len(req.Messages), Tools: len(req.Tools), Held: len(req.held), Barred: len(req.barred), Unseen: req.withheld, Why: req.why, Tokens: estimate(req.Request), Cut: req.cut, Dropped: req.dropped}
 	hidden := hide.hidden(req.Request)
 	asked.Hidden = hide.n
-	var left Left
-	var tries int
 	hidden.May = func() error { return t.may(keep, c.Model, of) }
-	hidden.Sent = func(s llm.Sent) {
-		tries = s.Try
-		left.Requests++
-		left.Bytes += int64(len(s.Body))
+	hidden.Sent = func(s llm.Sent) error { // before anything leaves
+		asked.Tries, asked.Bytes = s.Try, asked.Bytes+int64(len(s.Body))
+		return t.left(keep, def, Left{Requests: 1, Bytes: int64(len(s.Body))})
 	}
 
 	t.change(func(l *Live) {
@@ -325,16 +325,14 @@ func (t *turn) ask(ctx context.Context) (answer llm.Answer, wanted []llm.Part, f
 	for part, text := range show.held { // it was none
 		t.delta(llm.Delta{Index: part, Kind: llm.Text, Text: text})
 	}
-	asked.Took, asked.Said, asked.Stop, asked.Usage, asked.Tries = config.Duration(time.Since(began)), clip(answer.Model, 200), answer.Stop, answer.Usage, tries
+	asked.Took, asked.Said, asked.Stop, asked.Usage = config.Duration(time.Since(began)), clip(answer.Model, 200), answer.Stop, answer.Usage
 	asked.Dollars, _ = llm.Cost(answer.Usage, def.Price)
-	asked.Bytes = left.Bytes
 	t.tokens += answer.Usage.Input + answer.Usage.Output
 	if answer.Usage.Input == 0 {
 		t.tokens += asked.Tokens
 	}
 	t.dollars += asked.Dollars
-	left.Dollars = asked.Dollars
-	if err := t.left(keep, def, left); err != nil {
+	if err := t.left(keep, def, Left{Dollars: asked.Dollars}); err != nil {
 		return answer, nil, nil, err
 	}
 	parts := named(hide.shown(answer.Parts), t.head)

@@ -145,7 +145,7 @@ type tryKey struct{}
 type attempt struct {
 	try  int
 	may  func() error
-	sent func(Sent)
+	sent func(Sent) error
 }
 
 func (c *client) try(ctx context.Context, r Request, on func(Delta)) (Answer, error) {
@@ -224,7 +224,9 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, &Error{Fault: FaultRecord, err: err}
 	}
 	if a.sent != nil {
-		a.sent(sent)
+		if err := a.sent(sent); err != nil {
+			return nil, &Error{Fault: FaultRecord, err: err}
+		}
 	}
 	resp, err := t.base.RoundTrip(out)
 	if err != nil {

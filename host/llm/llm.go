@@ -25,8 +25,8 @@ type Request struct {
 	Tools    []Tool
 	Most     int // tokens of the answer, if that is less than the model may write; 0 for no such bound
 
-	May  func() error // is asked before every try; its error keeps the request here. ErrElsewhere: only a model on this computer may have it. nil is allowed
-	Sent func(Sent)   // hears of every try that is about to leave, after it was recorded; nil is allowed
+	May  func() error     // is asked before every try; its error keeps the request here. ErrElsewhere: only a model on this computer may have it. nil is allowed
+	Sent func(Sent) error // hears of every try that is about to leave, after it was recorded; its error keeps it here; nil is allowed
 }
 
 // ErrElsewhere is what Request.May returns for what only a model on this computer may be asked.
