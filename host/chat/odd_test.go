@@ -59,7 +59,8 @@ func TestWordsInNamesOfTools(t *testing.T) {
 			}
 			i := strings.Index(r.Body, "tool_")
 			if i < 0 {
-				t.Fatalf("%s: %s", word, r.Body)
+				t.Errorf("%s: %s", word, r.Body)
+				return scripted.Turn{Text: "ok"}
 			}
 			return scripted.Turn{Calls: []scripted.Call{call("1", r.Body[i:i+21], `{}`), call("2", "nothing", `{}`)}}
 		})
