@@ -78,17 +78,19 @@ func (a *App) FolderAccess(folder string) ([]FolderAccess, error) {
 		if v.Def.Remote() {
 			continue
 		}
-		f := FolderAccess{Server: v.Name, Folder: folder, Access: "none"}
+		f := FolderAccess{Server: v.Name, Folder: folder, Real: real, Access: "none"}
 		for _, granted := range []struct {
 			access string
 			paths  []string
 		}{{"read", v.Def.Read}, {"write", v.Def.Write}} {
 			for _, path := range granted.paths {
-				if sandbox.Below(real, path) {
-					f.Access = granted.access
-					if path != real {
-						f.Through = path
-					}
+				switch {
+				case path == real:
+					f.Access, f.Through = granted.access, ""
+				case sandbox.Below(real, path) && (f.Access != granted.access || f.Through != ""):
+					f.Access, f.Through = granted.access, path
+				case sandbox.Below(path, real):
+					f.Parts = true
 				}
 			}
 		}
@@ -107,8 +109,11 @@ func resolved(folder string) (string, error) {
 // SetFolderAccess grants a server a folder, or takes it away. It returns when the server runs again.
 func (a *App) SetFolderAccess(f FolderAccess) error {
 	real, err := resolved(f.Folder)
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
+	case real != f.Real: // it was shown what it leads to
+		return &Failure{"CRD-CHT-05", fmt.Sprintf("The folder %s leads to %s now.", f.Folder, real), "Nothing was granted.", "Look where it leads, and choose again."}
 	}
 	none, reads, writes := config.Grants{}, config.Grants{Read: []string{real}}, config.Grants{Write: []string{real}}
 	give, take := none, none

@@ -27,7 +27,11 @@ func TestFolderOfACase(t *testing.T) {
 	if err := os.Symlink(folder, link); err != nil {
 		t.Fatal(err)
 	}
-	for name, def := range map[string]config.Server{"files": {}, "reader": {Read: []string{above}}, "writer": {Read: []string{folder}, Write: []string{above}}} {
+	if err := os.Mkdir(filepath.Join(folder, "sub"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for name, def := range map[string]config.Server{"files": {}, "reader": {Read: []string{above}}, "writer": {Read: []string{folder}, Write: []string{above}},
+		"exact": {Read: []string{above}, Write: []string{folder}}, "part": {Write: []string{filepath.Join(folder, "sub")}}} {
 		def.Name, def.Source, def.Command, def.Net, def.Memory, def.Pids = name, "local", []string{"/usr/bin/true"}, config.NetNone, config.DefaultMemory, config.DefaultPids
 		if err := a.host.AddServer(def); err != nil {
 			t.Fatal(err)
@@ -42,7 +46,14 @@ func TestFolderOfACase(t *testing.T) {
 			}
 			var got []string
 			for _, f := range all {
-				got = append(got, strings.TrimRight(f.Server+" "+f.Access+" "+f.Through, " "))
+				row := f.Server + " " + f.Access + " " + f.Through
+				if f.Parts {
+					row += "parts"
+				}
+				if f.Real != folder {
+					t.Errorf("%s leads to %s", path, f.Real)
+				}
+				got = append(got, strings.TrimRight(row, " "))
 			}
 			slices.Sort(got)
 			if !slices.Equal(got, want) {
@@ -50,17 +61,18 @@ func TestFolderOfACase(t *testing.T) {
 			}
 		}
 	}
-	see("files none", "reader read "+above, "writer write "+above)
+	see("exact write", "files none", "part none parts", "reader read "+above, "writer write "+above)
 	for _, access := range []string{"write", "read", "none", "read"} {
-		if err := a.SetFolderAccess(FolderAccess{Server: "files", Folder: link, Access: access}); err != nil {
+		if err := a.SetFolderAccess(FolderAccess{Server: "files", Folder: link, Real: folder, Access: access}); err != nil {
 			t.Fatal(err)
 		}
-		see("files "+access, "reader read "+above, "writer write "+above)
+		see("exact write", "files "+access, "part none parts", "reader read "+above, "writer write "+above)
 	}
 	for name, f := range map[string]FolderAccess{
-		"nobody":      {Server: "nobody", Folder: folder, Access: "read"},
-		"no access":   {Server: "files", Folder: folder, Access: "all"},
-		"everything":  {Server: "files", Folder: "/", Access: "write"},
+		"led away":    {Server: "files", Folder: link, Real: above, Access: "write"},
+		"nobody":      {Server: "nobody", Folder: folder, Real: folder, Access: "read"},
+		"no access":   {Server: "files", Folder: folder, Real: folder, Access: "all"},
+		"everything":  {Server: "files", Folder: "/", Real: "/", Access: "write"},
 		"relative":    {Server: "files", Folder: "cases", Access: "read"},
 		"not there":   {Server: "files", Folder: folder + "/x", Access: "read"},
 		"nothing":     {Server: "files", Access: "read"},
@@ -70,7 +82,7 @@ func TestFolderOfACase(t *testing.T) {
 			t.Errorf("%s: was granted", name)
 		}
 	}
-	see("files read", "reader read "+above, "writer write "+above)
+	see("exact write", "files read", "part none parts", "reader read "+above, "writer write "+above)
 	if _, err := a.FolderAccess("cases"); err == nil {
 		t.Error("a relative folder was looked up")
 	}

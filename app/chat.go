@@ -27,10 +27,7 @@ func (a *App) Chats(q ChatQuery) ([]ChatRow, error) {
 	if err != nil {
 		return nil, chatFailure(err)
 	}
-	cases, err := e.Store.Cases(a.ctx)
-	if err != nil {
-		return nil, chatFailure(err)
-	}
+	cases, _ := e.Store.Cases(a.ctx) // one that cannot be read has no name here, and says why where it is used
 	names := map[string]string{}
 	for _, c := range cases {
 		names[c.ID] = c.Name
@@ -85,14 +82,16 @@ func (a *App) OpenChat(id string) (ChatView, error) {
 	if err != nil {
 		return ChatView{}, chatFailure(err)
 	}
+	session := a.host.Gate.Labels.Session(chat.Asker(id))
 	v := ChatView{ID: c.ID, Title: titled(c), CaseID: c.Case, Pinned: c.Pinned, Scope: string(c.Scope), Servers: []ChatServer{}, Entries: []EntryView{}, More: len(path) > firstEntries,
-		Left: ChatLeft{c.Left.Requests, c.Left.Bytes, list(c.Left.Places)}, Results: a.host.Gate.Labels.Session(chat.Asker(id)).Results}
+		Left: ChatLeft{c.Left.Requests, c.Left.Bytes, list(c.Left.Places)}, Results: session.Results, Outside: session.ReadOutside}
 	if v.More {
 		path = path[1:]
 	}
 	highest := 0
 	for _, en := range path {
 		v.Entries = append(v.Entries, a.entryView(en))
+		v.Outside = v.Outside || len(en.Attached) > 0
 		if en.Outcome != nil {
 			highest = max(highest, en.Outcome.Number)
 		}
@@ -104,6 +103,7 @@ func (a *App) OpenChat(id string) (ChatView, error) {
 		}
 	}
 	v.Results = max(v.Results, highest)
+	v.Outside = v.Outside || v.Results > 0
 	if def, ok := a.host.Config().Model(c.Model); ok {
 		v.Model, v.Local = def.Name, def.Local()
 		v.Budget.Context, v.Budget.Priced = def.Context, def.Price != config.Price{}
@@ -114,8 +114,12 @@ func (a *App) OpenChat(id string) (ChatView, error) {
 			continue // the case has it not
 		}
 		row := ChatServer{Name: s.Name, On: !slices.Contains(c.Without, s.Name), State: string(s.State), Pin: a.host.PinStatus(s).State.String(), Tools: len(s.Tools)}
+		row.Tools = 0
 		for _, t := range s.Tools {
-			row.Tokens += chat.TokensOf(t)
+			if chat.May(chat.ScopeOf(c, of), t) {
+				row.Tools++
+				row.Tokens += chat.TokensOf(t)
+			}
 		}
 		v.Servers = append(v.Servers, row)
 	}
@@ -146,12 +150,19 @@ func (a *App) NewChat(n NewChat) (ChatView, error) {
 	if err != nil {
 		return ChatView{}, chatFailure(err)
 	}
-	if n.Model == "" {
-		if n.Model, err = a.host.UsualModel(a.ctx); err != nil {
+	var like chat.Conversation
+	if n.Like != "" {
+		if like, err = e.Store.Conversation(a.ctx, n.Like); err != nil {
 			return ChatView{}, chatFailure(err)
 		}
 	}
-	c, err := e.Store.New(a.ctx, n.CaseID, n.Model)
+	like.Case, like.Model = n.CaseID, n.Model
+	if n.Model == "" {
+		if like.Model, err = a.host.UsualModel(a.ctx, n.CaseID); err != nil {
+			return ChatView{}, chatFailure(err)
+		}
+	}
+	c, err := e.Store.Begin(a.ctx, like)
 	if err != nil {
 		return ChatView{}, chatFailure(err)
 	}
@@ -203,6 +214,9 @@ func (a *App) attach(id string, at Attachment) (all []chat.Attachment, err error
 	}
 	c := chat.Content{Structured: string(r.Structured)}
 	for _, b := range r.Content {
+		if len(all) == chat.MaxPictures || a.ctx.Err() != nil {
+			return nil, fmt.Errorf("%s has more than %d images: attach another resource", nameOf(at.URI), chat.MaxPictures)
+		}
 		if picture, err := chat.NewPicture(nameOf(at.URI), at.Server, b.Data); len(b.Data) > 0 && err == nil {
 			all = append(all, picture)
 		} else {
@@ -536,7 +550,7 @@ func sentView(s *chat.Asked) *SentView {
 	if s == nil {
 		return nil
 	}
-	v := &SentView{Place: s.Place, Messages: s.Messages, Tools: s.Tools, Held: s.Held, Barred: s.Barred, Tokens: s.Tokens, Cut: s.Cut}
+	v := &SentView{Place: s.Place, Messages: s.Messages, Tools: s.Tools, Held: s.Held, Barred: s.Barred, Tokens: s.Tokens, Cut: s.Cut, Unseen: s.Unseen, Why: s.Why}
 	if v.Place == "" {
 		v.Place = "this computer"
 	}

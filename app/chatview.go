@@ -35,6 +35,7 @@ type ChatView struct {
 	Live    *LiveView    `json:"live"`    // null when nothing is under way
 	Left    ChatLeft     `json:"left"`
 	Results int          `json:"results"` // of tools that it has read
+	Outside bool         `json:"outside"` // it has read outside text, attached files included
 	Budget  BudgetView   `json:"budget"`
 }
 
@@ -102,6 +103,8 @@ type SentView struct {
 	Barred   int    `json:"barred"` // tools that were not told of because it may only read
 	Tokens   int    `json:"tokens"` // about
 	Cut      int    `json:"cut"`    // results that it was given in short, to save room
+	Unseen   int    `json:"unseen"` // images that it was not given
+	Why      string `json:"why"`    // it was not
 }
 
 // UsedView is what an answer took.
@@ -194,7 +197,8 @@ type ChatPush struct {
 // NewChat begins a conversation.
 type NewChat struct {
 	CaseID string `json:"caseId"`
-	Model  string `json:"model"` // "" for the one used last
+	Model  string `json:"model"` // "" for the one used last that the case allows
+	Like   string `json:"like"`  // the conversation whose scope and servers it has, "" for none
 }
 
 // Ask is a question.
@@ -251,5 +255,7 @@ type FolderAccess struct {
 	Server  string `json:"server"`
 	Folder  string `json:"folder"`
 	Access  string `json:"access"`  // none, read, write
+	Real    string `json:"real"`    // what the folder is once links are followed; this is granted
 	Through string `json:"through"` // the folder above it that is granted, "" for none; only Servers can change that
+	Parts   bool   `json:"parts"`   // something below it is granted besides
 }

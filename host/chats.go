@@ -60,9 +60,14 @@ func (h *Host) opened() *chat.Engine {
 	return h.chats.engine
 }
 
-// UsualModel is what a new conversation asks if nobody says: the model of the one that changed last, or else the first that may be asked, "" if there is none.
-func (h *Host) UsualModel(ctx context.Context) (string, error) {
+// UsualModel is what a new conversation in a case asks if nobody says: the model of the one that changed last, or else the first; of those that the case
+// allows. It is "" if there is none.
+func (h *Host) UsualModel(ctx context.Context, inCase string) (string, error) {
 	e, err := h.Chats()
+	if err != nil {
+		return "", err
+	}
+	of, err := e.Store.Case(ctx, inCase)
 	if err != nil {
 		return "", err
 	}
@@ -72,13 +77,16 @@ func (h *Host) UsualModel(ctx context.Context) (string, error) {
 	}
 	slices.SortFunc(all, func(a, b chat.Conversation) int { return b.Changed.Compare(a.Changed) })
 	conf := h.Config()
+	may := func(m config.Model) bool {
+		return (m.Local() || !of.LocalOnly) && (len(of.Models) == 0 || slices.Contains(of.Models, m.Name))
+	}
 	for _, c := range all {
-		if _, ok := conf.Model(c.Model); ok {
+		if m, ok := conf.Model(c.Model); ok && may(m) {
 			return c.Model, nil
 		}
 	}
 	for _, m := range conf.Models {
-		if m.Local() || !conf.LocalModels {
+		if may(m) && (m.Local() || !conf.LocalModels) {
 			return m.Name, nil
 		}
 	}

@@ -20,7 +20,6 @@ import (
 	"cordon/host/consent"
 	"cordon/host/llm"
 	"cordon/host/server"
-	"cordon/host/tool"
 
 	"github.com/go-json-experiment/json"
 	"github.com/spf13/cobra"
@@ -40,6 +39,8 @@ type talking struct {
 	wrote bool // of the answer that is coming
 	begun bool // the line that it is at has its mark
 	parts map[int]bool
+
+	unseen int // images that it was said of that the model is not given
 }
 
 func chatCommand(e *env) *cobra.Command {
@@ -149,8 +150,13 @@ func (e *env) chat(ctx context.Context, question string, o opening, show bool) e
 // ask asks, with what goes with it.
 func (t *talking) ask(ctx context.Context, stops <-chan os.Signal, question string) error {
 	a := chat.Ask{Text: question, Attached: t.attach}
-	t.attach = nil
-	return t.turn(ctx, stops, func() error { return t.c.Ask(ctx, t.id, a) })
+	return t.turn(ctx, stops, func() error {
+		err := t.c.Ask(ctx, t.id, a)
+		if err == nil { // else it was not begun
+			t.attach = nil
+		}
+		return err
+	})
 }
 
 // file has a file go with the next question.
@@ -175,7 +181,11 @@ func (t *talking) file(path string) error {
 	if err != nil {
 		return fmt.Errorf("attach: %w", err)
 	}
-	t.attach = append(t.attach, a)
+	all := append(slices.Clone(t.attach), a)
+	if err := (chat.Ask{Attached: all}).Validate(); err != nil {
+		return fmt.Errorf("attach %s: %w", path, err)
+	}
+	t.attach = all
 	return nil
 }
 
@@ -187,16 +197,28 @@ func (t *talking) choose(ctx context.Context, o opening) error {
 			return fmt.Errorf("%w: %q; see: cordon models list", host.ErrNoModel, model)
 		}
 	}
+	for _, name := range o.only {
+		if _, ok := conf.Server(name); !ok {
+			return fmt.Errorf("there is no server %q; see: cordon servers list", name)
+		}
+	}
+	if o.scope == "usual" {
+		o.scope = chat.Usual
+	}
+	if !slices.Contains(chat.Scopes, o.scope) {
+		return fmt.Errorf("%q is no scope: there are read, which allows nothing else, ask, which asks before every call, and usual", o.scope)
+	}
 	all, err := t.c.Store.Conversations(ctx, "")
 	if err != nil {
 		return err
 	}
 	slices.SortFunc(all, func(a, b chat.Conversation) int { return b.Changed.Compare(a.Changed) })
+	asked := func(c chat.Conversation) bool { return c.Head != 0 }
 	switch {
-	case o.last && len(all) == 0:
+	case o.last && !slices.ContainsFunc(all, asked):
 		return errors.New("there is no conversation yet")
 	case o.last:
-		t.id = all[0].ID
+		t.id = all[slices.IndexFunc(all, asked)].ID
 	case o.resume != "":
 		c, err := t.c.Store.Conversation(ctx, o.resume)
 		if err != nil {
@@ -209,23 +231,18 @@ func (t *talking) choose(ctx context.Context, o opening) error {
 			return err
 		}
 		if model == "" {
-			if model, err = t.h.UsualModel(ctx); err != nil {
+			if model, err = t.h.UsualModel(ctx, of); err != nil {
 				return err
 			}
 		}
 		if model == "" {
-			return errors.New("there is no model yet; find those on this computer with: cordon models find; add one with: cordon models add")
+			return errors.New("there is no model yet, or none that the case allows; find those on this computer with: cordon models find; add one with: cordon models add")
 		}
-		c, err := t.c.Store.New(ctx, of, model)
+		c, err := t.c.Store.Begin(ctx, chat.Conversation{Case: of, Model: model, Scope: o.scope})
 		if err != nil {
 			return err
 		}
 		t.id = c.ID
-	}
-	for _, name := range o.only {
-		if _, ok := conf.Server(name); !ok {
-			return fmt.Errorf("there is no server %q; see: cordon servers list", name)
-		}
 	}
 	return t.c.Store.Change(ctx, t.id, func(c *chat.Conversation) error {
 		if model != "" {
@@ -322,6 +339,9 @@ func (t *talking) hear(u chat.Update) {
 		t.wrote, t.begun, t.parts = false, false, nil
 	case u.Entry != nil && u.Entry.Outcome != nil:
 		fmt.Fprintln(t.e.err, consent.Escape(callLine(u.Entry.Outcome)))
+	case u.Live != nil && u.Live.Phase == chat.Asking && u.Live.Asked != nil && u.Live.Asked.Unseen > 0 && u.Live.Asked.Unseen != t.unseen:
+		t.unseen = u.Live.Asked.Unseen // once, and again when there are more
+		fmt.Fprintf(t.e.err, "  images that the model is not given: %d; %s\n", t.unseen, u.Live.Asked.Why)
 	case u.Live != nil && u.Live.Phase == chat.Retrying:
 		fmt.Fprintf(t.e.err, "  %s; it is asked again\n", consent.Escape(u.Live.Retry))
 	}
@@ -398,6 +418,7 @@ const talkHelp = `  Write a question and press Enter; a line that ends with \ go
   /servers          show which servers' tools the model is told of
   /on NAME, /off NAME   tell it of a server's tools, or not
   /attach FILE      a text file or an image goes with the next question
+  /detach           nothing goes with it after all
   /scope [read|ask|usual]   what calls may do: nothing but read, ask before each, or as the rules say
   /new              begin a new conversation
   /quit             end; the conversation is kept
@@ -471,7 +492,7 @@ func (t *talking) introduce(ctx context.Context, more string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(t.e.err, "Conversation %s with %s, %s. %s%s\n", c.ID, consent.Escape(c.Model), t.placeOf(c.Model), scopeWords(chat.ScopeOf(c, of)), more)
+	fmt.Fprintf(t.e.err, "Conversation %s with %s, %s. %s%s\n", c.ID, consent.Escape(c.Model), t.placeOf(c.Model), scopeWords(c, of), more)
 	return nil
 }
 
@@ -581,12 +602,12 @@ func (t *talking) said(ctx context.Context, stops <-chan os.Signal, text string)
 		}
 		a := t.attach[len(t.attach)-1]
 		fmt.Fprintf(t.e.err, "%s, %d bytes, goes with the next question.\n", consent.Escape(a.Name), a.Size)
-		if def, ok := t.h.Config().Model(c.Model); ok && a.MIME != "" && (!def.Images || len(of.Redact) > 0) {
-			fmt.Fprintln(t.e.err, "The model is told of it, and is not given it: it is not set to look at images, or the case keeps words from models, which nobody can look for in one.")
-		}
+	case "/detach":
+		t.attach = nil
+		fmt.Fprintln(t.e.err, "Nothing goes with the next question.")
 	case "/scope":
 		if arg == "" {
-			fmt.Fprintf(t.e.err, "%s\n", scopeWords(chat.ScopeOf(c, of)))
+			fmt.Fprintf(t.e.err, "%s\n", scopeWords(c, of))
 			return false, nil
 		}
 		to := chat.Scope(arg)
@@ -597,17 +618,14 @@ func (t *talking) said(ctx context.Context, stops <-chan os.Signal, text string)
 			return false, err
 		}
 		c.Scope = to
-		fmt.Fprintf(t.e.err, "%s\n", scopeWords(chat.ScopeOf(c, of)))
+		fmt.Fprintf(t.e.err, "%s\n", scopeWords(c, of))
 	case "/new":
-		n, err := t.c.Store.New(ctx, c.Case, c.Model)
+		n, err := t.c.Store.Begin(ctx, c)
 		if err != nil {
 			return false, err
 		}
-		if err := t.c.Store.Change(ctx, n.ID, func(n *chat.Conversation) error { n.Scope, n.Without = c.Scope, c.Without; return nil }); err != nil {
-			return false, err
-		}
 		t.id = n.ID
-		fmt.Fprintf(t.e.err, "Conversation %s. %s\n", n.ID, scopeWords(chat.ScopeOf(c, of)))
+		fmt.Fprintf(t.e.err, "Conversation %s. %s\n", n.ID, scopeWords(n, of))
 	default:
 		return false, fmt.Errorf("there is no %s; /help shows what there is; as a question it is written /%s", word, word)
 	}
@@ -615,16 +633,20 @@ func (t *talking) said(ctx context.Context, stops <-chan os.Signal, text string)
 }
 
 // scopeWords says what calls may do.
-func scopeWords(s tool.Scope) string {
-	switch {
+func scopeWords(c chat.Conversation, of chat.Case) string {
+	words := "Reads flow; you are asked before anything else."
+	switch s := chat.ScopeOf(c, of); {
 	case s.ReadOnly && s.AskAll:
-		return "Calls may only read, and you are asked before each."
+		words = "Calls may only read, and you are asked before each."
 	case s.ReadOnly:
-		return "Calls may only read."
+		words = "Calls may only read."
 	case s.AskAll:
-		return "You are asked before every call."
+		words = "You are asked before every call."
 	}
-	return "Reads flow; you are asked before anything else."
+	if of.Scope != chat.Usual && of.Scope != c.Scope {
+		words += " So says its case, " + consent.Escape(of.Name) + "."
+	}
+	return words
 }
 
 // slash takes a line apart into a command's word and the rest. The word is "" for a question, which is the rest: one that begins with a path

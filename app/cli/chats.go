@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -89,7 +90,7 @@ func listChatsCommand(e *env) *cobra.Command {
 			return e.print(rows, func(w io.Writer) {
 				t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 				for _, r := range rows {
-					fmt.Fprintf(t, "%s\t%s\t%s\n", r.ID, r.Changed.UTC().Format("2006-01-02 15:04 UTC"), consent.Escape(r.Title))
+					fmt.Fprintf(t, "%s\t%s\t%s\n", r.ID, r.Changed.UTC().Format("2006-01-02 15:04 UTC"), consent.Escape(cmp.Or(r.Title, "New conversation")))
 					if r.Snippet != "" {
 						fmt.Fprintf(t, "\t\t%s\n", consent.Escape(r.Snippet))
 					}
@@ -231,6 +232,18 @@ func writeCase(w io.Writer, c chat.Case) {
 	case chat.AskAll:
 		fmt.Fprint(w, ", you are asked before every call")
 	}
+	for _, l := range []struct {
+		words string
+		set   bool
+		value any
+	}{
+		{"%d requests", c.Limits.Requests > 0, c.Limits.Requests}, {"%d calls", c.Limits.Calls > 0, c.Limits.Calls}, {"%d tokens", c.Limits.Tokens > 0, c.Limits.Tokens},
+		{"$%g", c.Limits.Dollars > 0, c.Limits.Dollars}, {"%v", c.Limits.Time > 0, time.Duration(c.Limits.Time)},
+	} {
+		if l.set {
+			fmt.Fprintf(w, ", at most "+l.words+" for a question", l.value)
+		}
+	}
 	if len(c.Redact) > 0 {
 		fmt.Fprintf(w, ", no model gets %s", consent.Escape(strings.Join(c.Redact, ", ")))
 	}
@@ -274,6 +287,11 @@ leaves for a model, in questions, results and definitions of tools, and put back
 						now.Redact = append(now.Redact, w)
 					}
 				}
+				for _, name := range v.Servers {
+					if _, ok := h.Config().Server(name); !ok {
+						return fmt.Errorf("there is no server %q; see: cordon servers list", name)
+					}
+				}
 				for _, name := range v.Models {
 					if _, ok := h.Config().Model(name); !ok {
 						return fmt.Errorf("%w: %q; see: cordon models list", host.ErrNoModel, name)
@@ -281,7 +299,6 @@ leaves for a model, in questions, results and definitions of tools, and put back
 				}
 				set("scope", func() { now.Scope = v.Scope })
 				set("max-requests", func() { now.Limits.Requests = v.Limits.Requests })
-				set("max-tokens", func() { now.Limits.Tokens = v.Limits.Tokens })
 				set("max-time", func() { now.Limits.Time = config.Duration(most) })
 				set("max-dollars", func() { now.Limits.Dollars = v.Limits.Dollars })
 				set("max-calls", func() { now.Limits.Calls = v.Limits.Calls })
@@ -305,7 +322,6 @@ leaves for a model, in questions, results and definitions of tools, and put back
 	f.Float64Var(&v.Limits.Dollars, "max-dollars", 0, "what one question may cost; 0 for no limit")
 	f.IntVar(&v.Limits.Calls, "max-calls", 0, "how many calls one question may have made; 0 for the usual limit")
 	f.IntVar(&v.Limits.Requests, "max-requests", 0, "how often the model may be asked for one question; 0 for the usual limit")
-	f.IntVar(&v.Limits.Tokens, "max-tokens", 0, "how many tokens one question may use; 0 for the usual limit")
 	f.DurationVar(&most, "max-time", 0, "how long one question may take, such as 10m; 0 for the usual limit")
 	flag(c, "scope", fixed("read", "ask"))
 	flag(c, "marking", fixed("clear", "green", "amber", "amber+strict", "red"))

@@ -42,6 +42,11 @@ func ScopeOf(c Conversation, in Case) (s tool.Scope) {
 	return s
 }
 
+// May reports whether a model is told of a tool under a scope.
+func May(s tool.Scope, t tool.Tool) bool { return !s.ReadOnly || reads(t.Effect) }
+
+func reads(e tool.Effect) bool { return e == tool.Read || e == tool.Costly }
+
 // Case groups conversations.
 type Case struct {
 	ID        string   `json:"id"` // 16 hex digits

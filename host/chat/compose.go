@@ -132,7 +132,7 @@ func (e *Engine) compose(ctx context.Context, c Conversation, of Case, def confi
 	}
 	out := composed{}
 	if ScopeOf(c, of).ReadOnly {
-		all, out.barred = apart(all, func(o offer) bool { return o.effect == tool.Read || o.effect == tool.Costly })
+		all, out.barred = apart(all, func(o offer) bool { return reads(o.effect) })
 	}
 	out.offered, out.held = choose(all, asked, must, forTools)
 

@@ -102,7 +102,7 @@ const (
 	maxQuestion = 1 << 20 // bytes
 	maxAttached = 4 << 20
 	maxFiles    = 20
-	maxPictures = 8
+	MaxPictures = 8 // of a question
 )
 
 // Ask is a question of a person's.
@@ -112,7 +112,8 @@ type Ask struct {
 	Replaces int64 // the question that it is another version of, or 0; what is attached to that goes with this too
 }
 
-func (a Ask) validate() error {
+// Validate reports why it cannot be asked.
+func (a Ask) Validate() error {
 	size, pictures, drawn := 0, 0, 0
 	for _, f := range a.Attached {
 		size, drawn = size+len(f.Text), drawn+len(f.Data)
@@ -127,8 +128,8 @@ func (a Ask) validate() error {
 		return fmt.Errorf("the question is longer than %d KiB: attach the text as a file", maxQuestion>>10)
 	case size > maxAttached || len(a.Attached) > maxFiles:
 		return fmt.Errorf("the attachments are more than %d files or %d MiB", maxFiles, maxAttached>>20)
-	case pictures > maxPictures || drawn > maxPictured:
-		return fmt.Errorf("there are more than %d images, or together they are larger than %d MiB", maxPictures, maxPictured>>20)
+	case pictures > MaxPictures || drawn > maxPictured:
+		return fmt.Errorf("there are more than %d images, or together they are larger than %d MiB", MaxPictures, maxPictured>>20)
 	}
 	return nil
 }
@@ -136,7 +137,7 @@ func (a Ask) validate() error {
 // Ask begins a turn with a question and returns when it has ended, whatever came of it: that is in its last entry. An error means that it was not
 // begun, or could not be kept.
 func (e *Engine) Ask(ctx context.Context, id string, a Ask) error {
-	if err := a.validate(); err != nil {
+	if err := a.Validate(); err != nil {
 		return err
 	}
 	return e.turn(ctx, id, func(ctx context.Context, t *turn, c Conversation) error {
@@ -151,7 +152,7 @@ func (e *Engine) Ask(ctx context.Context, id string, a Ask) error {
 			}
 			old.Attached = slices.DeleteFunc(old.Attached, func(a Attachment) bool { return a.Missing })
 			parent, a.Attached = old.Parent, append(old.Attached, a.Attached...)
-			if err := a.validate(); err != nil { // together
+			if err := a.Validate(); err != nil { // together
 				return err
 			}
 		}

@@ -144,8 +144,8 @@ func TestManyImages(t *testing.T) {
 		return scripted.Turn{Text: "ok"}
 	})
 	per := maxPictured / len(large.Data)
-	if per > maxPictures {
-		per = maxPictures
+	if per > MaxPictures {
+		per = MaxPictures
 	}
 	var all []Attachment
 	for range per {

@@ -9,7 +9,7 @@ export const entry = (seq: number, turn: number, kind: EntryView['kind'], time: 
 })
 export const question = (seq: number, time: string, words: string, over: Partial<EntryView> = {}): EntryView => entry(seq, seq, 'question', time, { text: words, ...over })
 export const answer = (seq: number, turn: number, time: string, words: string, over: Partial<EntryView> = {}): EntryView =>
-  entry(seq, turn, 'answer', time, { text: words, model: 'qwen3:14b', local: true, stop: 'end', firstMillis: 310, tookMillis: 1900, sent: { place: 'this computer', messages: 3, tools: 6, held: 40, barred: 0, tokens: 2904, cut: 0 }, usage: { input: 2904, cached: 0, output: 240, dollars: 0 }, ...over })
+  entry(seq, turn, 'answer', time, { text: words, model: 'qwen3:14b', local: true, stop: 'end', firstMillis: 310, tookMillis: 1900, sent: { place: 'this computer', messages: 3, tools: 6, held: 40, barred: 0, tokens: 2904, cut: 0, unseen: 0, why: '' }, usage: { input: 2904, cached: 0, output: 240, dollars: 0 }, ...over })
 export const outcome = (seq: number, turn: number, time: string, over: Partial<OutcomeView>): EntryView => {
   const o: OutcomeView = { id: `call-${seq}`, server: 'detections', tool: 'search_rules', effect: 'read', state: 'ok', asked: false, stage: '', rule: 'read.local', reason: '', callId: `c-${seq}`, event: 12488, number: 0, tookMillis: 175, args: '{}', summary: '', content: [], structured: '', findings: [], bytes: 700, cut: false, ...over }
   return entry(seq, turn, 'outcome', time, { outcome: o })
@@ -55,9 +55,9 @@ export const coverage: EntryView[] = [
 ]
 const lsass: EntryView[] = [
   question(1, '09:36:00.000', 'What opened LSASS on WS-FIN-0142 in the last day?', { versions: [1, 11], attachments: [{ name: 'timeline.csv', from: 'you', bytes: 4210, image: false }, { name: 'case://INC-2041/notes', from: 'cases', bytes: 812, image: false }] }),
-  answer(2, 1, '09:36:04.000', 'I look at the events of that host first.', { stop: 'calls', model: 'claude-opus', local: false, sent: { place: 'api.anthropic.com', messages: 2, tools: 9, held: 37, barred: 0, tokens: 3912, cut: 1 }, calls: [wants('call-3', 'sentinel', 'query', { query: 'SecurityEvent | where Computer == "WS-FIN-0142"', rowCap: 500 })] }),
+  answer(2, 1, '09:36:04.000', 'I look at the events of that host first.', { stop: 'calls', model: 'claude-opus', local: false, sent: { place: 'api.anthropic.com', messages: 2, tools: 9, held: 37, barred: 0, tokens: 3912, cut: 1, unseen: 0, why: '' }, calls: [wants('call-3', 'sentinel', 'query', { query: 'SecurityEvent | where Computer == "WS-FIN-0142"', rowCap: 500 })] }),
   outcome(3, 1, '09:36:20.000', { server: 'sentinel', tool: 'query', effect: 'costly', asked: true, rule: 'consent.costly', number: 1, tookMillis: 6400, event: 12496, summary: '6 rows', args: '{"query":"SecurityEvent | where Computer == \\"WS-FIN-0142\\"","rowCap":500}', content: [text(JSON.stringify([{ ProcessName: 'C:\\Users\\kbrandt\\run\u202Efdp.exe', AccessMask: '0x1410', hits: 1 }, { ProcessName: 'C:\\Windows\\System32\\svchost.exe', AccessMask: '0x1000', hits: 9377 }]))] }),
-  answer(4, 1, '09:36:29.000', 'One file stands out: `run\u202Efdp.exe` opened LSASS with `0x1410` [#1]. It hides its file type.\n\n1. Isolate the host.\n2. Keep the file.\n   - hash it\n   - do not open it\n3. Ask the owner, **K. Brandt**.\n\n> Nothing was changed on the host.', { model: 'claude-opus', local: false, versions: [4, 9], sent: { place: 'api.anthropic.com', messages: 4, tools: 9, held: 37, barred: 0, tokens: 5120, cut: 0 } }),
+  answer(4, 1, '09:36:29.000', 'One file stands out: `run\u202Efdp.exe` opened LSASS with `0x1410` [#1]. It hides its file type.\n\n1. Isolate the host.\n2. Keep the file.\n   - hash it\n   - do not open it\n3. Ask the owner, **K. Brandt**.\n\n> Nothing was changed on the host.', { model: 'claude-opus', local: false, versions: [4, 9], sent: { place: 'api.anthropic.com', messages: 4, tools: 9, held: 37, barred: 0, tokens: 5120, cut: 0, unseen: 0, why: '' } }),
   end(5, 1, '09:36:29.000', 'done'),
 ]
 const ended = (why: 'stopped' | 'failed' | 'limit' | 'refused', reason: string, failure: Failure | null = null): EntryView[] => [
@@ -72,12 +72,12 @@ const servers: ChatServer[] = [
   { name: 'sentinel', on: false, tools: 2, tokens: 640, state: 'running', pin: 'pinned' }, { name: 'http-fetch', on: false, tools: 2, tokens: 210, state: 'degraded', pin: 'pinned' }, { name: 'ticketing', on: false, tools: 0, tokens: 0, state: 'quarantined', pin: 'changed' },
 ]
 export const view = (id: string, title: string, entries: EntryView[], over: Partial<ChatView> = {}): ChatView => ({
-  id, title, caseId: '', pinned: false, scope: '', model: 'qwen3:14b', local: true, servers, entries, more: false, live: null, left: { requests: 0, bytes: 0, places: [] }, results: entries.filter((e) => (e.outcome?.number ?? 0) > 0).length, budget: { context: 32_768, used: 2904, dollars: 0, priced: false }, ...over,
+  id, title, caseId: '', pinned: false, scope: '', model: 'qwen3:14b', local: true, servers, entries, more: false, live: null, left: { requests: 0, bytes: 0, places: [] }, outside: entries.some((e) => e.attachments.length > 0 || (e.outcome?.number ?? 0) > 0), results: entries.filter((e) => (e.outcome?.number ?? 0) > 0).length, budget: { context: 32_768, used: 2904, dollars: 0, priced: false }, ...over,
 })
 export const model = (name: string, over: Partial<ModelView> = {}): ModelView => ({ name, kind: 'openai', url: 'http://127.0.0.1:11434/v1', model: name, local: true, hasKey: false, keyName: '', header: '', images: false, reasons: true, context: 32_768, output: 4096, prices: { input: 0, cached: 0, output: 0 }, ...over })
 export const models: ModelsView = { localOnly: false, models: [model('qwen3:14b'), model('claude-opus', { kind: 'anthropic', url: 'https://api.anthropic.com', local: false, hasKey: true, keyName: 'model/claude-opus', context: 200_000, prices: { input: 5, cached: 0.5, output: 25 } }), model('gpt', { url: 'https://api.openai.com/v1', local: false, keyName: 'model/gpt' })] }
 const dot = 'data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAIAAAD91JpzAAAAFklEQVR4nGP8z8DAwMDAxMDAwMDAAAANHQEDasKb6QAAAABJRU5ErkJggg=='
-export const access: FolderAccess[] = [{ server: 'files', folder: '', access: 'write', through: '' }, { server: 'memory', folder: '', access: 'none', through: '' }, { server: 'detections', folder: '', access: 'read', through: '/cases' }]
+export const access: FolderAccess[] = [{ server: 'files', folder: '', access: 'write', real: '', through: '', parts: false }, { server: 'memory', folder: '', access: 'none', real: '', through: '', parts: false }, { server: 'detections', folder: '', access: 'read', real: '', through: '/cases', parts: false }]
 const noLimits = { requests: 0, calls: 0, tokens: 0, dollars: 0, minutes: 0 }
 export const cases: CaseView[] = [{ id: 'c1', name: 'INC-2041', marking: 'amber', notes: 'WS-FIN-0142. Owner: N. Okafor.', folder: '', servers: [], models: [], localOnly: false, redact: ['kbrandt'], scope: '', limits: noLimits }, { id: 'c2', name: 'Coverage', marking: '', notes: '', folder: '', servers: [], models: ['qwen3:14b'], localOnly: true, redact: [], scope: 'read', limits: { ...noLimits, calls: 20 } }]
 
@@ -208,7 +208,7 @@ export function chatMethods(made: Made, log: Log, tell: (p: ChatPush) => void): 
       made.cases = c.id ? made.cases.map((x) => (x.id === id ? { ...c } : x)) : [...made.cases, { ...c, id }]
       return id
     }),
-    FolderAccess: (folder) => (folder === '/nowhere' ? Promise.reject({ code: 'CRD-CHT-04', what: 'The folder /nowhere cannot be used.', means: '/nowhere: no such file or directory.', fix: 'Choose a folder that is there.' }) : log(['FolderAccess', folder], () => made.access.map((f) => ({ ...f, folder })))),
+    FolderAccess: (folder) => (folder === '/nowhere' ? Promise.reject({ code: 'CRD-CHT-04', what: 'The folder /nowhere cannot be used.', means: '/nowhere: no such file or directory.', fix: 'Choose a folder that is there.' }) : log(['FolderAccess', folder], () => made.access.map((f) => ({ ...f, folder, real: folder })))),
     SetFolderAccess: (f) => log(['SetFolderAccess', { ...f }], () => { made.access = made.access.map((x) => (x.server === f.server ? { ...f } : x)) }),
     AttachedImage: (id, seq, index) => log(['AttachedImage', { id, seq, index }], () => ({ type: 'image', text: '', mime: 'image/png', dataUrl: dot, uri: '', bytes: 79, role: '' })),
     RemoveCase: (id) => log(['RemoveCase', id], () => { made.cases = made.cases.filter((c) => c.id !== id); made.talks = made.talks.map((t) => (t.caseId === id ? { ...t, caseId: '' } : t)) }),

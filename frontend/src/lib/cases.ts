@@ -11,7 +11,7 @@ export const newCase = (): CaseView => ({ id: '', name: '', marking: '', notes: 
 export const scopes: Record<Scope, string> = { '': 'May read, asks before anything else', read: 'May only read', ask: 'Asks before every call' }
 /** The same of a conversation and its case together: each only narrows. */
 export function scopeOf(own: Scope, c: CaseView | undefined): string {
-  const both = new Set([own, c?.scope ?? ''])
+  const both = new Set<Scope>([own, c?.scope ?? ''].flatMap((s): Scope[] => (s in scopes ? [s] : ['read', 'ask']))) // one that is not known narrows all it can
   return both.has('read') && both.has('ask') ? 'May only read, asks before each call' : scopes[both.has('read') ? 'read' : both.has('ask') ? 'ask' : '']
 }
 

@@ -85,7 +85,7 @@ export class Talk {
     if (p.entry) this.entries = added(this.entries, p.entry)
     this.live = lived(this.live, p, this.view?.model ?? '')
     // What left, what was read and the title are not pushed: they are asked for when they may have changed.
-    if (p.idle || p.entry?.kind === 'answer') this.refresh()
+    if (p.idle || p.entry?.kind === 'answer' || p.live?.sent) this.refresh()
   }
   private refresh(): void {
     clearTimeout(this.again)
@@ -315,7 +315,7 @@ class Chats {
   /** Begins a conversation, unless the one that is open is still empty. */
   async begin(): Promise<void> {
     if (this.talk?.view && this.talk.entries.length === 0 && !this.talk.busy) { app.go('chat'); this.write++; return }
-    await app.attempt(async () => this.began(await api.NewChat({ caseId: this.talk?.view?.caseId ?? '', model: '' })))
+    await app.attempt(async () => this.began(await api.NewChat({ caseId: this.talk?.view?.caseId ?? '', model: '', like: this.talk?.id ?? '' })))
   }
   async branch(seq: number): Promise<void> {
     const id = this.id

@@ -108,8 +108,8 @@ export async function contentOf(file: File): Promise<{ text: string; image: stri
     const all = new Uint8Array(await bytesOf(file))
     if (begins(all, 0x89, 0x50, 0x4e, 0x47) || begins(all, 0xff, 0xd8, 0xff)) return { text: '', image: encoded(all) }
     if (file.size > mostFile) return { no: `${file.name} is larger than 1 MiB. Attach the part that matters.` }
-    const text = new TextDecoder('utf-8', { fatal: true }).decode(all)
+    const text = new TextDecoder(begins(all, 0xff, 0xfe) ? 'utf-16le' : begins(all, 0xfe, 0xff) ? 'utf-16be' : 'utf-8', { fatal: true }).decode(all)
     if (!text.includes('\0')) return { text, image: '' }
   } catch { /* it is said below */ }
-  return { no: `${file.name} is neither text nor a PNG or JPEG image. Nothing else can be attached.` }
+  return { no: `${file.name} is neither text in UTF-8 or UTF-16 nor a PNG or JPEG image. Nothing else can be attached.` }
 }

@@ -322,6 +322,8 @@ export interface ChatView {
   left: ChatLeft
   /** Of tools that it has read. */
   results: number
+  /** It has read outside text, attached files included. */
+  outside: boolean
   budget: BudgetView
 }
 
@@ -412,6 +414,10 @@ export interface SentView {
   tokens: number
   /** Results that it was given in short, to save room. */
   cut: number
+  /** Images that it was not given. */
+  unseen: number
+  /** It was not. */
+  why: string
 }
 
 /** What an answer took. */
@@ -524,8 +530,10 @@ export interface ChatPush {
 /** Begins a conversation. */
 export interface NewChat {
   caseId: string
-  /** "" for the one used last. */
+  /** "" for the one used last that the case allows. */
   model: string
+  /** The conversation whose scope and servers it has, "" for none. */
+  like: string
 }
 
 /** A question. */
@@ -594,8 +602,12 @@ export interface FolderAccess {
   server: string
   folder: string
   access: 'none' | 'read' | 'write'
+  /** What the folder is once links are followed; this is granted. */
+  real: string
   /** The folder above it that is granted, "" for none; only Servers can change that. */
   through: string
+  /** Something below it is granted besides. */
+  parts: boolean
 }
 
 /** A model that may be asked. */

@@ -138,7 +138,7 @@ describe('the list', () => {
   test('Ctrl N begins one, and an empty one is not begun twice', async () => {
     const host = await show('coverage')
     await press('n', { ctrlKey: true })
-    expect(called(host, 'NewChat')).toEqual([{ caseId: 'c1', model: '' }])
+    expect(called(host, 'NewChat')).toEqual([{ caseId: 'c1', model: '', like: 'coverage' }])
     expect(find('chat-empty')).toBeTruthy()
     await press('n', { ctrlKey: true })
     expect(called(host, 'NewChat')).toHaveLength(1)
@@ -204,7 +204,7 @@ describe('asking', () => {
     await write('first of all')
     await press('Enter')
     await settle()
-    expect(called(host, 'NewChat')).toEqual([{ caseId: '', model: '' }])
+    expect(called(host, 'NewChat')).toEqual([{ caseId: '', model: '', like: '' }])
     expect(called(host, 'Ask')).toEqual([{ id: 'new-1', text: 'first of all', replaces: 0, attach: [] }])
     expect(messages()).toContain('first of all')
   })
@@ -829,7 +829,7 @@ describe('cases', () => {
     await type('case-minutes', '-3')
     await click('case-save')
     expect(called(host, 'SetCase')).toEqual([expect.objectContaining({ id: 'c1', folder: '/cases/INC-2041', scope: 'read', limits: { requests: 0, calls: 12, tokens: 0, dollars: 0.5, minutes: 0 } })])
-    expect(called(host, 'SetFolderAccess')).toEqual([{ server: 'memory', folder: '/cases/INC-2041', access: 'read', through: '' }])
+    expect(called(host, 'SetFolderAccess')).toEqual([{ server: 'memory', folder: '/cases/INC-2041', access: 'read', real: '/cases/INC-2041', through: '', parts: false }])
     expect(get('scope-picker').textContent).toContain('May only read')
   }, 20_000)
   test('a folder that is not there is said to be so, and nothing is granted', async () => {
@@ -862,11 +862,12 @@ describe('cases', () => {
 describe('under way', () => {
   test('what the model is asked with is said before it answers', async () => {
     const host = await show('t', only({}, [question(1, '09:00:00', 'What is it?')]))
-    push(host, { live: live({ model: 'claude-opus', sent: { place: 'api.anthropic.com', messages: 3, tools: 9, held: 2, barred: 4, tokens: 3912, cut: 0 } }) })
+    push(host, { live: live({ model: 'claude-opus', sent: { place: 'api.anthropic.com', messages: 3, tools: 9, held: 2, barred: 4, tokens: 3912, cut: 0, unseen: 1, why: 'the model is not set to look at images' } }) })
     await settle()
     const panel = document.querySelector('.steps-list')!.textContent
     expect(panel).toContain('9 tools went to the model; 2 were held back; 4 were not told of, because it may only read.')
     expect(panel).toContain('3 messages and 9 tool definitions: about 3,912 tokens to claude-opus at api.anthropic.com.')
+    expect(panel).toContain('Images that the model was not given: 1; the model is not set to look at images.')
   })
 })
 
