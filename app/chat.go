@@ -113,8 +113,7 @@ func (a *App) OpenChat(id string) (ChatView, error) {
 		if len(of.Servers) > 0 && !slices.Contains(of.Servers, s.Name) {
 			continue // the case has it not
 		}
-		row := ChatServer{Name: s.Name, On: !slices.Contains(c.Without, s.Name), State: string(s.State), Pin: a.host.PinStatus(s).State.String(), Tools: len(s.Tools)}
-		row.Tools = 0
+		row := ChatServer{Name: s.Name, On: !slices.Contains(c.Without, s.Name), State: string(s.State), Pin: a.host.PinStatus(s).State.String()}
 		for _, t := range s.Tools {
 			if chat.May(chat.ScopeOf(c, of), t) {
 				row.Tools++
@@ -214,13 +213,13 @@ func (a *App) attach(id string, at Attachment) (all []chat.Attachment, err error
 	}
 	c := chat.Content{Structured: string(r.Structured)}
 	for _, b := range r.Content {
-		if len(all) == chat.MaxPictures || a.ctx.Err() != nil {
-			return nil, fmt.Errorf("%s has more than %d images: attach another resource", nameOf(at.URI), chat.MaxPictures)
-		}
-		if picture, err := chat.NewPicture(nameOf(at.URI), at.Server, b.Data); len(b.Data) > 0 && err == nil {
-			all = append(all, picture)
-		} else {
+		switch picture, err := chat.NewPicture(nameOf(at.URI), at.Server, b.Data); {
+		case err != nil:
 			c.Blocks = append(c.Blocks, b)
+		case len(all) == chat.MaxPictures:
+			return nil, fmt.Errorf("%s has more than %d images: attach another resource", nameOf(at.URI), chat.MaxPictures)
+		default:
+			all = append(all, picture)
 		}
 	}
 	if text := c.Text(); text != "" || len(all) == 0 {

@@ -252,7 +252,7 @@ func writeCase(w io.Writer, c chat.Case) {
 
 func setCaseCommand(e *env) *cobra.Command {
 	var v chat.Case
-	var marking string
+	var marking, scope string
 	var most time.Duration
 	var more []string
 	c := &cobra.Command{Use: "set NAME", Short: "Make a case, or change what is given of it",
@@ -260,6 +260,10 @@ func setCaseCommand(e *env) *cobra.Command {
 leaves for a model, in questions, results and definitions of tools, and put back in what it answers.`,
 		Example: `  cordon cases set INC-2041 --marking amber --redact Contoso --redact 'Erika Mustermann' --local-only`,
 		Args:    usage(cobra.ExactArgs(1)), ValidArgsFunction: first(completeCases), RunE: func(c *cobra.Command, args []string) error {
+			narrowed, err := chat.ParseScope(scope)
+			if err != nil {
+				return err
+			}
 			return e.withHost(c.Context(), func(h *host.Host, en *chat.Engine) error {
 				now, err := caseNamed(c.Context(), en.Store, args[0])
 				switch {
@@ -297,7 +301,7 @@ leaves for a model, in questions, results and definitions of tools, and put back
 						return fmt.Errorf("%w: %q; see: cordon models list", host.ErrNoModel, name)
 					}
 				}
-				set("scope", func() { now.Scope = v.Scope })
+				set("scope", func() { now.Scope = narrowed })
 				set("max-requests", func() { now.Limits.Requests = v.Limits.Requests })
 				set("max-time", func() { now.Limits.Time = config.Duration(most) })
 				set("max-dollars", func() { now.Limits.Dollars = v.Limits.Dollars })
@@ -318,12 +322,12 @@ leaves for a model, in questions, results and definitions of tools, and put back
 	f.StringArrayVar(&v.Models, "model", nil, "ask only this model; may be repeated")
 	f.StringArrayVar(&v.Redact, "redact", nil, "a word that no model gets; may be repeated; they take the place of those that there are, and an empty one ends them all")
 	f.StringArrayVar(&more, "redact-also", nil, "one more such word")
-	f.StringVar((*string)(&v.Scope), "scope", "", scopeHelp)
+	f.StringVar(&scope, "scope", "", scopeHelp)
 	f.Float64Var(&v.Limits.Dollars, "max-dollars", 0, "what one question may cost; 0 for no limit")
 	f.IntVar(&v.Limits.Calls, "max-calls", 0, "how many calls one question may have made; 0 for the usual limit")
 	f.IntVar(&v.Limits.Requests, "max-requests", 0, "how often the model may be asked for one question; 0 for the usual limit")
 	f.DurationVar(&most, "max-time", 0, "how long one question may take, such as 10m; 0 for the usual limit")
-	flag(c, "scope", fixed("read", "ask"))
+	flag(c, "scope", fixed("read", "ask", "usual"))
 	flag(c, "marking", fixed("clear", "green", "amber", "amber+strict", "red"))
 	flag(c, "server", completeServers)
 	flag(c, "model", completeModels)

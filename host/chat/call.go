@@ -135,25 +135,21 @@ func (t *turn) ownCall(ctx context.Context, name string, args []byte, out *Outco
 
 var errOff = errors.New("this server is switched off for this conversation")
 
-// scope is what a call of a server may do, by what the conversation and its case say now.
-func (t *turn) scope(ctx context.Context, server string) (tool.Scope, error) {
+// now is the conversation, and what it and its case let a server's call do.
+func (t *turn) now(ctx context.Context, server string) (c Conversation, s tool.Scope, err error) {
 	ctx = context.WithoutCancel(ctx)
-	c, err := t.e.Store.Conversation(ctx, t.id)
-	if err != nil {
-		return tool.Scope{}, err
+	if c, err = t.e.Store.Conversation(ctx, t.id); err != nil {
+		return c, s, err
 	}
 	of, err := t.e.Store.Case(ctx, c.Case)
 	if err == nil && !Offers(c, of, server) {
 		err = errOff
 	}
-	return ScopeOf(c, of), err
+	return c, ScopeOf(c, of), err
 }
 
 func (t *turn) serverCall(ctx context.Context, args []byte, out *Outcome) {
-	c, err := t.e.Store.Conversation(context.WithoutCancel(ctx), t.id)
-	if err == nil {
-		_, err = t.scope(ctx, out.Tool.Server)
-	}
+	c, _, err := t.now(ctx, out.Tool.Server)
 	switch {
 	case errors.Is(err, errOff):
 		out.Reason = sentence(err.Error())
@@ -163,8 +159,11 @@ func (t *turn) serverCall(ctx context.Context, args []byte, out *Outcome) {
 		return
 	}
 	r, err := t.e.Call(ctx, tool.Proposal{Kind: tool.CallTool, Target: out.Tool, Args: args, Wrote: tool.OriginModel, Ticket: t.id + "/" + out.ID,
-		By:    tool.Asker{Kind: "chat", Name: c.Title, Conversation: Asker(t.id)},
-		Scope: func(ctx context.Context) (tool.Scope, error) { return t.scope(ctx, out.Tool.Server) }})
+		By: tool.Asker{Kind: "chat", Name: c.Title, Conversation: Asker(t.id)},
+		Scope: func(ctx context.Context) (tool.Scope, error) {
+			_, s, err := t.now(ctx, out.Tool.Server)
+			return s, err
+		}})
 	out.CallID, out.Event, out.Number, out.Findings, out.Asked = r.CallID, r.Event, r.Number, r.Findings, r.Asked
 	denied, _ := errors.AsType[*gate.Denied](err)
 	failed, _ := errors.AsType[*gate.Failed](err)

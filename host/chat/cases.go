@@ -94,7 +94,18 @@ func (c Case) Validate() error {
 }
 
 func errScope(s Scope) error {
-	return fmt.Errorf("%q is no scope: there are read, which allows nothing else, and ask, which asks before every call", s)
+	return fmt.Errorf("%q is no scope: there are read, which allows nothing else, ask, which asks before every call, and usual", s)
+}
+
+// ParseScope reads a scope as people write it: "usual" and nothing are Usual.
+func ParseScope(word string) (Scope, error) {
+	if word == "usual" {
+		return Usual, nil
+	}
+	if s := Scope(word); slices.Contains(Scopes, s) {
+		return s, nil
+	}
+	return Usual, errScope(Scope(word))
 }
 
 // SetCase keeps a case, a new one if it has no id, and returns its id.

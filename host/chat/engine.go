@@ -156,11 +156,13 @@ func (e *Engine) Ask(ctx context.Context, id string, a Ask) error {
 				return err
 			}
 		}
-		path, err := e.Store.Path(ctx, id, parent, maxTold)
-		if err != nil {
-			return err
+		if len(a.Attached) > 0 {
+			path, err := e.Store.Path(ctx, id, parent, maxTold)
+			if err != nil {
+				return err
+			}
+			a.Attached = distinct(a.Attached, path)
 		}
-		a.Attached = distinct(a.Attached, path)
 		if c.Title == "" {
 			title := titleOf(a)
 			if err := e.Store.Change(ctx, id, func(c *Conversation) error { c.Title = title; return nil }); err != nil {

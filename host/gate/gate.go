@@ -366,8 +366,7 @@ func (g *Gate) label(c tool.Call, t *trail) ([]label.Value, label.Session) {
 
 // decide asks the policy.
 func (g *Gate) decide(c tool.Call, v inspect.Verdict, values []label.Value, s label.Session, t *trail) (policy.Decision, error) {
-	d := g.Policy.Decide(policy.Request{User: g.User, Call: c, Pinned: true, Values: values, Session: s,
-		Findings: v.Findings, Degraded: v.Degraded, Tier: g.Tier(c.Tool.ID.Server)})
+	d := g.Policy.Decide(g.request(c, v, values, s))
 	t.rule, t.reason = d.Rule, d.Reason
 	switch d.Action {
 	case policy.Allow:
@@ -381,6 +380,11 @@ func (g *Gate) decide(c tool.Call, v inspect.Verdict, values []label.Value, s la
 		return d, t.deny(Decide, d.Rule, d.Reason)
 	}
 	return d, nil
+}
+
+// request is what a decision depends on, without a consent.
+func (g *Gate) request(c tool.Call, v inspect.Verdict, values []label.Value, s label.Session) policy.Request {
+	return policy.Request{User: g.User, Call: c, Pinned: true, Values: values, Session: s, Findings: v.Findings, Degraded: v.Degraded, Tier: g.Tier(c.Tool.ID.Server)}
 }
 
 // scope asks what the call may do now.
@@ -402,8 +406,9 @@ func (g *Gate) decideAgain(ctx context.Context, p tool.Proposal, c tool.Call, gi
 		return err
 	}
 	c.Scope = now
-	d := g.Policy.Decide(policy.Request{User: g.User, Call: c, Pinned: true, Values: values, Session: s,
-		Findings: v.Findings, Degraded: v.Degraded, Tier: g.Tier(c.Tool.ID.Server), Consent: given.Level})
+	r := g.request(c, v, values, s)
+	r.Consent = given.Level
+	d := g.Policy.Decide(r)
 	if d.Action != policy.Allow {
 		return t.deny(Decide, d.Rule, d.Reason)
 	}

@@ -63,7 +63,7 @@ func (e *Error) Error() string {
 	case FaultReach:
 		what = "the model cannot be reached: look whether its program runs or its address is right, and try again"
 	case FaultBroken:
-		what = "the answer broke off before its end"
+		what = "the answer broke off before its end; try again"
 	case FaultSilent:
 		what = "the model said nothing for too long: try again, or choose another"
 	case FaultLocal:
